@@ -1,0 +1,3 @@
+//! `heddlectl`: the command line of `heddled`.
+
+fn main() {}

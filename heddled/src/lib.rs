@@ -1,0 +1,3 @@
+//! The daemon that decides which coding agent holds which thread of a Git repository.
+
+pub mod registry;

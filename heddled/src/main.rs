@@ -1,0 +1,3 @@
+//! `heddled`: the daemon's entry point.
+
+fn main() {}

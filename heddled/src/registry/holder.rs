@@ -1,0 +1,18 @@
+//! The process that holds a session, named so that nothing else can be taken for it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from every other that ever had or will have its pid.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct HolderProcess {
+    /// Its pid in the daemon's pid namespace.
+    pub pid: i32,
+    /// When it started, in the kernel's own unit (on Linux clock ticks since boot: field 22 of `/proc/<pid>/stat`).
+    pub start_time: u64,
+    /// The boot in which it was seen.
+    pub boot_id: Arc<str>,
+    /// The inode of its pid namespace; 0 where there are none.
+    pub pid_namespace: u64,
+}
