@@ -43,6 +43,12 @@ impl ThreadName {
     /// The most bytes a name may have.
     pub const MAX_BYTES: usize = 200;
 
+    /// The name that sorts before every other: where a listing begins.
+    #[must_use]
+    pub fn least() -> Self {
+        Self("+".into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

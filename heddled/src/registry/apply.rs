@@ -1,0 +1,240 @@
+//! Applies what happened. Total: it cannot fail, and it never refuses what was once decided.
+
+use std::sync::Arc;
+
+use proto_schema::{SessionStatus, ThreadState, Timestamp};
+
+use super::change::{Change, Ending, Entry};
+use super::record::{RepoRecord, SessionRecord, ThreadRecord};
+use super::state::Registry;
+
+/// How long ended sessions are kept.
+pub const ENDED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// How many ended sessions are kept at most; the oldest go first.
+pub const ENDED_KEPT: usize = 100_000;
+
+impl Registry {
+    /// Gives a change its place in the order. The entry is not applied yet.
+    #[must_use]
+    pub fn entry(&self, at: Timestamp, change: Change) -> Entry {
+        Entry { revision: self.counters.revision + u64::from(change.is_operation()), at, change }
+    }
+
+    /// Applies one entry.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.counters.revision = self.counters.revision.max(entry.revision);
+        match &entry.change {
+            Change::Reserved { session, repo } => {
+                if let Some(repo) = repo {
+                    self.see(repo);
+                }
+                self.counters.fencing = self.counters.fencing.max(session.fencing_token.0);
+                self.counters.thread = self.counters.thread.max(session.thread_id);
+                self.put(session);
+                if session.intent.is_none() || self.threads.contains_key(&session.thread_key()) {
+                    self.reserve_thread(session, entry);
+                }
+            }
+            Change::Settled { session, created, path } => {
+                let settled = self.change_session(*session, |session| {
+                    session.intent = None;
+                    session.thread_created = *created;
+                    session.path = path.clone().or(session.path.take());
+                });
+                if let Some(session) = settled {
+                    self.reserve_thread(&session, entry);
+                }
+            }
+            Change::Ended(ending) => self.end(ending, entry),
+            Change::MoveIntended { session, intent } => {
+                self.change_session(*session, |session| session.intent = Some(intent.clone()));
+            }
+            Change::MoveDropped { session } => {
+                self.change_session(*session, |session| session.intent = None);
+            }
+            Change::Moved { session, after, .. } => {
+                let moved = self.change_session(*session, |session| {
+                    session.intent = None;
+                    session.recorded_state = *after;
+                });
+                if let Some(session) = moved {
+                    self.change_thread(&session, entry, |thread| {
+                        thread.current_state = *after;
+                        thread.state = ThreadState::Active;
+                    });
+                }
+            }
+            Change::Held { session, hold } => {
+                self.change_session(*session, |session| session.hold = hold.clone());
+            }
+            Change::Pulses(pulses) => {
+                for (session, pulse) in pulses {
+                    self.change_session(*session, |session| session.pulse = *pulse);
+                }
+            }
+            Change::RepoSeen(repo) => self.see(repo),
+            Change::DaemonStarted { .. } | Change::DaemonStopped { .. } => {}
+        }
+        self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
+    }
+
+    /// Puts a repository at its place; a place has one repository, the one seen there last.
+    pub(super) fn see(&mut self, repo: &Arc<RepoRecord>) {
+        let before = self.repos.insert(repo.id, Arc::clone(repo));
+        if let Some(before) = before.filter(|before| self.index.repos.get(&before.key) == Some(&before.id)) {
+            self.index.repos.remove(&before.key);
+        }
+        self.index.repos.insert(repo.key, repo.id);
+        self.counters.repo = self.counters.repo.max(repo.id.0);
+    }
+
+    /// Puts a session in place of what stood under its fencing token, and keeps every index true.
+    pub(super) fn put(&mut self, session: &Arc<SessionRecord>) {
+        let token = session.fencing_token;
+        if let Some(before) = self.sessions.insert(token, Arc::clone(session)) {
+            self.unindex(&before, session);
+        } else {
+            self.index.ids.insert(session.id, token);
+            self.index.by_thread.insert((session.repo, session.thread.clone(), token));
+            if let Some(request) = &session.request {
+                self.index.requests.insert(request.id.clone(), token);
+            }
+        }
+        if session.is_active() {
+            self.index.holders.insert(session.thread_key(), token);
+            self.index.active.insert(token);
+            if let Some(process) = &session.hold.process {
+                self.index.by_process.insert((process.clone(), token));
+            }
+        } else if let Some(at) = session.completed_at {
+            self.index.ended.insert((at, token));
+        }
+    }
+
+    /// Takes out of the indexes what was true of `before` and is not of `after`.
+    fn unindex(&mut self, before: &SessionRecord, after: &SessionRecord) {
+        let token = before.fencing_token;
+        if before.is_active() && !after.is_active() {
+            self.index.active.remove(&token);
+            let thread = before.thread_key();
+            if self.index.holders.get(&thread) == Some(&token) {
+                self.index.holders.remove(&thread);
+            }
+        }
+        if let Some(process) = &before.hold.process {
+            if !after.is_active() || after.hold.process.as_ref() != Some(process) {
+                self.index.by_process.remove(&(process.clone(), token));
+            }
+        }
+        if let (Some(at), true) = (before.completed_at, before.completed_at != after.completed_at) {
+            self.index.ended.remove(&(at, token));
+        }
+    }
+
+    /// Changes a session that is still active; an ended one stays as it is (R4). Answers the session as it is then: a replay
+    /// may find it ended already, and still has its thread to change.
+    fn change_session(
+        &mut self,
+        id: proto_schema::SessionId,
+        change: impl FnOnce(&mut SessionRecord),
+    ) -> Option<Arc<SessionRecord>> {
+        let session = self.session(id)?;
+        if !session.is_active() {
+            return Some(Arc::clone(session));
+        }
+        let mut session = SessionRecord::clone(session);
+        change(&mut session);
+        let session = Arc::new(session);
+        self.put(&session);
+        Some(session)
+    }
+
+    fn end(&mut self, ending: &Ending, entry: &Entry) {
+        let ended = self.change_session(ending.session, |session| {
+            session.status = ending.status;
+            session.end_reason = Some(ending.reason);
+            session.intent = None;
+            session.pulse = ending.pulse;
+            session.completed_at = Some(entry.at);
+        });
+        let Some(session) = ended else { return };
+        self.change_thread(&session, entry, |thread| {
+            thread.state = match (thread.state, session.status) {
+                // What was checked stays checked; only a move makes it active again.
+                (ThreadState::Ready | ThreadState::Blocked, SessionStatus::Complete) => thread.state,
+                (_, SessionStatus::Abandoned) if session.has_changes() => ThreadState::Abandoned,
+                _ => ThreadState::Draft,
+            };
+        });
+        while self.index.ended.len() > ENDED_KEPT {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+    }
+
+    fn change_thread(&mut self, session: &SessionRecord, entry: &Entry, change: impl FnOnce(&mut ThreadRecord)) {
+        let key = session.thread_key();
+        let Some(thread) = self.threads.get(&key) else { return };
+        let mut thread = ThreadRecord::clone(thread);
+        change(&mut thread);
+        thread.updated_at = entry.at;
+        thread.revision = entry.revision;
+        self.threads.insert(key, Arc::new(thread));
+    }
+
+    /// Makes or renews the record of the thread that the session reserved.
+    fn reserve_thread(&mut self, session: &SessionRecord, entry: &Entry) {
+        let key = session.thread_key();
+        let parent_thread = session
+            .agent
+            .parent_session_id
+            .and_then(|parent| self.session(parent))
+            .filter(|parent| parent.repo == session.repo && parent.thread != session.thread)
+            .map(|parent| parent.thread.clone());
+        let known = self.threads.get(&key).filter(|_| !session.thread_created);
+        let thread = ThreadRecord {
+            id: session.thread_id,
+            repo: session.repo,
+            thread: session.thread.clone(),
+            target_thread: session.target_thread.clone().or_else(|| known?.target_thread.clone()),
+            parent_thread: parent_thread.or_else(|| known?.parent_thread.clone()),
+            mode: session.mode,
+            state: ThreadState::Active,
+            base_state: known.map_or(session.anchor_state, |thread| thread.base_state),
+            base_root: known.map_or(session.anchor_root, |thread| thread.base_root),
+            current_state: session.recorded_state,
+            task: session.agent.task.clone().or_else(|| known?.task.clone()),
+            execution_path: session.path.clone().or_else(|| known?.execution_path.clone()),
+            created_at: known.map_or(entry.at, |thread| thread.created_at),
+            updated_at: entry.at,
+            revision: entry.revision,
+        };
+        self.threads.insert(key, Arc::new(thread));
+    }
+
+    fn forget_before(&mut self, limit: Timestamp) {
+        while self.index.ended.get_min().is_some_and(|(at, _)| *at < limit) {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+    }
+
+    /// Forgets the session that ended first.
+    fn forget_oldest(&mut self) -> bool {
+        let Some((at, token)) = self.index.ended.get_min().copied() else { return false };
+        self.index.ended.remove(&(at, token));
+        if let Some(session) = self.sessions.remove(&token) {
+            self.index.ids.remove(&session.id);
+            self.index.by_thread.remove(&(session.repo, session.thread.clone(), token));
+            if let Some(request) = &session.request {
+                if self.index.requests.get(&request.id) == Some(&token) {
+                    self.index.requests.remove(&request.id);
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,151 @@
+//! Everything that can happen to the registry. The persisted form is this: the journal holds [`Entry`]s.
+//!
+//! Each change sets absolute values, so that applying an entry again to a state that already has it, and then all later
+//! ones, ends in the same state (R5): a checkpoint cut off half way is healed by the replay.
+
+use std::sync::Arc;
+
+use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::record::{HoldRecord, Intent, Pulse, RepoRecord, SessionRecord};
+
+/// A process of this user that did something as the operator.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Actor {
+    /// Its pid, by the socket's peer credentials.
+    pub pid: Option<i32>,
+    /// Its executable, as far as it could be seen.
+    pub executable: Option<Arc<str>>,
+}
+
+/// How a session ended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ending {
+    /// The session.
+    pub session: SessionId,
+    /// What it became.
+    pub status: SessionStatus,
+    /// Why.
+    pub reason: EndReason,
+    /// Its last signs of life.
+    pub pulse: Pulse,
+    /// Who ended it, when an operator did.
+    pub by: Option<Actor>,
+    /// The operator's words.
+    pub note: Option<Reason>,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Change {
+    /// A session was granted its thread. Carries the repository when it is new or was seen elsewhere than before.
+    Reserved {
+        /// The new session.
+        session: Arc<SessionRecord>,
+        /// The repository, where its record is new or changed.
+        repo: Option<Arc<RepoRecord>>,
+    },
+    /// The Git work of a reserve is done; the intent is closed.
+    Settled {
+        /// The session.
+        session: SessionId,
+        /// Whether the branch was made.
+        created: bool,
+        /// The worktree, where one was asked for.
+        path: Option<Arc<str>>,
+    },
+    /// A session ended.
+    Ended(Box<Ending>),
+    /// A session is about to move its thread's branch.
+    MoveIntended {
+        /// The session.
+        session: SessionId,
+        /// The move.
+        intent: Intent,
+    },
+    /// The branch did not move; the intent is closed.
+    MoveDropped {
+        /// The session.
+        session: SessionId,
+    },
+    /// A thread's branch moved.
+    Moved {
+        /// The session that moved it.
+        session: SessionId,
+        /// The state it had.
+        before: Option<ObjectId>,
+        /// The state it has.
+        after: ObjectId,
+    },
+    /// A session is held by other means than before.
+    Held {
+        /// The session.
+        session: SessionId,
+        /// By these.
+        hold: HoldRecord,
+    },
+    /// Signs of life, written behind.
+    Pulses(Vec<(SessionId, Pulse)>),
+    /// A repository was found at another place.
+    RepoSeen(Arc<RepoRecord>),
+    /// The daemon started.
+    DaemonStarted {
+        /// Its version.
+        version: Arc<str>,
+        /// Its pid.
+        pid: u32,
+    },
+    /// The daemon stopped on request.
+    DaemonStopped {
+        /// Who asked it to, where that was a call.
+        by: Option<Actor>,
+    },
+}
+
+impl Change {
+    /// Whether it is an operation: it gets a revision and an entry in the operation log. The others are bookkeeping that
+    /// no event tells of.
+    #[must_use]
+    pub fn is_operation(&self) -> bool {
+        match self {
+            Self::Reserved { .. }
+            | Self::Ended(_)
+            | Self::Moved { .. }
+            | Self::DaemonStarted { .. }
+            | Self::DaemonStopped { .. } => true,
+            Self::Settled { created, .. } => *created,
+            Self::MoveIntended { .. }
+            | Self::MoveDropped { .. }
+            | Self::Held { .. }
+            | Self::Pulses(_)
+            | Self::RepoSeen(_) => false,
+        }
+    }
+
+    /// The session it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Reserved { session, .. } => Some(session.id),
+            Self::Settled { session, .. }
+            | Self::MoveIntended { session, .. }
+            | Self::MoveDropped { session }
+            | Self::Moved { session, .. }
+            | Self::Held { session, .. } => Some(*session),
+            Self::Ended(ending) => Some(ending.session),
+            Self::Pulses(_) | Self::RepoSeen(_) | Self::DaemonStarted { .. } | Self::DaemonStopped { .. } => None,
+        }
+    }
+}
+
+/// A change with its place in the order of all.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The registry's revision after it: one more than before for an operation, else the same.
+    pub revision: u64,
+    /// When it was decided, by the wall clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub change: Change,
+}

@@ -1,0 +1,128 @@
+//! The operation log: what an applied entry means to those who read what happened.
+
+use std::sync::Arc;
+
+use proto_schema::{
+    EndReason, FencingToken, ObjectId, OperationKind, Reason, SessionId, SessionStatus, ThreadName, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::change::{Actor, Change, Entry};
+use super::record::RepoId;
+use super::state::Registry;
+
+/// The values before and after, and what else a kind has to tell. Never a token.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is said in ARCHITECTURE.md, under the operation log")]
+pub struct Detail {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fencing_token: Option<FencingToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ObjectId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<ObjectId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<SessionStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<proto_schema::Task>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harness: Option<proto_schema::Attribution>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+}
+
+/// One entry of the operation log.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// Its place in the order of all.
+    pub revision: u64,
+    /// When it happened, by the wall clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: OperationKind,
+    /// The repository.
+    pub repo: Option<RepoId>,
+    /// The thread.
+    pub thread: Option<ThreadName>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// The rest.
+    pub detail: Detail,
+}
+
+impl Registry {
+    /// What an entry means, seen from the state after it; none for mere bookkeeping.
+    #[must_use]
+    pub fn operation(&self, entry: &Entry) -> Option<OperationRecord> {
+        let session = entry.change.session().and_then(|id| self.session(id));
+        let (kind, detail) = match &entry.change {
+            Change::Reserved { session, .. } => (
+                OperationKind::Reserved,
+                Detail {
+                    fencing_token: Some(session.fencing_token),
+                    after: Some(session.anchor_state),
+                    task: session.agent.task.clone(),
+                    harness: session.agent.harness.clone(),
+                    ..Detail::default()
+                },
+            ),
+            Change::Settled { created: true, .. } => (
+                OperationKind::ThreadCreated,
+                Detail { after: session.map(|session| session.anchor_state), ..Detail::default() },
+            ),
+            Change::Ended(ending) => {
+                let kind = match ending.reason {
+                    EndReason::Released => OperationKind::Released,
+                    EndReason::Evicted => OperationKind::Evicted,
+                    EndReason::Merged => OperationKind::Merged,
+                    EndReason::ProcessExited
+                    | EndReason::BootChanged
+                    | EndReason::HeartbeatExpired
+                    | EndReason::ConnectionLost
+                    | EndReason::ReserveFailed => OperationKind::Abandoned,
+                };
+                let detail = Detail {
+                    status: Some(ending.status),
+                    end_reason: Some(ending.reason),
+                    reason: ending.note.clone(),
+                    by: ending.by.clone(),
+                    ..Detail::default()
+                };
+                (kind, detail)
+            }
+            Change::Moved { before, after, .. } => {
+                (OperationKind::ThreadMoved, Detail { before: *before, after: Some(*after), ..Detail::default() })
+            }
+            Change::DaemonStarted { version, pid } => (
+                OperationKind::DaemonStarted,
+                Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() },
+            ),
+            Change::DaemonStopped { by } => {
+                (OperationKind::DaemonStopped, Detail { by: by.clone(), ..Detail::default() })
+            }
+            Change::Settled { created: false, .. }
+            | Change::MoveIntended { .. }
+            | Change::MoveDropped { .. }
+            | Change::Held { .. }
+            | Change::Pulses(_)
+            | Change::RepoSeen(_) => return None,
+        };
+        Some(OperationRecord {
+            revision: entry.revision,
+            at: entry.at,
+            kind,
+            repo: session.map(|session| session.repo),
+            thread: session.map(|session| session.thread.clone()),
+            session: session.map(|session| session.id),
+            detail,
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! What the registry keeps of a repository, a session and a thread.
+//!
+//! These are the stored forms too: a field is only ever added, with a default, so that older records stay readable.
+
+use std::fmt;
+use std::sync::Arc;
+
+use proto_schema::{
+    Attribution, EndReason, FencingToken, NativeKey, ObjectId, ProbeSource, RequestId, SessionId, SessionStatus, Task,
+    ThreadMode, ThreadName, ThreadState, Timestamp, UsageSummary,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+use super::HolderProcess;
+
+/// Identity of a repository on this machine: device and inode of its common Git directory, so that linked worktrees,
+/// symlinks, subfolders and bind mounts are one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RepoKey {
+    /// Its device.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
+/// Numbers a repository within this registry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RepoId(pub u32);
+
+/// Paths are bytes: a record must hold every path that a file system can.
+mod path_bytes {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(path.as_os_str().as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Path>, D::Error> {
+        let bytes = super::Bytes::deserialize(deserializer)?;
+        Ok(Path::new(OsStr::from_bytes(&bytes.0)).into())
+    }
+}
+
+/// Bytes as a store keeps them.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+/// A repository that was reserved in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RepoRecord {
+    /// Its number.
+    pub id: RepoId,
+    /// Where it was last seen.
+    pub key: RepoKey,
+    /// The canonical path of its common Git directory.
+    #[serde(with = "path_bytes")]
+    pub git_dir: Arc<std::path::Path>,
+    /// How it is called on the wire.
+    pub shown: Arc<str>,
+}
+
+/// The SHA-256 of a reservation token's secret bytes. `Debug` hides it; it is compared in constant time.
+#[derive(Clone, Copy)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenHash {}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+impl Serialize for TokenHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = Bytes::deserialize(deserializer)?.0;
+        let length = bytes.len();
+        let hash = bytes.try_into().map_err(|_| serde::de::Error::invalid_length(length, &"32 bytes"))?;
+        Ok(Self(hash))
+    }
+}
+
+/// The signs of life of a session. Kept in memory, written behind.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pulse {
+    /// The last sign of life.
+    pub heartbeat_at: Timestamp,
+    /// The last progress.
+    pub last_progress_at: Timestamp,
+    /// What the agent says it has used so far.
+    pub usage: Option<UsageSummary>,
+}
+
+/// What keeps a session alive.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HoldRecord {
+    /// Heartbeats, within this many milliseconds of each other.
+    pub ttl_ms: Option<u64>,
+    /// A process.
+    pub process: Option<HolderProcess>,
+    /// A connection.
+    #[serde(default)]
+    pub connection: bool,
+}
+
+/// Who the agent is and what it does, as it said when it reserved.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the field of the same name of proto_schema::Reservation or ReserveParams")]
+pub struct AgentRecord {
+    pub task: Option<Task>,
+    pub provider: Option<Attribution>,
+    pub model: Option<Attribution>,
+    pub harness: Option<Attribution>,
+    pub thinking_level: Option<Attribution>,
+    pub policy: Option<Attribution>,
+    pub probe_source: ProbeSource,
+    pub probe_confidence: f64,
+    pub parent_session_id: Option<SessionId>,
+    pub client_instance_id: Option<NativeKey>,
+    pub native_actor_key: Option<NativeKey>,
+    pub native_parent_actor_key: Option<NativeKey>,
+    pub native_instance_key: Option<NativeKey>,
+    /// The rules that told who the agent is, in the order they were tried.
+    #[serde(default)]
+    pub attach_precedence: Vec<Arc<str>>,
+    /// The rule that won.
+    #[serde(default)]
+    pub winning_attach_rule: Option<Arc<str>>,
+}
+
+/// One parameter of a request and a digest of its value: enough to name what differs, without keeping it.
+pub type ParamDigest = (Arc<str>, u32);
+
+/// The request that made a session, so that repeating it repeats nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The caller's id for it.
+    pub id: RequestId,
+    /// Its parameters as sent, without wait_ms and the token, sorted by name.
+    pub params: Vec<ParamDigest>,
+}
+
+/// A change of Git that was recorded before it is made, and is settled after a crash by reading the ref.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Intent {
+    /// Make the branch at the anchor.
+    Create,
+    /// Only make or find the worktree; the branch is there.
+    Worktree,
+    /// Move the branch.
+    Move {
+        /// From this state, or from no branch.
+        expected: Option<ObjectId>,
+        /// To this one.
+        new: ObjectId,
+    },
+}
+
+/// One agent's reservation of one thread.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Its name.
+    pub id: SessionId,
+    /// The repository.
+    pub repo: RepoId,
+    /// The thread.
+    pub thread: ThreadName,
+    /// The thread record's number.
+    pub thread_id: u64,
+    /// How far it is.
+    pub status: SessionStatus,
+    /// Why it ended.
+    pub end_reason: Option<EndReason>,
+    /// A change of Git under way.
+    pub intent: Option<Intent>,
+    /// The state at which it reserved.
+    pub anchor_state: ObjectId,
+    /// The tree of that state.
+    pub anchor_root: ObjectId,
+    /// Its place in the order of all grants; also the key it is stored under.
+    pub fencing_token: FencingToken,
+    /// Its secret, hashed.
+    pub token_hash: TokenHash,
+    /// What keeps it alive.
+    pub hold: HoldRecord,
+    /// The state it last recorded.
+    pub recorded_state: ObjectId,
+    /// Its signs of life, as last written behind.
+    pub pulse: Pulse,
+    /// When it was granted.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// The worktree it works in.
+    pub path: Option<Arc<str>>,
+    /// Who the agent is.
+    pub agent: Arc<AgentRecord>,
+    /// The request that made it.
+    pub request: Option<RequestRecord>,
+    /// Whether its reserve made the branch.
+    pub thread_created: bool,
+    /// The thread that its thread is meant for.
+    pub target_thread: Option<ThreadName>,
+    /// Where the work is done.
+    pub mode: ThreadMode,
+}
+
+impl SessionRecord {
+    /// Whether it holds its thread.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == SessionStatus::Active
+    }
+
+    /// The thread it is about.
+    #[must_use]
+    pub fn thread_key(&self) -> ThreadKey {
+        (self.repo, self.thread.clone())
+    }
+
+    /// Whether it changed its thread, as far as it was recorded.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.recorded_state != self.anchor_state
+    }
+}
+
+/// Names a thread across repositories.
+pub type ThreadKey = (RepoId, ThreadName);
+
+/// What is known of a thread beside its branch.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ThreadRecord {
+    /// Its number.
+    pub id: u64,
+    /// The repository.
+    pub repo: RepoId,
+    /// Its name.
+    pub thread: ThreadName,
+    /// The thread it is meant for.
+    pub target_thread: Option<ThreadName>,
+    /// The thread it was started from.
+    pub parent_thread: Option<ThreadName>,
+    /// Where the work is done.
+    pub mode: ThreadMode,
+    /// Where it is on its way.
+    pub state: ThreadState,
+    /// The state at which it was first reserved.
+    pub base_state: ObjectId,
+    /// The tree of that state.
+    pub base_root: ObjectId,
+    /// The tip as last recorded. The ref is the truth; this is a copy.
+    pub current_state: ObjectId,
+    /// What it is for.
+    pub task: Option<Task>,
+    /// The worktree where the work is done.
+    pub execution_path: Option<Arc<str>>,
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// The revision of its last change: what was read of its branch before then may be old.
+    pub revision: u64,
+}
