@@ -155,7 +155,6 @@ impl Registry {
             session.status = ending.status;
             session.end_reason = Some(ending.reason);
             session.intent = None;
-            session.pulse = ending.pulse;
             session.completed_at = Some(entry.at);
         });
         let Some(session) = ended else { return };

@@ -28,8 +28,6 @@ pub struct Ending {
     pub status: SessionStatus,
     /// Why.
     pub reason: EndReason,
-    /// Its last signs of life.
-    pub pulse: Pulse,
     /// Who ended it, when an operator did.
     pub by: Option<Actor>,
     /// The operator's words.

@@ -14,19 +14,27 @@
 
 mod apply;
 mod change;
+mod command;
+mod decide;
 mod holder;
+mod lease;
 mod operation;
 mod record;
 mod records;
+mod refusal;
 mod state;
 
 pub use apply::{ENDED_KEPT, ENDED_KEPT_MS};
 pub use change::{Actor, Change, Ending, Entry};
+pub use command::{Command, RepoSeen, Reserve};
+pub use decide::{Decision, active, authorized, decide, find, replay};
 pub use holder::HolderProcess;
+pub use lease::{Beat, Closed, Deadlines, Lease};
 pub use operation::{Detail, OperationRecord};
 pub use record::{
     AgentRecord, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord, RequestRecord, SessionRecord,
     ThreadKey, ThreadRecord, TokenHash,
 };
 pub use records::{Difference, Records};
+pub use refusal::Refusal;
 pub use state::{Counters, Registry};

@@ -1,0 +1,127 @@
+//! Everything that can be asked of the registry. Ids, secrets, times and what was seen of Git are the caller's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, Timestamp};
+
+use super::change::Actor;
+use super::record::{AgentRecord, HoldRecord, RepoKey, RequestRecord, TokenHash};
+
+/// A repository as it was just found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepoSeen {
+    /// Where it is.
+    pub key: RepoKey,
+    /// The canonical path of its common Git directory.
+    pub git_dir: Arc<Path>,
+    /// How it is called on the wire.
+    pub shown: Arc<str>,
+    /// Whether it was known at another path that is no longer it.
+    pub moved: bool,
+}
+
+/// Asks for a thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reserve {
+    /// The new session's id, drawn at random.
+    pub id: SessionId,
+    /// The hash of its secret.
+    pub token_hash: TokenHash,
+    /// The request, where the caller named it.
+    pub request: Option<RequestRecord>,
+    /// The repository.
+    pub repo: RepoSeen,
+    /// The thread.
+    pub thread: ThreadName,
+    /// The state to reserve at.
+    pub anchor: ObjectId,
+    /// Its tree.
+    pub root: ObjectId,
+    /// The branch's tip; none where there is no branch.
+    pub tip: Option<ObjectId>,
+    /// The registry's revision before the branch was read.
+    pub seen: u64,
+    /// What keeps the session alive.
+    pub hold: HoldRecord,
+    /// Who the agent is.
+    pub agent: Arc<AgentRecord>,
+    /// The worktree it works in.
+    pub path: Option<Arc<str>>,
+    /// The thread that this one is meant for.
+    pub target_thread: Option<ThreadName>,
+    /// Whether it wants a linked worktree.
+    pub worktree: bool,
+    /// The wall time.
+    pub at: Timestamp,
+    /// How many active sessions there may be.
+    pub max_active: usize,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Reserve a thread.
+    Reserve(Box<Reserve>),
+    /// The Git work of a reserve is done.
+    Settle {
+        /// The session.
+        session: SessionId,
+        /// Whether the branch was made.
+        created: bool,
+        /// The worktree, where one was asked for.
+        path: Option<Arc<str>>,
+    },
+    /// The agent gives its session back.
+    Release {
+        /// The session.
+        session: SessionId,
+        /// The hash of the secret it showed.
+        token_hash: TokenHash,
+        /// `Complete` or `Abandoned`.
+        status: SessionStatus,
+    },
+    /// An operator ends a session.
+    Evict {
+        /// The session.
+        session: SessionId,
+        /// Who.
+        by: Actor,
+        /// Why.
+        note: Reason,
+    },
+    /// The session's holder was found dead, its time ran out, its reserve failed or its connection was lost.
+    End {
+        /// The session.
+        session: SessionId,
+        /// Which of these.
+        reason: EndReason,
+    },
+    /// The agent is about to move its branch.
+    BeginMove {
+        /// The session.
+        session: SessionId,
+        /// The hash of the secret it showed.
+        token_hash: TokenHash,
+        /// From this state, or from no branch.
+        expected: Option<ObjectId>,
+        /// To this one.
+        new: ObjectId,
+    },
+    /// The branch moved, or did not.
+    FinishMove {
+        /// The session.
+        session: SessionId,
+        /// Whether it did.
+        moved: bool,
+    },
+    /// The agent is held by other means from now on.
+    Hold {
+        /// The session.
+        session: SessionId,
+        /// The hash of the secret it showed.
+        token_hash: TokenHash,
+        /// By these.
+        hold: HoldRecord,
+    },
+}
