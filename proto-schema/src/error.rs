@@ -64,6 +64,8 @@ kinds! {
     CasConflict, "cas_conflict", 1003, 4, false, CasConflictDetails;
     /// The session has ended.
     AgentSessionInactive, "agent_session_inactive", 1005, 3, false, InactiveDetails;
+    /// The worktree, or the thread named, is not the one that the session reserved.
+    AgentSessionThreadMismatch, "agent_session_thread_mismatch", 1006, 3, false, ThreadMismatchDetails;
     /// The session lost its right between its check and its write.
     FencingTokenStale, "fencing_token_stale", 1007, 4, false, FencingDetails;
     /// The request_id was used for something else.
@@ -197,6 +199,15 @@ pub struct InactiveDetails {
     pub end_reason: Option<EndReason>,
     /// When it ended.
     pub completed_at: Option<Timestamp>,
+}
+
+/// Details of `agent_session_thread_mismatch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadMismatchDetails {
+    /// The session's thread.
+    pub reserved_thread: ThreadName,
+    /// The other one; null when no branch is checked out.
+    pub current_thread: Option<ThreadName>,
 }
 
 /// Details of `fencing_token_stale`.

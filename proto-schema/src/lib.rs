@@ -33,7 +33,7 @@ pub use error::{
     AnchorDetails, AnchorDriftDetails, CasConflictDetails, ErrorData, FencingDetails, HolderDetails, HolderProblem,
     IdempotencyDetails, InactiveDetails, InvalidParamsDetails, Kind, LimitDetails, LiveOwnerDetails,
     NameConflictDetails, NameDetails, NoDetails, Outcome, PathDetails, ProtocolDetails, RepositoryDetails,
-    RepositoryNotFoundDetails, RepositoryProblem, StoreDetails, ThreadCheckedOutDetails,
+    RepositoryNotFoundDetails, RepositoryProblem, StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails,
 };
 pub use git::{ObjectId, ObjectIdError, ThreadName, ThreadNameError};
 pub use ids::{IdError, RequestId, SessionId};

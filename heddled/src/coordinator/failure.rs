@@ -1,0 +1,60 @@
+//! Why a call could not be done: a refusal of the registry, or a failure at one of its edges.
+
+use std::sync::Arc;
+
+use proto_schema::{HolderProblem, Outcome};
+
+use crate::registry::{Refusal, SessionRecord};
+use crate::repo;
+
+/// Why a call could not be done. The server turns it into the wire's error, with advice.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The registry says no.
+    Refused(Refusal),
+    /// Git says no, or could not.
+    Repo(Arc<repo::Error>),
+    /// The process that should hold the session cannot.
+    Holder {
+        /// The process.
+        pid: i32,
+        /// Why.
+        problem: HolderProblem,
+    },
+    /// The change could not be made durable.
+    Store(Outcome),
+    /// The session lost its right between the check of its call and its write.
+    Stale(Arc<SessionRecord>),
+    /// A parameter is not what it should be.
+    Invalid {
+        /// Which.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The configuration does not serve this repository.
+    NotServed(String),
+    /// The thread is not known.
+    ThreadNotFound,
+    /// More is waiting for the writer than may.
+    Overloaded {
+        /// How much may.
+        max: usize,
+    },
+    /// The daemon is stopping.
+    ShuttingDown,
+    /// A worker of the daemon broke.
+    Broken(&'static str),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<repo::Error> for Failure {
+    fn from(error: repo::Error) -> Self {
+        Self::Repo(Arc::new(error))
+    }
+}

@@ -1,0 +1,47 @@
+//! Everything that the writer can be told: one closed list.
+
+use std::sync::Arc;
+
+use proto_schema::FencingToken;
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use crate::registry::{Actor, Command, HolderProcess, SessionRecord};
+
+/// A command that was done, and is durable.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    /// The session it is about, as it is now.
+    pub(super) session: Arc<SessionRecord>,
+    /// Whether this command changed anything; false when it was so already.
+    pub(super) fresh: bool,
+}
+
+/// Where the answer goes.
+pub(super) type Reply = oneshot::Sender<Result<Done, Failure>>;
+
+/// Something for the writer.
+pub(super) enum Message {
+    /// Somebody asks for a change.
+    Command {
+        /// Which.
+        command: Command,
+        /// Who waits.
+        reply: Reply,
+    },
+    /// A process that holds sessions is gone.
+    Died(HolderProcess),
+    /// The leases of these sessions seem to have run out, and all input that had arrived by then has been taken.
+    Overdue(Vec<FencingToken>),
+    /// These sessions have signs of life that are not written yet.
+    Unsaved(Vec<FencingToken>),
+    /// Answers once everything before it is committed.
+    Barrier(oneshot::Sender<()>),
+    /// Record the stop, close the store and end.
+    Stop {
+        /// Who asked for it, where that was a call.
+        by: Option<Actor>,
+        /// Told whether the store closed well.
+        done: oneshot::Sender<bool>,
+    },
+}

@@ -1,0 +1,250 @@
+//! The coordinator: what callers ask of it is decided by the one writer, and what they read is the last committed state.
+//!
+//! ```text
+//! server -> Coordinator -> (Git, liveness: on blocking workers) -> writer -> store
+//!                       -> last committed Snapshot, for reads and heartbeats
+//! ```
+
+mod failure;
+mod message;
+mod read;
+mod reserve;
+mod session;
+mod shared;
+mod snapshot;
+mod timekeeper;
+mod update;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use proto_schema::{ReservationToken, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub use failure::Failure;
+pub use read::{SessionFilter, SessionPage, ThreadView};
+pub use reserve::{ReserveRequest, Reserved};
+pub use session::Heartbeat;
+pub use snapshot::{Snapshot, View};
+
+use crate::clock::Clock;
+use crate::lease_clock::LeaseClock;
+use crate::liveness::{Liveness, Verdict};
+use crate::registry::{
+    Actor, Change, Decision, Deadlines, HolderProcess, Registry, RepoRecord, TokenHash, decide,
+};
+use crate::repo::{Claim, Located, Repo};
+use crate::store::{OperationLog, Store};
+use message::Message;
+use shared::{INBOX, Shared};
+use writer::Writer;
+
+/// What the coordinator works with.
+pub struct Dependencies {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who lives.
+    pub liveness: Arc<dyn Liveness>,
+    /// Git.
+    pub repo: Arc<dyn Repo>,
+    /// Where changes become durable.
+    pub store: Box<dyn Store>,
+    /// Where they are read back.
+    pub log: Arc<dyn OperationLog>,
+    /// The processes that the watcher found dead.
+    pub deaths: mpsc::UnboundedReceiver<HolderProcess>,
+}
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many active sessions there may be.
+    pub max_active: usize,
+    /// Below which directories worktrees may be made, besides beside the main worktree.
+    pub worktree_roots: Vec<PathBuf>,
+    /// The repositories that are served; all when empty.
+    pub repos: Vec<PathBuf>,
+    /// This registry, as it marks repositories.
+    pub claim: Claim,
+    /// The daemon's version, for the operation log.
+    pub version: Arc<str>,
+}
+
+impl Settings {
+    fn check_served(&self, repo: &Located) -> Result<(), Failure> {
+        let is_below = |root: &PathBuf| {
+            repo.git_dir.starts_with(root) || repo.worktree.as_ref().is_some_and(|worktree| worktree.starts_with(root))
+        };
+        if self.repos.is_empty() || self.repos.iter().any(is_below) {
+            return Ok(());
+        }
+        Err(Failure::NotServed(repo.shown.to_string()))
+    }
+}
+
+/// The way to the one writer, and to the last committed state. Cheap to clone.
+#[derive(Clone)]
+pub struct Coordinator {
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+}
+
+/// The coordinator's threads and tasks.
+pub struct Running {
+    writer: std::thread::JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Coordinator {
+    /// Starts on what the store has: settles what a crash left open, looks after every process, gives every lease its full
+    /// time, records the start, and serves.
+    ///
+    /// # Errors
+    /// The writer's thread cannot be made.
+    pub fn start(registry: Registry, dependencies: Dependencies, settings: Settings) -> std::io::Result<(Self, Running)> {
+        let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
+        let (inbox, outbox) = sync_channel(INBOX);
+        let lease_clock = LeaseClock::new(clock.monotonic_ms());
+        let committed = Snapshot { registry, leases: imbl::OrdMap::new() };
+        let shared = Arc::new(Shared {
+            clock,
+            lease_clock,
+            liveness,
+            repo,
+            log,
+            committed: ArcSwap::from_pointee(committed),
+            inbox,
+            unsaved: Mutex::default(),
+            deadlines: Mutex::new(Deadlines::default()),
+            rearmed: tokio::sync::Notify::new(),
+            failed: ArcSwapOption::empty(),
+        });
+        let settings = Arc::new(settings);
+        let mut writer = Writer::new(Arc::clone(&shared), store);
+        recover(&shared, &mut writer, &settings);
+        let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
+        let tasks = vec![
+            tokio::spawn(timekeeper::run(Arc::clone(&shared))),
+            tokio::spawn(forward(Arc::clone(&shared), deaths)),
+        ];
+        Ok((Self { shared, settings }, Running { writer, tasks }))
+    }
+
+    /// The last committed state.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.committed.load_full()
+    }
+
+    /// Why changes are refused, once the store has failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<String>> {
+        self.shared.failed.load_full()
+    }
+
+    /// The wall time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.wall()
+    }
+
+    /// How long until that deadline, by the lease clock; a deadline that has passed is now.
+    #[must_use]
+    pub fn until(&self, deadline: u64) -> u64 {
+        deadline.saturating_sub(self.shared.lease_now())
+    }
+
+    /// Takes a repository over from another registry whose daemon is not running.
+    ///
+    /// # Errors
+    /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
+    pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        blocking("adopting the repository", move || {
+            let repo = shared.repo.locate(&path)?;
+            settings.check_served(&repo)?;
+            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim)?)
+        })
+        .await
+    }
+
+    /// Records the stop, makes everything durable and ends the writer. Calls after this are answered `ShuttingDown`.
+    /// Answers whether the store closed well.
+    pub async fn stop(&self, running: Running, by: Option<Actor>) -> bool {
+        for task in &running.tasks {
+            task.abort();
+        }
+        let (done, closed) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        // A full inbox is waited for: this is the last message.
+        let sent = blocking("stopping", move || {
+            shared.inbox.send(Message::Stop { by, done }).map_err(|_| Failure::ShuttingDown)
+        });
+        let closed = sent.await.is_ok() && closed.await.unwrap_or(false);
+        let joined = blocking("stopping", move || running.writer.join().map_err(|_| Failure::Broken("the writer"))).await;
+        closed && joined.is_ok()
+    }
+}
+
+/// Runs something that waits for the disk, or for Git, off the async workers.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Broken(what)))
+}
+
+/// The hash that a secret is stored and compared as.
+#[must_use]
+pub fn hash(token: &ReservationToken) -> TokenHash {
+    TokenHash(Sha256::digest(token.secret()).into())
+}
+
+/// Tells the writer of every process that was found dead.
+async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<HolderProcess>) {
+    while let Some(process) = deaths.recv().await {
+        let shared = Arc::clone(&shared);
+        // Not try_send: a death must not be lost because the writer is behind.
+        if blocking("ending sessions", move || {
+            shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)
+        })
+        .await
+        .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Makes the state that was loaded the state of this daemon.
+fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
+    writer.change(Change::DaemonStarted { version: Arc::clone(&settings.version), pid: std::process::id() });
+    let loaded = shared.committed.load_full();
+    for repo in loaded.registry.repos() {
+        // Devices get other numbers when a machine starts again: the path says which repository it is.
+        if let Some(key) = shared.repo.locate(&repo.git_dir).ok().map(|there| there.key).filter(|key| *key != repo.key) {
+            writer.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(repo) })));
+        }
+    }
+    for session in loaded.registry.active(None) {
+        writer.begin(session);
+        if let Some(command) = reserve::settle_at_start(shared, session) {
+            match decide(&loaded.registry, &command) {
+                Ok(Decision::Change(change)) => writer.change(change),
+                Ok(Decision::Stands(_)) | Err(_) => {}
+            }
+        }
+        match session.hold.process.as_ref().map(|process| shared.liveness.check(process)) {
+            Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),
+            Some(Verdict::BootChanged) => writer.end(session.id, proto_schema::EndReason::BootChanged),
+            Some(Verdict::Alive | Verdict::Unknown) | None => {}
+        }
+    }
+    writer.commit();
+}

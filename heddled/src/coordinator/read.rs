@@ -1,0 +1,238 @@
+//! What is read: sessions from the last committed state, branches from Git, what happened from the operation log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proto_schema::{FencingToken, ObjectId, SessionId, SessionStatus, ThreadName, ThreadState};
+
+use super::failure::Failure;
+use super::message::Message;
+use super::snapshot::{Snapshot, View};
+use super::{Coordinator, blocking};
+use crate::liveness::Verdict;
+use crate::registry::{HolderProcess, Registry, RepoId, SessionRecord, ThreadRecord};
+use crate::store::{Filter, Page};
+
+/// Which sessions to list.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFilter {
+    /// Only those of the repository there.
+    pub repo: Option<PathBuf>,
+    /// Only those of this thread.
+    pub thread: Option<ThreadName>,
+    /// Only those of this status.
+    pub status: Option<SessionStatus>,
+    /// End the dead ones first, and list only the active ones.
+    pub alive_only: bool,
+    /// Only those granted before this one.
+    pub below: Option<FencingToken>,
+    /// The most to list.
+    pub limit: usize,
+}
+
+/// Sessions, newest first.
+#[derive(Clone, Debug)]
+pub struct SessionPage {
+    /// The sessions.
+    pub views: Vec<View>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<FencingToken>,
+    /// The revision that this shows.
+    pub revision: u64,
+}
+
+/// A thread as it is listed: its record, its branch as it is now, and who holds it.
+#[derive(Clone, Debug)]
+pub struct ThreadView {
+    /// What is known of it.
+    pub record: Arc<ThreadRecord>,
+    /// Its branch's tip.
+    pub tip: Option<ObjectId>,
+    /// Who holds it.
+    pub holder: Option<View>,
+    /// Its repository.
+    pub repo: Option<Arc<crate::registry::RepoRecord>>,
+}
+
+impl Coordinator {
+    /// The number of the repository at `path`; none when nothing was ever reserved in it.
+    async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let located = blocking("finding the repository", move || {
+            let repo = shared.repo.locate(&path)?;
+            settings.check_served(&repo)?;
+            Ok(repo)
+        })
+        .await?;
+        Ok(self.shared.committed.load().registry.repo_at(located.key).map(|repo| repo.id))
+    }
+
+    /// Lists sessions, newest first.
+    ///
+    /// # Errors
+    /// `Repo`: there is no repository at the path given.
+    pub async fn list(&self, filter: SessionFilter) -> Result<SessionPage, Failure> {
+        let repo = match filter.repo.clone() {
+            Some(path) => Some(self.repo_id(path).await?),
+            None => None,
+        };
+        if filter.alive_only {
+            self.end_dead(repo.flatten()).await?;
+        }
+        let committed = self.snapshot();
+        let revision = committed.registry.revision();
+        if repo == Some(None) {
+            return Ok(SessionPage { views: Vec::new(), next: None, revision });
+        }
+        let repo = repo.flatten();
+        let status = if filter.alive_only { Some(SessionStatus::Active) } else { filter.status };
+        let wanted = |session: &&Arc<SessionRecord>| {
+            repo.is_none_or(|repo| session.repo == repo)
+                && filter.thread.as_ref().is_none_or(|thread| session.thread == *thread)
+                && status.is_none_or(|status| session.status == status)
+        };
+        let candidates = candidates(&committed.registry, repo, &filter, status);
+        let mut views: Vec<View> =
+            candidates.filter(wanted).take(filter.limit + 1).map(|session| committed.view(session)).collect();
+        let next = (views.len() > filter.limit)
+            .then(|| {
+                views.pop();
+                views.last().map(|view| view.session.fencing_token)
+            })
+            .flatten();
+        Ok(SessionPage { views, next, revision })
+    }
+
+    /// Ends the sessions whose process is dead, without waiting for the watcher.
+    async fn end_dead(&self, repo: Option<RepoId>) -> Result<(), Failure> {
+        let committed = self.snapshot();
+        let mut dead: Vec<HolderProcess> = committed
+            .registry
+            .active(None)
+            .filter(|session| repo.is_none_or(|repo| session.repo == repo))
+            .filter_map(|session| session.hold.process.as_ref())
+            .filter(|process| matches!(self.shared.liveness.check(process), Verdict::Exited | Verdict::BootChanged))
+            .cloned()
+            .collect();
+        dead.dedup();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        for process in dead {
+            self.shared.post(Message::Died(process))?;
+        }
+        self.barrier().await
+    }
+
+    /// Whether the daemon can see that the session's holder lives.
+    #[must_use]
+    pub fn is_unknown(&self, session: &SessionRecord) -> bool {
+        let check = |process| self.shared.liveness.check(process) == Verdict::Unknown;
+        session.is_active() && session.hold.process.as_ref().is_some_and(check)
+    }
+
+    /// Lists the threads of a repository by name, with the revision that this shows and whether there are more.
+    ///
+    /// # Errors
+    /// `Repo`: there is no repository, or its branches cannot be read.
+    pub async fn threads(
+        &self,
+        path: PathBuf,
+        state: Option<ThreadState>,
+        after: Option<ThreadName>,
+        limit: usize,
+    ) -> Result<(Vec<ThreadView>, u64, bool), Failure> {
+        let Some(repo) = self.repo_id(path).await? else { return Ok((Vec::new(), self.snapshot().registry.revision(), false)) };
+        let committed = self.snapshot();
+        let revision = committed.registry.revision();
+        let mut records: Vec<_> = committed
+            .registry
+            .threads_of(repo, after.as_ref())
+            .filter(|thread| state.is_none_or(|state| thread.state == state))
+            .take(limit + 1)
+            .cloned()
+            .collect();
+        let more = records.len() > limit;
+        records.truncate(limit);
+        Ok((self.with_tips(committed, records).await?, revision, more))
+    }
+
+    /// Shows one thread.
+    ///
+    /// # Errors
+    /// `Repo`, `ThreadNotFound`.
+    pub async fn thread(&self, path: PathBuf, thread: ThreadName) -> Result<ThreadView, Failure> {
+        let repo = self.repo_id(path).await?.ok_or(Failure::ThreadNotFound)?;
+        let committed = self.snapshot();
+        let record = committed.registry.thread(&(repo, thread)).cloned().ok_or(Failure::ThreadNotFound)?;
+        self.with_tips(committed, vec![record]).await?.pop().ok_or(Failure::ThreadNotFound)
+    }
+
+    /// Reads the branches of threads: the ref is the truth, the record is a copy.
+    async fn with_tips(
+        &self,
+        committed: Arc<Snapshot>,
+        records: Vec<Arc<ThreadRecord>>,
+    ) -> Result<Vec<ThreadView>, Failure> {
+        let shared = Arc::clone(&self.shared);
+        blocking("reading the branches", move || {
+            let view = |record: Arc<ThreadRecord>| {
+                let repo = committed.registry.repo(record.repo).cloned();
+                let tip = match &repo {
+                    Some(repo) => shared.repo.tip(&repo.git_dir, &record.thread)?,
+                    None => None,
+                };
+                let holder = committed.registry.holder(&(record.repo, record.thread.clone()));
+                Ok(ThreadView { holder: holder.map(|session| committed.view(session)), record, tip, repo })
+            };
+            records.into_iter().map(view).collect()
+        })
+        .await
+    }
+
+    /// Reads the operation log: after a revision, or the newest.
+    ///
+    /// # Errors
+    /// `Repo`: there is no repository. `Broken`: the log cannot be read.
+    pub async fn operations(
+        &self,
+        repo: Option<PathBuf>,
+        thread: Option<ThreadName>,
+        session: Option<SessionId>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<(Page, Arc<Snapshot>), Failure> {
+        let repo = match repo {
+            Some(path) => self.repo_id(path).await?.or(Some(RepoId(u32::MAX))),
+            None => None,
+        };
+        let filter = Filter { repo, thread, session };
+        let log = Arc::clone(&self.shared.log);
+        let page = blocking("reading the operation log", move || {
+            let page = match after {
+                Some(after) => log.after(&filter, after, limit),
+                None => log.newest(&filter, limit),
+            };
+            page.map_err(|error| {
+                tracing::error!(%error, "the operation log cannot be read");
+                Failure::Broken("reading the operation log")
+            })
+        })
+        .await?;
+        Ok((page, self.snapshot()))
+    }
+}
+
+/// The fewest sessions that an index gives for what is asked.
+fn candidates<'a>(
+    registry: &'a Registry,
+    repo: Option<RepoId>,
+    filter: &SessionFilter,
+    status: Option<SessionStatus>,
+) -> Box<dyn Iterator<Item = &'a Arc<SessionRecord>> + 'a> {
+    match (repo, &filter.thread, status) {
+        (Some(repo), Some(thread), _) => Box::new(registry.sessions_of(&(repo, thread.clone()), filter.below)),
+        (_, _, Some(SessionStatus::Active)) => Box::new(registry.active(filter.below)),
+        _ => Box::new(registry.sessions(filter.below)),
+    }
+}

@@ -1,0 +1,285 @@
+//! Reserving: what is read of Git before the writer is asked, and what is done to Git after it said yes.
+//!
+//! The order is SPEC's: the record is durable before the branch is made, and nobody is told before the branch is durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, ThreadName};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::failure::Failure;
+use super::message::Done;
+use super::shared::Shared;
+use super::snapshot::View;
+use super::{Coordinator, hash};
+use crate::registry::{
+    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord, TokenHash,
+    decide, replay,
+};
+use crate::repo::{Anchor, Error, Expected, Sighting};
+
+/// How often the branch is read again when the thread changes under the reader.
+const READS: usize = 16;
+
+/// A request for a thread, as the server took it from the wire.
+#[derive(Clone, Debug)]
+pub struct ReserveRequest {
+    /// A path in the repository.
+    pub repo: PathBuf,
+    /// The thread.
+    pub thread: ThreadName,
+    /// Where to reserve it.
+    pub anchor: Anchor,
+    /// What it is meant for, where the caller said so.
+    pub target_thread: Option<ThreadName>,
+    /// Whether a linked worktree is wanted, and where.
+    pub worktree: Option<Option<PathBuf>>,
+    /// The worktree the agent works in, where the caller said so.
+    pub path: Option<PathBuf>,
+    /// Heartbeats count, with this time to live.
+    pub ttl_ms: Option<u64>,
+    /// The process that holds it.
+    pub hold_for_pid: Option<i32>,
+    /// The caller's own pid, by the socket's peer credentials.
+    pub peer: Option<i32>,
+    /// The request, where the caller named it.
+    pub request: Option<RequestRecord>,
+    /// The caller's own secret.
+    pub token: Option<ReservationToken>,
+    /// Who the agent is.
+    pub agent: Arc<AgentRecord>,
+}
+
+/// A thread that was reserved.
+#[derive(Clone, Debug)]
+pub struct Reserved {
+    /// The session.
+    pub view: View,
+    /// Its secret.
+    pub token: ReservationToken,
+    /// Whether an earlier call with this request_id did the work.
+    pub replayed: bool,
+}
+
+impl AgentRecord {
+    /// An agent that nothing is known of.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            task: None,
+            provider: None,
+            model: None,
+            harness: None,
+            thinking_level: None,
+            policy: None,
+            probe_source: ProbeSource::None,
+            probe_confidence: 0.0,
+            parent_session_id: None,
+            client_instance_id: None,
+            native_actor_key: None,
+            native_parent_actor_key: None,
+            native_instance_key: None,
+            attach_precedence: Vec::new(),
+            winning_attach_rule: None,
+        }
+    }
+}
+
+impl Coordinator {
+    /// Reserves a thread. On return the session and its branch are durable.
+    ///
+    /// # Errors
+    /// Whatever step failed first; nothing has changed then but the end of dead sessions, except when the branch or the
+    /// worktree could not be made after the session was recorded: then it is recorded as failed, and the cause is told.
+    pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
+        let (id, secret) = draw()?;
+        let token = request.token.clone().unwrap_or(secret);
+        let token_hash = hash(&token);
+        let request = Arc::new(request);
+        let done = self.ask_for_thread(&request, id, token_hash).await?;
+        let session = if done.fresh && done.session.intent.is_none() {
+            done.session
+        } else {
+            self.settle(&request, done.session).await?
+        };
+        let view = self.snapshot().view(&session);
+        Ok(Reserved { view, token, replayed: !done.fresh })
+    }
+
+    /// Steps 0 to 6: what is known, what Git says, what the registry says.
+    async fn ask_for_thread(
+        &self,
+        request: &Arc<ReserveRequest>,
+        id: SessionId,
+        token_hash: TokenHash,
+    ) -> Result<Done, Failure> {
+        for _ in 0..READS {
+            if let Some(record) = &request.request {
+                replay(&self.snapshot().registry, record, token_hash)?;
+            }
+            let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
+            let settings = Arc::clone(&self.settings);
+            let (answer, answered) = oneshot::channel();
+            // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
+            let sighted = tokio::task::spawn_blocking(move || {
+                let asked = see(&shared, &request, id, token_hash, &settings)
+                    .and_then(|reserve| shared.ask(Command::Reserve(Box::new(reserve))));
+                // The caller went away: the writer's answer finds nobody, and whoever lost its connection is ended.
+                drop(answer.send(asked));
+            });
+            let asked = answered.await.map_err(|_| Failure::Broken("reading the branch"))?;
+            drop(sighted);
+            match asked?.await.unwrap_or(Err(Failure::ShuttingDown)) {
+                Err(Failure::Refused(Refusal::Outdated)) => {}
+                other => return other,
+            }
+        }
+        Err(Failure::Broken("the thread keeps changing"))
+    }
+
+    /// Step 7: the branch, and the worktree where one is wanted.
+    async fn settle(&self, request: &Arc<ReserveRequest>, session: Arc<SessionRecord>) -> Result<Arc<SessionRecord>, Failure> {
+        let wants_path = request.worktree.is_some() && session.path.is_none();
+        if session.intent.is_none() && !wants_path {
+            return Ok(session);
+        }
+        let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
+        let settings = Arc::clone(&self.settings);
+        let record = Arc::clone(&session);
+        let made = super::blocking("making the branch", move || make(&shared, &request, &record, &settings)).await;
+        match made {
+            Ok((created, path)) => {
+                let settle = Command::Settle { session: session.id, created: created || session.thread_created, path };
+                self.shared.done(settle).await.map(|done| done.session)
+            }
+            Err(failure) => {
+                if session.intent.is_some() {
+                    let command = Command::End { session: session.id, reason: EndReason::ReserveFailed };
+                    if let Err(error) = self.shared.done(command).await {
+                        warn!(session = %session.id, ?error, "a failed reserve could not be recorded as failed");
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Draws a session's id and a secret.
+fn draw() -> Result<(SessionId, ReservationToken), Failure> {
+    let mut bytes = [0; 48];
+    getrandom::fill(&mut bytes).map_err(|_| Failure::Broken("drawing random bytes"))?;
+    let (id, secret) = bytes.split_at(16);
+    let id = id.iter().fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+    let secret = secret.try_into().map_err(|_| Failure::Broken("drawing random bytes"))?;
+    Ok((SessionId::from_random(id), ReservationToken::from_bytes(secret)))
+}
+
+/// Reads what Git says, and makes of it what is asked of the registry.
+fn see(
+    shared: &Shared,
+    request: &ReserveRequest,
+    id: SessionId,
+    token_hash: TokenHash,
+    settings: &super::Settings,
+) -> Result<Reserve, Failure> {
+    let committed = shared.committed.load();
+    let seen = committed.registry.revision();
+    let Sighting { repo, anchor, root, tip, checked_out } = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
+    settings.check_served(&repo)?;
+    let path = match (&request.path, &request.worktree) {
+        (Some(path), _) => Some(shared.repo.registered_worktree(&repo, path)?),
+        (None, None) => repo.worktree.clone(),
+        (None, Some(_)) => None,
+    };
+    let process = match request.hold_for_pid {
+        Some(pid) => {
+            let identified = shared.liveness.identify(request.peer, pid);
+            Some(identified.map_err(|problem| Failure::Holder { pid, problem })?)
+        }
+        None => None,
+    };
+    let known = committed.registry.repo_at(repo.key);
+    let moved = known.is_some_and(|known| {
+        *known.git_dir != *repo.git_dir && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
+    });
+    let reserve = Reserve {
+        id,
+        token_hash,
+        request: request.request.clone(),
+        repo: RepoSeen { key: repo.key, git_dir: repo.git_dir.as_path().into(), shown: Arc::clone(&repo.shown), moved },
+        thread: request.thread.clone(),
+        anchor,
+        root,
+        tip,
+        seen,
+        hold: HoldRecord { ttl_ms: request.ttl_ms, process, connection: false },
+        agent: Arc::clone(&request.agent),
+        path: path.map(|path| crate::repo::shown(&path)),
+        target_thread: request.target_thread.clone().or(checked_out).filter(|target| *target != request.thread),
+        worktree: request.worktree.is_some(),
+        at: shared.clock.wall(),
+        max_active: settings.max_active,
+    };
+    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    let command = Command::Reserve(Box::new(reserve));
+    if known.is_some() || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_))) {
+        shared.repo.claim(&repo.git_dir, &settings.claim)?;
+    }
+    let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };
+    Ok(*reserve)
+}
+
+/// Makes the branch where there is none, and the worktree where one is wanted.
+fn make(
+    shared: &Shared,
+    request: &ReserveRequest,
+    session: &SessionRecord,
+    settings: &super::Settings,
+) -> Result<(bool, Option<Arc<str>>), Failure> {
+    let repo = shared.repo.locate(&request.repo)?;
+    let created = session.intent == Some(Intent::Create);
+    if created {
+        let log = format!("heddle: reserved by {}", session.id);
+        shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log)?;
+    }
+    let Some(path) = &request.worktree else { return Ok((created, None)) };
+    let reason = format!("reserved by {}", session.id);
+    let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
+    Ok((created, Some(crate::repo::shown(&made))))
+}
+
+/// Brings a change of Git that a crash left open to its end, by what the branch says.
+pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Option<Command> {
+    let id = session.id;
+    let failed = Command::End { session: id, reason: EndReason::ReserveFailed };
+    let repo = shared.committed.load().registry.repo(session.repo).cloned();
+    let tip = repo.as_ref().map(|repo| shared.repo.tip(&repo.git_dir, &session.thread));
+    let settled = |created| match session.request {
+        // Its caller never had an answer and will not ask again: no ghosts.
+        None => Command::End { session: id, reason: EndReason::ConnectionLost },
+        Some(_) => Command::Settle { session: id, created, path: None },
+    };
+    Some(match (session.intent.as_ref()?, tip) {
+        (Intent::Create, Some(Ok(Some(tip)))) if tip == session.anchor_state => settled(true),
+        (Intent::Create, Some(Ok(None))) if session.request.is_some() => {
+            let repo = repo?;
+            let log = format!("heddle: reserved by {id}");
+            match shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log) {
+                Ok(()) => settled(true),
+                Err(error) => {
+                    warn!(session = %id, %error, "a reserve that was cut off could not be finished");
+                    failed
+                }
+            }
+        }
+        (Intent::Create, Some(Ok(None))) => Command::End { session: id, reason: EndReason::ConnectionLost },
+        (Intent::Create, _) => failed,
+        (Intent::Worktree, _) => settled(false),
+        (Intent::Move { new, .. }, Some(Ok(Some(tip)))) => Command::FinishMove { session: id, moved: tip == *new },
+        (Intent::Move { .. }, _) => Command::FinishMove { session: id, moved: false },
+    })
+}
+

@@ -1,0 +1,81 @@
+//! What the writer, the timekeeper and the callers share.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use proto_schema::FencingToken;
+use tokio::sync::{Notify, oneshot};
+
+use super::failure::Failure;
+use super::message::{Done, Message};
+use super::snapshot::Snapshot;
+use crate::clock::Clock;
+use crate::lease_clock::LeaseClock;
+use crate::liveness::Liveness;
+use crate::registry::{Command, Deadlines};
+use crate::repo::Repo;
+use crate::store::OperationLog;
+
+/// How many messages may wait for the writer.
+pub(super) const INBOX: usize = 16_384;
+
+/// What everybody around the writer needs.
+pub(super) struct Shared {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lease_clock: LeaseClock,
+    pub(super) liveness: Arc<dyn Liveness>,
+    pub(super) repo: Arc<dyn Repo>,
+    pub(super) log: Arc<dyn OperationLog>,
+    pub(super) committed: ArcSwap<Snapshot>,
+    pub(super) inbox: SyncSender<Message>,
+    /// Sessions with signs of life that are not written yet.
+    pub(super) unsaved: Mutex<Vec<FencingToken>>,
+    pub(super) deadlines: Mutex<Deadlines>,
+    /// Told when an earlier deadline than all before has come in.
+    pub(super) rearmed: Notify,
+    /// Why the store failed, once it has.
+    pub(super) failed: ArcSwapOption<String>,
+}
+
+impl Shared {
+    /// Lease time now, in milliseconds.
+    pub(super) fn lease_now(&self) -> u64 {
+        self.lease_clock.now(self.clock.monotonic_ms())
+    }
+
+    /// Has a session looked at when its lease may run out.
+    pub(super) fn look_at(&self, deadline: u64, session: FencingToken) {
+        let mut deadlines = self.deadlines.lock();
+        let earlier = deadlines.next().is_none_or(|next| deadline < next);
+        deadlines.insert(deadline, session);
+        if earlier {
+            self.rearmed.notify_one();
+        }
+    }
+
+    pub(super) fn set_failed(&self, why: String) {
+        self.failed.store(Some(Arc::new(why)));
+    }
+
+    /// Hands a message to the writer. Never waits: a full inbox is an answer.
+    pub(super) fn post(&self, message: Message) -> Result<(), Failure> {
+        self.inbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => Failure::Overloaded { max: INBOX },
+            TrySendError::Disconnected(_) => Failure::ShuttingDown,
+        })
+    }
+
+    /// Asks for a change; the receiver gets the answer once it is durable.
+    pub(super) fn ask(&self, command: Command) -> Result<oneshot::Receiver<Result<Done, Failure>>, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Message::Command { command, reply })?;
+        Ok(answer)
+    }
+
+    /// Asks for a change and waits until it is durable.
+    pub(super) async fn done(&self, command: Command) -> Result<Done, Failure> {
+        self.ask(command)?.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+}

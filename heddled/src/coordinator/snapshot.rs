@@ -1,0 +1,46 @@
+//! The last committed state, as everybody may read it without waiting for anybody.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use parking_lot::Mutex;
+use proto_schema::FencingToken;
+
+use crate::registry::{Lease, Pulse, Registry, RepoRecord, SessionRecord};
+
+/// A committed registry, and the leases of its active sessions. A lease is shared with the live one: heartbeats move it
+/// between two commits.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Who holds what.
+    pub registry: Registry,
+    /// The leases of the active sessions.
+    pub leases: OrdMap<FencingToken, Arc<Mutex<Lease>>>,
+}
+
+/// One session with what changes between two commits: what is answered about it.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The session.
+    pub session: Arc<SessionRecord>,
+    /// Its repository.
+    pub repo: Option<Arc<RepoRecord>>,
+    /// Its latest signs of life.
+    pub pulse: Pulse,
+    /// When its lease runs out, in lease time; none where heartbeats do not count or it has ended.
+    pub deadline: Option<u64>,
+}
+
+impl Snapshot {
+    /// The session with its latest signs of life.
+    #[must_use]
+    pub fn view(&self, session: &Arc<SessionRecord>) -> View {
+        let lease = self.leases.get(&session.fencing_token).filter(|_| session.is_active()).map(|lease| lease.lock());
+        View {
+            session: Arc::clone(session),
+            repo: self.registry.repo(session.repo).cloned(),
+            pulse: lease.as_ref().map_or(session.pulse, |lease| lease.pulse()),
+            deadline: lease.and_then(|lease| lease.deadline()),
+        }
+    }
+}

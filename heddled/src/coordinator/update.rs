@@ -1,0 +1,87 @@
+//! Moving a thread's branch, by its holder.
+
+use std::sync::Arc;
+
+use proto_schema::{ObjectId, SessionId};
+
+use super::failure::Failure;
+use super::read::ThreadView;
+use super::{Coordinator, blocking};
+use crate::registry::{Beat, Command, Refusal, TokenHash, active, authorized};
+use crate::repo::{Error, Expected};
+
+impl Coordinator {
+    /// Moves the session's branch from `expected` to `new`. To the state it has already: a success that changes nothing.
+    ///
+    /// From the recording of the intent to the outcome the session cannot end, and the thread is not granted.
+    ///
+    /// # Errors
+    /// `Refused`: not found, token, inactive. `Repo`: the branch is elsewhere, is checked out, or `new` is no commit.
+    pub async fn update(
+        &self,
+        id: SessionId,
+        token: TokenHash,
+        expected: Option<ObjectId>,
+        new: ObjectId,
+    ) -> Result<ThreadView, Failure> {
+        let committed = self.snapshot();
+        let session = Arc::clone(active(authorized(&committed.registry, id, token)?)?);
+        let repo = committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
+        let key = session.thread_key();
+        if let Some(lease) = committed.leases.get(&session.fencing_token) {
+            let beat = Beat { now: self.shared.lease_now(), at: self.shared.clock.wall(), progress: true, usage: None };
+            if lease.lock().renew(beat) == Ok(true) {
+                self.shared.unsaved.lock().push(session.fencing_token);
+            }
+        }
+        let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir), session.thread.clone());
+        let stands = blocking("reading the branch", move || {
+            let tip = shared.repo.tip(&git_dir, &thread)?;
+            if tip == Some(new) {
+                return Ok(true);
+            }
+            if tip != expected {
+                return Err(Error::Conflict { expected, actual: tip }.into());
+            }
+            shared.repo.commit_root(&git_dir, new)?;
+            match shared.repo.checked_out_at(&git_dir, &thread)? {
+                Some(worktree) => Err(Error::CheckedOut { worktree }.into()),
+                None => Ok(false),
+            }
+        })
+        .await?;
+        if !stands {
+            self.swap(id, token, &repo.git_dir, expected, new).await?;
+        }
+        let committed = self.snapshot();
+        let record = committed.registry.thread(&key).cloned().ok_or(Failure::ThreadNotFound)?;
+        let holder = committed.registry.holder(&key).map(|session| committed.view(session));
+        Ok(ThreadView { record, tip: Some(new), holder, repo: Some(repo) })
+    }
+
+    async fn swap(
+        &self,
+        id: SessionId,
+        token: TokenHash,
+        git_dir: &Arc<std::path::Path>,
+        expected: Option<ObjectId>,
+        new: ObjectId,
+    ) -> Result<(), Failure> {
+        let begun = self.shared.done(Command::BeginMove { session: id, token_hash: token, expected, new }).await;
+        let session = match begun {
+            Ok(done) => done.session,
+            // It was active when the call came in: it lost its right on the way.
+            Err(Failure::Refused(Refusal::Inactive(session))) => return Err(Failure::Stale(session)),
+            Err(failure) => return Err(failure),
+        };
+        let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(git_dir), session.thread.clone());
+        let from = expected.map_or(Expected::Absent, Expected::At);
+        let swapped = blocking("moving the branch", move || {
+            let log = format!("heddle: moved by {id}");
+            Ok(shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log)?)
+        })
+        .await;
+        self.shared.done(Command::FinishMove { session: id, moved: swapped.is_ok() }).await?;
+        swapped
+    }
+}

@@ -1,0 +1,392 @@
+//! The one writer: it owns registry and store, and nothing changes but through it.
+//!
+//! It takes what has arrived, decides each message on a candidate state, makes all of it durable with one flush, publishes
+//! the candidate and only then replies (R3). A flush that fails throws the candidate away: the published state is what the
+//! disk is known to have, and from then on every change is refused.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use parking_lot::Mutex;
+use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
+use tracing::{error, info, warn};
+
+use super::failure::Failure;
+use super::message::{Done, Message, Reply};
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::liveness::Verdict;
+use crate::registry::{
+    Change, Command, Decision, Entry, HolderProcess, Lease, OperationRecord, Refusal, SessionRecord, decide,
+};
+use crate::store::Store;
+
+/// The most messages that one flush serves, so that no caller waits for an endless batch.
+const MAX_BATCH: usize = 1024;
+
+/// How much later a session that cannot be ended now is looked at again, in milliseconds of lease time.
+const LOOK_AGAIN_MS: u64 = 1000;
+
+/// What is to be done once the batch is durable.
+enum Effect {
+    Watch(HolderProcess),
+    Unwatch(HolderProcess),
+    Deadline(u64, FencingToken),
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    store: Box<dyn Store>,
+    candidate: Snapshot,
+    entries: Vec<Entry>,
+    operations: Vec<OperationRecord>,
+    effects: Vec<Effect>,
+    closed: Vec<Arc<Mutex<Lease>>>,
+    replies: Vec<(Reply, Result<Done, Failure>)>,
+    barriers: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// Messages that would end a session, or move its branch, while another change of its branch is under way.
+    deferred: HashMap<SessionId, Vec<Message>>,
+    /// Callers who repeated a request whose Git work is under way.
+    joined: HashMap<SessionId, Vec<Reply>>,
+    requeued: VecDeque<Message>,
+    failed: bool,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>) -> Self {
+        let candidate = Snapshot::clone(&shared.committed.load());
+        Self {
+            shared,
+            store,
+            candidate,
+            entries: Vec::new(),
+            operations: Vec::new(),
+            effects: Vec::new(),
+            closed: Vec::new(),
+            replies: Vec::new(),
+            barriers: Vec::new(),
+            deferred: HashMap::new(),
+            joined: HashMap::new(),
+            requeued: VecDeque::new(),
+            failed: false,
+        }
+    }
+
+    /// Serves until it is told to stop. Runs on a thread of its own, for it waits for the disk.
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+        while let Ok(first) = inbox.recv() {
+            let mut next = Some(first);
+            for _ in 0..MAX_BATCH {
+                match next {
+                    Some(Message::Stop { by, done }) => {
+                        self.change(Change::DaemonStopped { by });
+                        self.commit();
+                        let closed = self.store.close(&self.candidate.registry);
+                        if let Err(error) = &closed {
+                            error!(%error, "the store could not be closed; the next start replays its journal");
+                        }
+                        // Nobody waits any more when the daemon was told to hurry.
+                        drop(done.send(closed.is_ok()));
+                        return;
+                    }
+                    Some(message) => self.handle(message),
+                    None => break,
+                }
+                next = self.requeued.pop_front().or_else(|| inbox.try_recv().ok());
+            }
+            // What the loop took but had no room for is served first in the next batch.
+            self.requeued.extend(next);
+            self.commit();
+            while let Some(message) = self.requeued.pop_front() {
+                self.handle(message);
+                self.commit();
+            }
+        }
+    }
+
+    /// Takes one message into the batch.
+    pub(super) fn handle(&mut self, message: Message) {
+        match message {
+            Message::Command { command, reply } => self.command(command, reply),
+            Message::Died(process) => self.died(&process),
+            Message::Overdue(sessions) => self.overdue(&sessions),
+            Message::Unsaved(sessions) => self.save(&sessions),
+            Message::Barrier(done) => self.barriers.push(done),
+            Message::Stop { .. } => {}
+        }
+    }
+
+    fn command(&mut self, command: Command, reply: Reply) {
+        if self.failed {
+            self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
+            return;
+        }
+        if let Command::Reserve(reserve) = &command {
+            self.end_dead_holder(reserve);
+        }
+        let decided = decide(&self.candidate.registry, &command);
+        match decided {
+            Ok(Decision::Change(change)) => {
+                let session = change.session();
+                self.change(change);
+                let done = session.and_then(|id| self.candidate.registry.session(id).cloned());
+                let result = done.map(|session| Done { session, fresh: true }).ok_or(Failure::Broken("no session"));
+                self.replies.push((reply, result));
+                if let Some(session) = session {
+                    self.continue_deferred(session);
+                }
+            }
+            Ok(Decision::Stands(session)) => {
+                if session.intent.is_some() && matches!(command, Command::Reserve(_)) {
+                    self.joined.entry(session.id).or_default().push(reply);
+                } else {
+                    self.replies.push((reply, Ok(Done { session, fresh: false })));
+                }
+            }
+            Err(Refusal::Busy) => {
+                if let Some(session) = subject(&command) {
+                    self.deferred.entry(session).or_default().push(Message::Command { command, reply });
+                }
+            }
+            Err(refusal) => self.replies.push((reply, Err(refusal.into()))),
+        }
+    }
+
+    /// Applies a change to the candidate and takes it into the batch.
+    pub(super) fn change(&mut self, change: Change) {
+        let ended = match &change {
+            Change::Ended(ending) => self.candidate.registry.session(ending.session).cloned(),
+            _ => None,
+        };
+        if let Some(session) = &ended {
+            self.close_lease(session);
+        }
+        let entry = self.candidate.registry.entry(self.shared.clock.wall(), change);
+        let before = entry.change.session().and_then(|id| self.candidate.registry.session(id).cloned());
+        self.candidate.registry.apply(&entry);
+        self.operations.extend(self.candidate.registry.operation(&entry));
+        match &entry.change {
+            Change::Reserved { session, .. } => self.begin(session),
+            Change::Held { session, .. } => {
+                if let Some(process) = before.and_then(|before| before.hold.process.clone()) {
+                    self.effects.push(Effect::Unwatch(process));
+                }
+                if let Some(session) = self.candidate.registry.session(*session).cloned() {
+                    self.begin(&session);
+                }
+            }
+            Change::Ended(_) => {
+                if let Some(process) = ended.and_then(|session| session.hold.process.clone()) {
+                    self.effects.push(Effect::Unwatch(process));
+                }
+            }
+            _ => {}
+        }
+        self.entries.push(entry);
+    }
+
+    /// Gives an active session its lease and has its process watched.
+    pub(super) fn begin(&mut self, session: &Arc<SessionRecord>) {
+        let lease = Lease::new(session, self.shared.lease_now());
+        if let Some(deadline) = lease.deadline() {
+            self.effects.push(Effect::Deadline(deadline, session.fencing_token));
+        }
+        if let Some(process) = &session.hold.process {
+            self.effects.push(Effect::Watch(process.clone()));
+        }
+        self.candidate.leases.insert(session.fencing_token, Arc::new(Mutex::new(lease)));
+    }
+
+    /// Lets no further heartbeat in, and keeps the last ones.
+    fn close_lease(&mut self, session: &SessionRecord) {
+        let Some(lease) = self.candidate.leases.remove(&session.fencing_token) else { return };
+        let unsaved = {
+            let mut lease = lease.lock();
+            lease.close();
+            lease.take_unsaved()
+        };
+        self.closed.push(lease);
+        if let Some(pulse) = unsaved {
+            self.change(Change::Pulses(vec![(session.id, pulse)]));
+        }
+    }
+
+    /// Ends the session that holds the thread asked for, if its process is dead: the caller must not wait for the watcher.
+    fn end_dead_holder(&mut self, reserve: &crate::registry::Reserve) {
+        let registry = &self.candidate.registry;
+        let Some(repo) = registry.repo_at(reserve.repo.key) else { return };
+        let Some(owner) = registry.holder(&(repo.id, reserve.thread.clone())).cloned() else { return };
+        if let Some(reason) = self.dead(&owner) {
+            self.end(owner.id, reason);
+        }
+    }
+
+    fn dead(&self, session: &SessionRecord) -> Option<EndReason> {
+        match self.shared.liveness.check(session.hold.process.as_ref()?) {
+            Verdict::Exited => Some(EndReason::ProcessExited),
+            Verdict::BootChanged => Some(EndReason::BootChanged),
+            Verdict::Alive | Verdict::Unknown => None,
+        }
+    }
+
+    /// Ends a session for a reason that nobody asked for and nobody waits to hear of.
+    pub(super) fn end(&mut self, session: SessionId, reason: EndReason) {
+        match decide(&self.candidate.registry, &Command::End { session, reason }) {
+            Ok(Decision::Change(change)) => {
+                info!(%session, reason = reason.as_str(), "a session ended");
+                self.change(change);
+                self.continue_deferred(session);
+            }
+            Err(Refusal::Busy) => {
+                let (reply, _) = tokio::sync::oneshot::channel();
+                let command = Command::End { session, reason };
+                self.deferred.entry(session).or_default().push(Message::Command { command, reply });
+            }
+            Ok(Decision::Stands(_)) | Err(_) => {}
+        }
+    }
+
+    fn died(&mut self, process: &HolderProcess) {
+        if self.failed {
+            return;
+        }
+        let held: Vec<_> = self.candidate.registry.held_by(process).cloned().collect();
+        for session in held {
+            if let Some(reason) = self.dead(&session) {
+                self.end(session.id, reason);
+            }
+        }
+    }
+
+    fn overdue(&mut self, sessions: &[FencingToken]) {
+        let now = self.shared.lease_now();
+        for token in sessions {
+            let Some(lease) = self.candidate.leases.get(token).cloned() else { continue };
+            let session = self.candidate.registry.granted(*token).filter(|session| session.is_active()).cloned();
+            let Some(session) = session else { continue };
+            let (overdue, deadline) = {
+                let lease = lease.lock();
+                (lease.is_overdue(now), lease.deadline())
+            };
+            // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch.
+            if overdue && !self.failed && session.intent.is_none() {
+                self.end(session.id, EndReason::HeartbeatExpired);
+            } else if let Some(deadline) = deadline {
+                let again = if overdue { now + LOOK_AGAIN_MS } else { deadline };
+                self.shared.look_at(again, *token);
+            }
+        }
+    }
+
+    fn save(&mut self, sessions: &[FencingToken]) {
+        if self.failed {
+            return;
+        }
+        let mut pulses = Vec::with_capacity(sessions.len());
+        for token in sessions {
+            let Some(lease) = self.candidate.leases.get(token) else { continue };
+            let Some(session) = self.candidate.registry.granted(*token) else { continue };
+            if let Some(pulse) = lease.lock().take_unsaved() {
+                pulses.push((session.id, pulse));
+            }
+        }
+        if !pulses.is_empty() {
+            self.change(Change::Pulses(pulses));
+        }
+    }
+
+    /// Once a session has no Git work under way: answers who repeated its request, and serves what waited.
+    fn continue_deferred(&mut self, id: SessionId) {
+        let Some(session) = self.candidate.registry.session(id).cloned() else { return };
+        if session.intent.is_some() {
+            return;
+        }
+        for reply in self.joined.remove(&id).unwrap_or_default() {
+            let result = if session.is_active() {
+                Ok(Done { session: Arc::clone(&session), fresh: false })
+            } else {
+                Err(Refusal::Inactive(Arc::clone(&session)).into())
+            };
+            self.replies.push((reply, result));
+        }
+        self.requeued.extend(self.deferred.remove(&id).unwrap_or_default());
+    }
+
+    /// Makes the batch durable, publishes it, and replies.
+    pub(super) fn commit(&mut self) {
+        let written = if self.entries.is_empty() {
+            Ok(())
+        } else {
+            self.store.append(&self.entries, std::mem::take(&mut self.operations), &self.candidate.registry)
+        };
+        match written {
+            Ok(()) => self.publish(),
+            Err(error) => self.fail(&error),
+        }
+        self.entries.clear();
+        for (reply, result) in self.replies.drain(..) {
+            // A caller that is gone has no use for its answer.
+            drop(reply.send(result));
+        }
+        for barrier in self.barriers.drain(..) {
+            drop(barrier.send(()));
+        }
+    }
+
+    fn publish(&mut self) {
+        if !self.entries.is_empty() {
+            self.shared.committed.store(Arc::new(self.candidate.clone()));
+        }
+        self.closed.clear();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Watch(process) => self.shared.liveness.watch(&process),
+                Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
+                Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &crate::store::Error) {
+        error!(%error, "the store failed: changes are refused until the daemon is started again");
+        self.failed = true;
+        self.shared.set_failed(error.to_string());
+        self.candidate = Snapshot::clone(&self.shared.committed.load());
+        for lease in self.closed.drain(..) {
+            lease.lock().reopen();
+        }
+        self.effects.clear();
+        self.operations.clear();
+        for (_, result) in &mut self.replies {
+            *result = Err(Failure::Store(Outcome::Unknown));
+        }
+        let waiting: usize = self.deferred.values().map(Vec::len).sum();
+        if waiting > 0 {
+            warn!(waiting, "calls that waited for a change under way are refused");
+        }
+        for message in self.deferred.drain().flat_map(|(_, messages)| messages) {
+            if let Message::Command { reply, .. } = message {
+                self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
+            }
+        }
+        for reply in self.joined.drain().flat_map(|(_, replies)| replies) {
+            self.replies.push((reply, Err(Failure::Store(Outcome::Unknown))));
+        }
+    }
+}
+
+/// The session that a command waits for when that session is busy.
+fn subject(command: &Command) -> Option<SessionId> {
+    match command {
+        Command::Reserve(_) => None,
+        Command::Settle { session, .. }
+        | Command::Release { session, .. }
+        | Command::Evict { session, .. }
+        | Command::End { session, .. }
+        | Command::BeginMove { session, .. }
+        | Command::FinishMove { session, .. }
+        | Command::Hold { session, .. } => Some(*session),
+    }
+}

@@ -1,0 +1,391 @@
+//! What an error says beside its kind: what is wrong, why it is refused, and the exact commands that get the caller out.
+
+use std::sync::Arc;
+
+use proto_schema::{
+    AnchorDetails, AnchorDriftDetails, CasConflictDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails,
+    InactiveDetails, Kind, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, ObjectId, Outcome, PathDetails,
+    PathText, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ReserveParams, SessionId, StoreDetails,
+    ThreadCheckedOutDetails, ThreadName,
+};
+
+use super::error::{WireError, internal, invalid_params, limit};
+use super::{Context, wire};
+use crate::coordinator::Failure;
+use crate::registry::{Refusal, SessionRecord};
+use crate::repo;
+
+const UNTOUCHED: &str = "no ref and no reservation was changed";
+
+/// What the call was about, as far as its parameters say: for the commands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct About {
+    pub(super) repo: Option<String>,
+    pub(super) thread: Option<String>,
+    pub(super) session: Option<SessionId>,
+    pub(super) anchor: Option<String>,
+}
+
+impl About {
+    pub(super) fn session(session: SessionId) -> Self {
+        Self { session: Some(session), ..Self::default() }
+    }
+
+    pub(super) fn repo(repo: &PathText) -> Self {
+        Self { repo: Some(repo.to_string()), ..Self::default() }
+    }
+
+    pub(super) fn reserve(params: &ReserveParams) -> Self {
+        Self {
+            repo: Some(params.repo.to_string()),
+            thread: Some(params.thread.to_string()),
+            session: None,
+            anchor: params.anchor.as_ref().map(|anchor| anchor.to_string()),
+        }
+    }
+
+    /// `heddlectl` with these words, and with the repository where it is known.
+    fn command(&self, words: &[&str]) -> String {
+        let repo = self.repo.iter().flat_map(|repo| ["--repo", repo.as_str()]);
+        shell_words::join(["heddlectl"].into_iter().chain(words.iter().copied()).chain(repo))
+    }
+
+    fn show_thread(&self, thread: &str) -> String {
+        self.command(&["thread", "show", thread])
+    }
+
+    fn reserve_at_tip(&self, thread: &str) -> String {
+        self.command(&["reserve", "--thread", thread, "--at-tip"])
+    }
+}
+
+/// Reads a thread's name.
+pub(super) fn thread_name(name: &str) -> Result<ThreadName, WireError> {
+    name.parse().map_err(|refused: proto_schema::ThreadNameError| {
+        let error = format!("this cannot be a thread's name: {}", refused.problem);
+        let hint = format!("use a name that Git takes as a branch, such as `{}`", refused.suggestion);
+        let command = About::default().command(&["reserve", "--thread", &refused.suggestion]);
+        WireError::new(Kind::ThreadNameInvalid, error, hint, &NameDetails { suggestion: refused.suggestion })
+            .with_commands(vec![command])
+    })
+}
+
+/// Makes the wire's error of a failure.
+pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> WireError {
+    match failure {
+        Failure::Refused(refusal) => refused(context, refusal, about),
+        Failure::Repo(error) => git(error, about),
+        Failure::Holder { pid, problem } => holder(*pid, *problem, about),
+        Failure::Store(outcome) => store(*outcome),
+        Failure::Stale(session) => stale(context, session, about),
+        Failure::Invalid { field, expected } => invalid_params(field, expected),
+        Failure::NotServed(path) => not_found(path, RepositoryProblem::NotServed),
+        Failure::ThreadNotFound => {
+            let thread = about.thread.as_deref().unwrap_or("<thread>");
+            let error = format!("no thread '{thread}' is known in this repository");
+            WireError::new(Kind::ThreadNotFound, error, "reserve it to begin it", &NoDetails {})
+                .with_commands(vec![about.reserve_at_tip(thread), about.command(&["thread", "list"])])
+        }
+        Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
+        Failure::ShuttingDown => {
+            WireError::new(Kind::ShuttingDown, "the daemon is stopping", "call again once it has started", &NoDetails {})
+                .with_commands(vec!["heddlectl daemon start".to_owned()])
+                .retry_after(1000)
+        }
+        Failure::Broken(what) => {
+            tracing::error!(what, "broken");
+            internal()
+        }
+    }
+}
+
+fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
+    match refusal {
+        Refusal::LiveOwner { owner, same_request } => live_owner(context, owner, *same_request, about),
+        Refusal::AnchorDrift { owner, reserved, requested } => {
+            drift(context, owner.as_ref(), *reserved, *requested, about)
+        }
+        Refusal::IdempotencyConflict { request, differing } => {
+            let error = format!("the request_id {request} was used with another {}", differing.join(", "));
+            let hint = "repeat the request exactly as it was, or send it under a new request_id";
+            let details = IdempotencyDetails { request_id: request.clone(), differing: differing.clone() };
+            WireError::new(Kind::IdempotencyConflict, error, hint, &details)
+                .because("one request_id stands for one request", "two requests would pass as one", UNTOUCHED)
+                .with_commands(vec![about.command(&["list"])])
+        }
+        Refusal::NotFound => {
+            let session = about.session.map_or_else(|| "that".to_owned(), |session| session.to_string());
+            let thread = about.thread.as_deref().unwrap_or("<thread>");
+            let error = format!("no session {session} is known");
+            WireError::new(Kind::AgentSessionNotFound, error, "reserve the thread", &NoDetails {})
+                .because(
+                    "no such session is known",
+                    "an unknown session would change the repository",
+                    "no heartbeat, capture, ref or worktree was changed",
+                )
+                .with_commands(vec![
+                    format!("heddlectl reserve --thread {}", if thread == "<thread>" { thread.into() } else { shell_words::quote(thread) }),
+                    "heddlectl list --all-repos".to_owned(),
+                ])
+        }
+        Refusal::TokenMismatch => {
+            let session = about.session.map_or_else(String::new, |session| session.to_string());
+            let hint = "use the token that this session's reserve answered; an operator ends it with evict";
+            WireError::new(Kind::ReservationTokenMismatch, "the reservation token is not this session's", hint, &NoDetails {})
+                .because("the caller does not hold this session", "somebody else's session would change", UNTOUCHED)
+                .with_commands(vec![format!("heddlectl show --session {session}")])
+        }
+        Refusal::Inactive(session) => inactive(context, session, about),
+        Refusal::TooManySessions { value, max } => limit("active_sessions", *value, *max).with_commands(vec![
+            "heddlectl list --all-repos --alive-only".to_owned(),
+        ]),
+        Refusal::Outdated | Refusal::Busy => {
+            WireError::new(Kind::Internal, "the thread changed while it was looked at", "call again", &NoDetails {})
+        }
+    }
+}
+
+fn held_by(owner: &SessionRecord) -> String {
+    match (&owner.hold.process, owner.hold.ttl_ms) {
+        (Some(process), None) => format!("held for process {}", process.pid),
+        (Some(process), Some(ttl)) => format!("held for process {} and by heartbeats within {ttl} ms", process.pid),
+        (None, Some(ttl)) => format!("held by heartbeats within {ttl} ms"),
+        (None, None) => "held".to_owned(),
+    }
+}
+
+fn live_owner(context: &Context, owner: &Arc<SessionRecord>, same_request: bool, about: &About) -> WireError {
+    let (id, thread) = (owner.id, owner.thread.as_str());
+    let view = context.coordinator.snapshot().view(owner);
+    let details = LiveOwnerDetails { owner: wire::reservation(context, &view, None), waiters: 0, same_request };
+    let condition = format!("{id} holds '{thread}' since {} at {}, {}", owner.started_at, owner.anchor_state, held_by(owner));
+    let hint = "look at who holds it; then reserve another thread, wait for its end, or evict it with a reason";
+    WireError::new(Kind::LiveOwner, format!("thread '{thread}' is held by {id}"), hint, &details)
+        .because(condition, "a second writer would start a competing history", UNTOUCHED)
+        .with_commands(vec![
+            about.show_thread(thread),
+            about.command(&["reserve", "--thread", thread, "--at-tip", "--wait", "30s"]),
+            format!("heddlectl evict --session {id} --reason '<why>'"),
+        ])
+}
+
+fn drift(
+    context: &Context,
+    owner: Option<&Arc<SessionRecord>>,
+    reserved: ObjectId,
+    requested: ObjectId,
+    about: &About,
+) -> WireError {
+    let thread = owner.map_or_else(|| about.thread.as_deref().unwrap_or_default(), |owner| owner.thread.as_str());
+    let snapshot = context.coordinator.snapshot();
+    let shown = owner.map(|owner| wire::reservation(context, &snapshot.view(owner), None));
+    let details = AnchorDriftDetails { owner: shown, reserved_anchor: reserved, requested_anchor: requested };
+    let (condition, hint, commands) = match owner {
+        Some(owner) => (
+            format!("{} holds '{thread}' at {reserved}, not at {requested}", owner.id),
+            "look at who holds it; then reserve another thread, or wait for its end",
+            vec![
+                about.show_thread(thread),
+                about.command(&["reserve", "--thread", thread, "--at-tip", "--wait", "30s"]),
+                format!("heddlectl evict --session {} --reason '<why>'", owner.id),
+            ],
+        ),
+        None => (
+            format!("'{thread}' stands at {reserved}, the request says {requested}"),
+            "the thread has moved on: reserve it at its tip",
+            vec![about.reserve_at_tip(thread), about.show_thread(thread)],
+        ),
+    };
+    WireError::new(Kind::AnchorDrift, condition.clone(), hint, &details)
+        .because(condition, "the same name would fork into two histories", UNTOUCHED)
+        .with_commands(commands)
+}
+
+/// How a session ended, and who holds its thread now.
+fn ended(context: &Context, session: &SessionRecord) -> String {
+    let how = session.end_reason.map_or("ended", proto_schema::EndReason::as_str);
+    let when = session.completed_at.unwrap_or_default();
+    let snapshot = context.coordinator.snapshot();
+    let now = match snapshot.registry.holder(&session.thread_key()) {
+        Some(holder) => format!("{} holds the thread now", holder.id),
+        None => "nobody holds the thread now".to_owned(),
+    };
+    format!("{} is {} since {when} ({how}); {now}", session.id, session.status.as_str())
+}
+
+fn inactive(context: &Context, session: &SessionRecord, about: &About) -> WireError {
+    let details = InactiveDetails {
+        status: session.status,
+        end_reason: session.end_reason,
+        completed_at: session.completed_at,
+    };
+    let condition = ended(context, session);
+    let hint = "stop writing; reserve the thread again to go on";
+    WireError::new(Kind::AgentSessionInactive, condition.clone(), hint, &details)
+        .because(condition, "a writer that lost its right would write", "nothing was changed, not even its heartbeat")
+        .with_commands(vec![
+            in_repo(context, session, about).reserve_at_tip(session.thread.as_str()),
+            format!("heddlectl show --session {}", session.id),
+        ])
+}
+
+fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError {
+    let snapshot = context.coordinator.snapshot();
+    let current = snapshot.registry.holder(&session.thread_key()).map(|holder| holder.fencing_token);
+    let details = FencingDetails { held: session.fencing_token, current };
+    let condition = ended(context, session);
+    WireError::new(Kind::FencingTokenStale, condition.clone(), "stop writing; reserve the thread again to go on", &details)
+        .because(condition, "a writer that lost its right would write", "nothing was written")
+        .with_commands(vec![in_repo(context, session, about).reserve_at_tip(session.thread.as_str())])
+}
+
+/// What the call was about, in the session's own repository.
+fn in_repo(context: &Context, session: &SessionRecord, about: &About) -> About {
+    let snapshot = context.coordinator.snapshot();
+    let repo = snapshot.registry.repo(session.repo).map(|repo| repo.shown.to_string());
+    About { repo: about.repo.clone().or(repo), ..about.clone() }
+}
+
+fn store(outcome: Outcome) -> WireError {
+    let hint = match outcome {
+        Outcome::NotApplied => "mend the disk, then start the daemon again; nothing was changed",
+        Outcome::Unknown => "mend the disk, start the daemon again, and look before you repeat: it may have happened",
+    };
+    WireError::new(Kind::StoreUnavailable, "the change could not be made durable", hint, &StoreDetails { outcome })
+        .with_commands(vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()])
+}
+
+fn holder(pid: i32, problem: HolderProblem, about: &About) -> WireError {
+    let (error, hint) = match problem {
+        HolderProblem::NoSuchProcess => (
+            format!("there is no live process {pid} to hold the session"),
+            "name a process that lives as long as the work, or hold it by heartbeats",
+        ),
+        HolderProblem::OtherNamespace => (
+            format!("process {pid} is named from another pid namespace than the daemon's"),
+            "inside a container hold the session by heartbeats: send a ttl and no process",
+        ),
+        HolderProblem::OtherUser => {
+            (format!("process {pid} is another user's"), "name a process of your own, or hold it by heartbeats")
+        }
+    };
+    let thread = about.thread.as_deref().unwrap_or("<thread>");
+    WireError::new(Kind::HolderNotFound, error, hint, &HolderDetails { pid, reason: problem })
+        .because("the session would have no holder", "a thread would be held for nobody", UNTOUCHED)
+        .with_commands(vec![about.command(&["reserve", "--thread", thread, "--ttl", "5m"])])
+}
+
+fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
+    let quoted = shell_words::quote(path).into_owned();
+    let (error, hint, command) = match problem {
+        RepositoryProblem::NotARepository => {
+            (format!("there is no Git repository at {path}"), "name a path inside one", format!("git -C {quoted} rev-parse --git-dir"))
+        }
+        RepositoryProblem::NotTrusted => (
+            format!("the repository at {path} belongs to another user"),
+            "if you trust it, tell Git so",
+            format!("git config --global --add safe.directory {quoted}"),
+        ),
+        RepositoryProblem::UnsupportedFormat => (
+            format!("the repository at {path} has a format that is not supported"),
+            "repositories with the `files` ref format are served",
+            format!("git -C {quoted} config --get-regexp '^extensions\\.'"),
+        ),
+        RepositoryProblem::NotServed => (
+            format!("the configuration does not serve {path}"),
+            "add it to `repos` in heddled.toml, then start the daemon again",
+            "heddlectl status".to_owned(),
+        ),
+    };
+    let details = RepositoryNotFoundDetails { path: path.to_owned(), reason: problem };
+    WireError::new(Kind::RepositoryNotFound, error, hint, &details).with_commands(vec![command])
+}
+
+fn git(error: &repo::Error, about: &About) -> WireError {
+    let thread = about.thread.as_deref().unwrap_or("<thread>");
+    match error {
+        repo::Error::NotFound { path, problem } => not_found(&repo::shown(path), *problem),
+        repo::Error::AnchorNotFound { anchor } => {
+            let named = about.anchor.clone().unwrap_or_else(|| anchor.to_string());
+            let details = AnchorDetails { anchor: named.clone() };
+            let command = format!("git rev-parse --verify --end-of-options {}", shell_words::quote(&format!("{named}^{{commit}}")));
+            let error = format!("'{named}' is no commit of this repository");
+            WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details).with_commands(vec![command])
+        }
+        repo::Error::NoHead => {
+            let hint = "make the first commit, or name an anchor";
+            WireError::new(Kind::NoHeadState, "the worktree has no commit yet", hint, &NoDetails {})
+                .with_commands(vec!["git commit --allow-empty -m 'begin'".to_owned()])
+        }
+        repo::Error::NameConflict { existing } => {
+            let error = format!("Git cannot hold '{thread}' beside the branch '{existing}'");
+            let hint = "choose a name that is no part of the other's path";
+            let other = format!("{}-work", thread.replace('/', "-"));
+            WireError::new(Kind::ThreadNameConflict, error, hint, &NameConflictDetails { existing: existing.clone() })
+                .with_commands(vec![about.command(&["reserve", "--thread", &other])])
+        }
+        repo::Error::SymbolicThread => {
+            let suggestion = format!("{thread}-work");
+            let error = format!("'{thread}' is a symbolic ref: reserving it would move another branch");
+            let command = about.command(&["reserve", "--thread", &suggestion]);
+            WireError::new(Kind::ThreadNameInvalid, error, "reserve the branch it points to", &NameDetails { suggestion })
+                .with_commands(vec![command])
+        }
+        repo::Error::Conflict { expected, actual } => {
+            let say = |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
+            let error = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let details = CasConflictDetails { expected: *expected, actual: *actual };
+            WireError::new(Kind::CasConflict, error.clone(), "look at what others put there, then ask again", &details)
+                .because(error, "what others put there would be undone", UNTOUCHED)
+                .with_commands(vec![match (&about.thread, about.session) {
+                    (Some(thread), _) => about.show_thread(thread),
+                    (None, Some(session)) => format!("heddlectl show --session {session}"),
+                    (None, None) => about.command(&["thread", "list"]),
+                }])
+        }
+        repo::Error::WorktreeNotFound { path } => {
+            let error = format!("{} is no worktree of this repository", repo::shown(path));
+            WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
+                .with_commands(vec!["git worktree list".to_owned()])
+        }
+        repo::Error::PathNotAllowed { path, roots } => {
+            let details = PathDetails {
+                path: repo::shown(path).to_string(),
+                roots: roots.iter().map(|root| repo::shown(root).to_string()).collect(),
+            };
+            let error = format!("no worktree may be made at {}", details.path);
+            let hint = "leave the path out, or add its parent to `worktree_roots` in heddled.toml";
+            WireError::new(Kind::PathNotAllowed, error, hint, &details)
+                .with_commands(vec![about.command(&["reserve", "--thread", thread, "--worktree"])])
+        }
+        repo::Error::CheckedOut { worktree } => {
+            let worktree = repo::shown(worktree).to_string();
+            let error = format!("the branch is checked out at {worktree}");
+            let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
+            let details = ThreadCheckedOutDetails { worktree };
+            let hint = "work there, or check something else out there first";
+            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
+                .because(error, "files there would no longer match their branch", UNTOUCHED)
+                .with_commands(vec![command])
+        }
+        repo::Error::Owned { state_dir } => {
+            let owner = repo::shown(state_dir).to_string();
+            let error = format!("the repository belongs to the registry in {owner}");
+            let hint = "use that daemon, or take the repository over once it is stopped";
+            let details = RepositoryDetails {
+                operation: "claim the repository".to_owned(),
+                cause: error.clone(),
+                registry: Some(owner),
+            };
+            WireError::new(Kind::RepositoryUnavailable, error.clone(), hint, &details)
+                .because(error, "two daemons could grant one thread twice", UNTOUCHED)
+                .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
+        }
+        repo::Error::Unavailable { operation, .. } => {
+            let cause = error.to_string();
+            let details = RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
+            WireError::new(Kind::RepositoryUnavailable, cause, "mend what Git complains of, then call again", &details)
+                .with_commands(vec!["git fsck --connectivity-only".to_owned()])
+        }
+    }
+}

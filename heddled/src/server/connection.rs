@@ -1,0 +1,259 @@
+//! One connection: takes lines, runs their calls side by side, writes the answers as they come.
+//!
+//! A call that was taken is always brought to its end, also when its caller is gone: a decided change is not taken back. A
+//! caller that is lost before it has read a grant that it could not ask for again gets that session ended.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::FutureExt;
+use proto_schema::SessionId;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tracing::debug;
+
+use super::dispatch::{self, Answer};
+use super::error;
+use super::framing::{Frame, Framer};
+use super::order::Order;
+use super::peer::{Peer, has_read_all};
+use super::{Service, Stopping};
+
+/// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// How often a half-closed connection is asked whether its grant was read.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How long it is asked.
+const ASK_AT_MOST: u32 = 6000;
+
+/// Why a connection is over.
+enum Over {
+    /// The peer has read everything it was sent, as far as can be known.
+    Read,
+    /// It was lost.
+    Lost,
+}
+
+struct Connection<'a> {
+    service: &'a Service,
+    stream: UnixStream,
+    peer: Peer,
+    framer: Framer,
+    order: Order,
+    calls: FuturesUnordered<BoxFuture<'static, Answer>>,
+    out: Vec<u8>,
+    written: usize,
+    /// Sessions whose grant is not known to have been read.
+    unread: Vec<SessionId>,
+    /// No more input is taken: it has ended, or something in it was too wrong to go on.
+    ended: bool,
+    partial_since: Option<u64>,
+}
+
+/// Serves one connection until it is over.
+pub(super) async fn serve(service: Arc<Service>, stream: UnixStream, peer: Peer, stopping: Stopping) {
+    let framer = Framer::new(service.limits.line_bytes);
+    let mut connection = Connection {
+        service: &service,
+        stream,
+        peer,
+        framer,
+        order: Order::default(),
+        calls: FuturesUnordered::new(),
+        out: Vec::new(),
+        written: 0,
+        unread: Vec::new(),
+        ended: false,
+        partial_since: None,
+    };
+    let over = connection.run(stopping).await.unwrap_or(Over::Lost);
+    connection.finish(over).await;
+}
+
+impl Connection<'_> {
+    async fn run(&mut self, mut stopping: Stopping) -> io::Result<Over> {
+        loop {
+            self.take_calls();
+            self.collect();
+            self.write()?;
+            if self.ended && self.calls.is_empty() && self.out.is_empty() {
+                return self.wait_until_read().await;
+            }
+            let interest = self.interest();
+            let incomplete = self.incomplete_for();
+            tokio::select! {
+                biased;
+                ready = self.stream.ready(interest) => {
+                    let ready = ready?;
+                    if ready.is_readable() && self.wants_input() {
+                        self.read()?;
+                    } else if self.ended && ready.is_write_closed() {
+                        return Ok(Over::Lost);
+                    }
+                }
+                Some(answer) = self.calls.next() => self.push(answer),
+                () = elapse(incomplete) => return Ok(Over::Read),
+                () = stopping.stop(), if !self.ended => self.ended = true,
+            }
+        }
+    }
+
+    fn wants_input(&self) -> bool {
+        !self.ended && self.calls.len() < self.service.limits.calls_in_flight && self.out.len() - self.written < MAX_WAITING
+    }
+
+    /// What is waited for: always at least the peer's hang-up.
+    fn interest(&self) -> Interest {
+        match (self.wants_input(), self.out.is_empty()) {
+            (true, true) => Interest::READABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, false) => Interest::WRITABLE,
+            (false, true) => Interest::ERROR,
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        // More than most messages have; a long one comes in several reads.
+        let input = self.framer.input();
+        input.reserve(8 * 1024);
+        match self.stream.try_read_buf(input) {
+            Ok(0) => self.end_input(),
+            Ok(_) => {
+                if !self.unread.is_empty() && has_read_all(&self.stream) {
+                    self.unread.clear();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn end_input(&mut self) {
+        self.ended = true;
+        if let Some(frame) = self.framer.last_frame() {
+            self.take(frame);
+        }
+    }
+
+    /// Starts the calls that have come in, as far as there is room.
+    fn take_calls(&mut self) {
+        while self.wants_input() {
+            let Some(frame) = self.framer.next_frame() else { break };
+            self.take(frame);
+            self.collect();
+        }
+        self.partial_since = match (self.ended || !self.framer.is_partial(), self.partial_since) {
+            (true, _) => None,
+            (false, None) => Some(self.service.monotonic_ms()),
+            (false, since) => since,
+        };
+    }
+
+    fn take(&mut self, frame: Frame) {
+        match frame {
+            Frame::Line(line) => {
+                if self.calls.is_empty() {
+                    self.order.clear();
+                }
+                let work = dispatch::parse(&self.service.methods, &mut self.order, &line);
+                self.calls.push(dispatch::run(work, self.peer).boxed());
+            }
+            Frame::TooLong => {
+                let max = self.service.limits.line_bytes;
+                self.push_line(&error::standalone(error::limit("line_bytes", max + 1, max)));
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Takes the answers that are there.
+    fn collect(&mut self) {
+        while let Some(Some(answer)) = self.calls.next().now_or_never() {
+            self.push(answer);
+        }
+    }
+
+    fn push(&mut self, answer: Answer) {
+        self.unread.extend(answer.granted);
+        if let Some(line) = answer.line {
+            self.push_line(&line);
+        }
+    }
+
+    fn push_line(&mut self, line: &str) {
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.push(b'\n');
+    }
+
+    /// Writes what the peer takes now.
+    fn write(&mut self) -> io::Result<()> {
+        while self.written < self.out.len() {
+            match self.stream.try_write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.written = 0;
+        self.out.clear();
+        if self.out.capacity() > 64 * 1024 {
+            self.out.shrink_to(8 * 1024);
+        }
+        Ok(())
+    }
+
+    /// For how long an incomplete message may still be so.
+    fn incomplete_for(&self) -> Option<Duration> {
+        let since = self.partial_since?;
+        let passed = self.service.monotonic_ms().saturating_sub(since);
+        Some(Duration::from_millis(self.service.limits.request_timeout_ms.saturating_sub(passed)))
+    }
+
+    /// A peer that has ended its input is still to read its answers, and may yet be lost.
+    async fn wait_until_read(&mut self) -> io::Result<Over> {
+        for _ in 0..ASK_AT_MOST {
+            if self.unread.is_empty() || has_read_all(&self.stream) {
+                // Being told that it hung up with something unread comes as an error, and has come by now.
+                return match self.stream.try_read(&mut [0; 64]) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock && !self.unread.is_empty() => Err(error),
+                    _ => Ok(Over::Read),
+                };
+            }
+            // The time is what is waited for.
+            let _elapsed = tokio::time::timeout(ASK_AGAIN, std::future::pending::<()>()).await;
+        }
+        Ok(Over::Lost)
+    }
+
+    /// Brings what was taken to its end, and ends the sessions that nobody knows the token of.
+    async fn finish(mut self, over: Over) {
+        let mut lost = match over {
+            Over::Read => Vec::new(),
+            Over::Lost => std::mem::take(&mut self.unread),
+        };
+        while let Some(answer) = self.calls.next().await {
+            lost.extend(answer.granted);
+        }
+        let coordinator = &self.service.coordinator;
+        for session in lost {
+            debug!(%session, "its caller was lost before it had read the grant");
+            coordinator.connection_lost(session).await;
+        }
+    }
+}
+
+/// Comes back after `time`; never without one.
+async fn elapse(time: Option<Duration>) {
+    match time {
+        // The time is what is waited for.
+        Some(time) => drop(tokio::time::timeout(time, std::future::pending::<()>()).await),
+        None => std::future::pending().await,
+    }
+}

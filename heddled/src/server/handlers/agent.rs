@@ -1,0 +1,127 @@
+//! `agent.*`.
+
+use std::sync::Arc;
+
+use proto_schema::{
+    Chain, EvictParams, FencingToken, HeartbeatParams, Kind, ListParams, ListResult, ReleaseParams, ReleaseStatus,
+    ReservationResult, SessionStatus, ShowParams, ValidateParams, ValidateResult,
+};
+
+pub(in crate::server) use super::reserve::reserve;
+use crate::coordinator::{Heartbeat, SessionFilter, hash};
+use crate::registry::Refusal;
+use crate::server::Context;
+use crate::server::advice::{About, explain, thread_name};
+use crate::server::dispatch::Call;
+use crate::server::error::{WireError, invalid_params};
+use crate::server::{params, wire};
+
+/// `agent.heartbeat`.
+pub(in crate::server) async fn heartbeat(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: HeartbeatParams,
+) -> Result<ReservationResult, WireError> {
+    let heartbeat = Heartbeat {
+        progress: params.progress.unwrap_or(false),
+        usage: params.usage,
+        hold_for_pid: params.hold_for_pid,
+        peer: call.peer.pid,
+    };
+    let session = params.session_id;
+    let view = context.coordinator.heartbeat(session, hash(&params.reservation_token), heartbeat).await;
+    let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
+    Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
+}
+
+/// `agent.release`.
+pub(in crate::server) async fn release(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ReleaseParams,
+) -> Result<ReservationResult, WireError> {
+    let status = match params.status.unwrap_or_default() {
+        ReleaseStatus::Complete => SessionStatus::Complete,
+        ReleaseStatus::Abandoned => SessionStatus::Abandoned,
+    };
+    let session = params.session_id;
+    let view = context.coordinator.release(session, hash(&params.reservation_token), status).await;
+    let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
+    Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
+}
+
+/// `agent.evict`.
+pub(in crate::server) async fn evict(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: EvictParams,
+) -> Result<ReservationResult, WireError> {
+    if params.reason.as_str().trim().is_empty() {
+        return Err(invalid_params("reason", "why the session is ended, in a few words"));
+    }
+    let session = params.session_id;
+    let view = context.coordinator.evict(session, call.peer.actor(), params.reason).await;
+    let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
+    Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
+}
+
+/// `agent.validate`.
+pub(in crate::server) async fn validate(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ValidateParams,
+) -> Result<ValidateResult, WireError> {
+    let invalid = |reservation, reason| Ok(ValidateResult { valid: false, reservation, reason: Some(reason) });
+    let view = match context.coordinator.validate(params.session_id, hash(&params.reservation_token)) {
+        Ok(view) => view,
+        Err(Refusal::TokenMismatch) => return invalid(None, Kind::ReservationTokenMismatch),
+        Err(_) => return invalid(None, Kind::AgentSessionNotFound),
+    };
+    let reservation = wire::reservation(&context, &view, None);
+    if !view.session.is_active() {
+        return invalid(Some(reservation), Kind::AgentSessionInactive);
+    }
+    if params.thread.is_some_and(|thread| *thread != *view.session.thread.as_str()) {
+        return invalid(Some(reservation), Kind::AgentSessionThreadMismatch);
+    }
+    Ok(ValidateResult { valid: true, reservation: Some(reservation), reason: None })
+}
+
+/// `agent.show`.
+pub(in crate::server) async fn show(context: Arc<Context>, _: Arc<Call>, params: ShowParams) -> Result<Chain, WireError> {
+    let shown = context.coordinator.show(params.session_id);
+    let (view, chain) = shown.map_err(|failure| explain(&context, &failure, &About::session(params.session_id)))?;
+    Ok(Chain {
+        reservation: wire::reservation(&context, &view, None),
+        chain: chain.iter().map(|view| wire::reservation(&context, view, None)).collect(),
+    })
+}
+
+/// `agent.list`.
+pub(in crate::server) async fn list(context: Arc<Context>, _: Arc<Call>, params: ListParams) -> Result<ListResult, WireError> {
+    if params.verify == Some(true) {
+        return Err(invalid_params("verify", "absent: this version does not verify repositories yet"));
+    }
+    let below = match &params.cursor {
+        None => None,
+        Some(cursor) => Some(FencingToken(cursor.parse().map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?)),
+    };
+    let filter = SessionFilter {
+        repo: params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?,
+        thread: params.thread.as_deref().map(thread_name).transpose()?,
+        status: params.status,
+        alive_only: params.alive_only.unwrap_or(false),
+        below,
+        limit: params::limit(params.limit)?,
+    };
+    let about = About { repo: params.repo.as_ref().map(|repo| repo.to_string()), ..About::default() };
+    let page = context.coordinator.list(filter).await.map_err(|failure| explain(&context, &failure, &about))?;
+    Ok(ListResult {
+        reservations: page.views.iter().map(|view| wire::reservation(&context, view, None)).collect(),
+        alive_only: params.alive_only.unwrap_or(false),
+        thread: params.thread,
+        verification: None,
+        revision: page.revision,
+        next_cursor: page.next.map(|token| token.to_string().into()),
+    })
+}

@@ -1,0 +1,112 @@
+//! `daemon.*` and `rpc.discover`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use proto_schema::{
+    Counts, Empty, Health, HealthCheck, HelloParams, HelloResult, Info, Kind, NoParams, PROTOCOL, ProtocolDetails,
+    ShutdownParams,
+};
+use serde_json::Value;
+
+use crate::server::dispatch::Call;
+use crate::server::error::{WireError, invalid_params};
+use crate::server::{Context, StopRequest};
+
+/// `daemon.hello`.
+pub(in crate::server) async fn hello(_: Arc<Context>, _: Arc<Call>, params: HelloParams) -> Result<HelloResult, WireError> {
+    let [lowest, highest] = params.protocol;
+    if lowest > highest {
+        return Err(invalid_params("protocol", "the lowest version, then the highest"));
+    }
+    let common = highest.min(PROTOCOL[1]);
+    if common < lowest.max(PROTOCOL[0]) {
+        let error = format!("this daemon speaks versions {} to {}, the client {lowest} to {highest}", PROTOCOL[0], PROTOCOL[1]);
+        let hint = "install the same version of both, then restart the daemon; sessions stay";
+        return Err(WireError::new(Kind::ProtocolUnsupported, error, hint, &ProtocolDetails { server: PROTOCOL })
+            .with_commands(vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()]));
+    }
+    Ok(HelloResult {
+        protocol: common,
+        server: concat!("heddled/", env!("CARGO_PKG_VERSION")).to_owned(),
+        capabilities: ["process_hold", "worktree", "request_id"].map(str::to_owned).to_vec(),
+    })
+}
+
+/// `daemon.info`.
+pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoParams) -> Result<Info, WireError> {
+    let snapshot = context.coordinator.snapshot();
+    let (sessions, threads, repositories) = snapshot.registry.sizes();
+    let identity = &context.identity;
+    Ok(Info {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        pid: std::process::id(),
+        started_at: identity.started_at,
+        socket: Arc::clone(&identity.socket),
+        state_dir: Arc::clone(&identity.state_dir),
+        registry: Arc::clone(&identity.registry),
+        boot_id: Arc::clone(&identity.boot_id),
+        counts: Counts {
+            connections: context.connections.load(Ordering::Relaxed) as u64,
+            active_sessions: snapshot.registry.active_count() as u64,
+            sessions: sessions as u64,
+            threads: threads as u64,
+            repositories: repositories as u64,
+            quarantined: identity.quarantined.len() as u64,
+        },
+        limits: proto_schema::Limits {
+            line_bytes: context.limits.line_bytes as u64,
+            connections: context.limits.connections as u64,
+            calls_in_flight: context.limits.calls_in_flight as u64,
+            batch: proto_schema::MAX_BATCH as u64,
+            active_sessions: context.limits.active_sessions as u64,
+            request_timeout_ms: context.limits.request_timeout_ms,
+        },
+        revision: snapshot.registry.revision(),
+    })
+}
+
+/// `daemon.health`.
+pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: NoParams) -> Result<Health, WireError> {
+    let check = |name: &str, problem: Option<String>, well: &str| HealthCheck {
+        name: name.to_owned(),
+        clean: problem.is_none(),
+        summary: problem.unwrap_or_else(|| well.to_owned()),
+    };
+    let failed = context.coordinator.failure().map(|why| {
+        format!("the store failed ({why}); changes are refused until `heddlectl daemon stop` and `heddlectl daemon start`")
+    });
+    let quarantined = &context.identity.quarantined;
+    let set_aside = (!quarantined.is_empty()).then(|| {
+        format!("{} stored records could not be read and were set aside: {}", quarantined.len(), quarantined.join("; "))
+    });
+    let active = context.coordinator.snapshot().registry.active_count();
+    let max = context.limits.active_sessions;
+    let full = (active >= max).then(|| format!("{active} of at most {max} sessions are active; reserves are refused"));
+    let checks = vec![
+        check("store", failed, "changes are durable"),
+        check("records", set_aside, "every stored record is readable"),
+        check("sessions", full, "there is room for more sessions"),
+    ];
+    Ok(Health { healthy: checks.iter().all(|check| check.clean), checks })
+}
+
+/// `daemon.shutdown`.
+pub(in crate::server) async fn shutdown(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: ShutdownParams,
+) -> Result<Empty, WireError> {
+    if params.drain_ms.is_some_and(|drain_ms| drain_ms > 600_000) {
+        return Err(invalid_params("drain_ms", "at most 600000"));
+    }
+    // A full channel means that it is stopping already.
+    let _stopping = context.stop.try_send(StopRequest { drain_ms: params.drain_ms, by: Some(call.peer.actor()) });
+    Ok(Empty {})
+}
+
+/// `rpc.discover`.
+pub(in crate::server) async fn discover(_: Arc<Context>, _: Arc<Call>, _: NoParams) -> Result<Value, WireError> {
+    Ok(proto_schema::document())
+}

@@ -1,0 +1,8 @@
+//! What each method does: the wire's parameters in, the coordinator asked, the wire's result out.
+
+pub(super) mod agent;
+pub(super) mod daemon;
+pub(super) mod oplog;
+pub(super) mod repo;
+mod reserve;
+pub(super) mod thread;

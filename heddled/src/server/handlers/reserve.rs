@@ -1,0 +1,137 @@
+//! `agent.reserve`: the checks of its parameters, before anything is asked of anybody.
+
+use std::sync::Arc;
+
+use proto_schema::{ProbeSource, ReserveParams, ReserveResult};
+use serde_json::Value;
+
+use crate::coordinator::ReserveRequest;
+use crate::registry::{AgentRecord, ParamDigest, RequestRecord};
+use crate::repo::Anchor;
+use crate::server::Context;
+use crate::server::advice::{About, explain, thread_name};
+use crate::server::dispatch::Call;
+use crate::server::error::{WireError, invalid_params};
+use crate::server::{params, wire};
+
+/// How long a session may live without a heartbeat, in milliseconds.
+const TTL_MS: std::ops::RangeInclusive<u64> = 1000..=86_400_000;
+
+/// `agent.reserve`.
+pub(in crate::server) async fn reserve(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: ReserveParams,
+) -> Result<ReserveResult, WireError> {
+    let about = About::reserve(&params);
+    let can_repeat = params.request_id.is_some();
+    let request = request(&context, &call, params)?;
+    let reserved = context.coordinator.reserve(request).await.map_err(|failure| explain(&context, &failure, &about))?;
+    if !can_repeat {
+        // It is the first and only: nothing sets it twice.
+        let _set = call.granted.set(reserved.view.session.id);
+    }
+    Ok(ReserveResult {
+        reservation: wire::reservation(&context, &reserved.view, Some(reserved.token)),
+        thread_created: reserved.view.session.thread_created,
+        replayed: reserved.replayed,
+    })
+}
+
+fn request(context: &Context, call: &Call, params: ReserveParams) -> Result<ReserveRequest, WireError> {
+    if params.wait_ms.is_some() {
+        return Err(invalid_params("wait_ms", "absent: this version does not queue callers yet"));
+    }
+    if params.hold_connection == Some(true) {
+        return Err(invalid_params("hold_connection", "absent: this version does not hold for connections yet"));
+    }
+    if params.request_id.is_some() && params.reservation_token.is_none() {
+        return Err(invalid_params("reservation_token", "the caller's own secret, which a request_id needs"));
+    }
+    if params.ttl_ms.is_some_and(|ttl_ms| !TTL_MS.contains(&ttl_ms)) {
+        return Err(invalid_params("ttl_ms", "1000 to 86400000"));
+    }
+    let digests = params.request_id.as_ref().map(|_| digests(&params));
+    let at_tip = params.at_tip.unwrap_or(false);
+    let anchor = match (&params.anchor, at_tip) {
+        (Some(_), true) => return Err(invalid_params("at_tip", "absent when an anchor is given")),
+        (Some(anchor), false) => Anchor::Revision(anchor.to_string()),
+        (None, true) => Anchor::Tip,
+        (None, false) => Anchor::Head,
+    };
+    let absolute = |field, path: &Option<proto_schema::PathText>| {
+        path.as_ref().map(|path| params::absolute(field, path)).transpose()
+    };
+    let worktree = match &params.worktree {
+        Some(worktree) => Some(absolute("worktree.path", &worktree.path)?),
+        None => None,
+    };
+    if worktree.is_some() && params.path.is_some() {
+        return Err(invalid_params("path", "absent when a worktree is asked for: the answer says where it is"));
+    }
+    // Another hold carries the session alone, unless heartbeats were asked for too.
+    let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then_some(context.default_ttl_ms));
+    Ok(ReserveRequest {
+        repo: params::absolute("repo", &params.repo)?,
+        thread: thread_name(&params.thread)?,
+        anchor,
+        target_thread: params.target_thread.as_deref().map(thread_name).transpose()?,
+        worktree,
+        path: absolute("path", &params.path)?,
+        ttl_ms,
+        hold_for_pid: params.hold_for_pid,
+        peer: call.peer.pid,
+        request: params.request_id.clone().zip(digests).map(|(id, params)| RequestRecord { id, params }),
+        token: params.reservation_token.clone(),
+        agent: Arc::new(agent(params)?),
+    })
+}
+
+/// Who the agent is, as the caller says. What comes without a probe is explicit; nothing at all is unknown.
+fn agent(params: ReserveParams) -> Result<AgentRecord, WireError> {
+    let is_named = params.provider.is_some() || params.model.is_some() || params.harness.is_some();
+    let (probe_source, probe_confidence) = match &params.probe {
+        Some(probe) if !(0.0..=1.0).contains(&probe.confidence) => {
+            return Err(invalid_params("probe.confidence", "0 to 1"));
+        }
+        Some(probe) => (probe.source, probe.confidence),
+        None if is_named => (ProbeSource::ExplicitPayload, 1.0),
+        None => (ProbeSource::None, 0.0),
+    };
+    let rule = match probe_source {
+        ProbeSource::None => None,
+        ProbeSource::ExplicitPayload => Some("explicit_payload"),
+        ProbeSource::HookPayload => Some("hook_payload"),
+        ProbeSource::ArgvEnv => Some("argv_env"),
+        ProbeSource::ProcessTree => Some("process_tree"),
+    };
+    Ok(AgentRecord {
+        task: params.task,
+        provider: params.provider,
+        model: params.model,
+        harness: params.harness,
+        thinking_level: params.thinking_level,
+        policy: params.policy,
+        probe_source,
+        probe_confidence,
+        parent_session_id: params.parent_session_id,
+        client_instance_id: params.client_instance_id,
+        native_actor_key: params.native_actor_key,
+        native_parent_actor_key: params.native_parent_actor_key,
+        native_instance_key: params.native_instance_key,
+        attach_precedence: rule.map(Arc::from).into_iter().collect(),
+        winning_attach_rule: rule.map(Arc::from),
+    })
+}
+
+/// A digest of each parameter as it was sent, without wait_ms and the secret.
+fn digests(params: &ReserveParams) -> Vec<ParamDigest> {
+    let Ok(Value::Object(sent)) = serde_json::to_value(params) else { return Vec::new() };
+    let mut digests: Vec<ParamDigest> = sent
+        .into_iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "wait_ms" | "reservation_token" | "request_id"))
+        .map(|(name, value)| (name.into(), crc32fast::hash(value.to_string().as_bytes())))
+        .collect();
+    digests.sort();
+    digests
+}

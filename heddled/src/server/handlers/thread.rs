@@ -1,0 +1,58 @@
+//! `thread.*`.
+
+use std::sync::Arc;
+
+use proto_schema::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams};
+
+use crate::coordinator::hash;
+use crate::server::Context;
+use crate::server::advice::{About, explain, thread_name};
+use crate::server::dispatch::Call;
+use crate::server::error::{WireError, invalid_params};
+use crate::server::{params, wire};
+
+/// `thread.list`.
+pub(in crate::server) async fn list(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ThreadListParams,
+) -> Result<ThreadListResult, WireError> {
+    let after = params.cursor.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?;
+    let (repo, limit) = (params::absolute("repo", &params.repo)?, params::limit(params.limit)?);
+    let about = About::repo(&params.repo);
+    let listed = context.coordinator.threads(repo, params.state, after, limit).await;
+    let (views, revision, more) = listed.map_err(|failure| explain(&context, &failure, &about))?;
+    let last = views.last().map(|view| view.record.thread.shared());
+    Ok(ThreadListResult {
+        threads: views.iter().map(|view| wire::thread(&context, view)).collect(),
+        revision,
+        next_cursor: last.filter(|_| more),
+    })
+}
+
+/// `thread.show`.
+pub(in crate::server) async fn show(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ThreadParams,
+) -> Result<ThreadResult, WireError> {
+    let repo = params::absolute("repo", &params.repo)?;
+    let about = About { thread: Some(params.thread.to_string()), ..About::repo(&params.repo) };
+    let view = context.coordinator.thread(repo, thread_name(&params.thread)?).await;
+    let view = view.map_err(|failure| explain(&context, &failure, &about))?;
+    Ok(ThreadResult { thread: wire::thread(&context, &view) })
+}
+
+/// `thread.update`.
+pub(in crate::server) async fn update(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ThreadUpdateParams,
+) -> Result<ThreadResult, WireError> {
+    let (session, token) = (params.session_id, hash(&params.reservation_token));
+    let view = context.coordinator.update(session, token, params.expected, params.new).await;
+    let about = About { anchor: Some(params.new.to_string()), ..About::session(session) };
+    let view = view.map_err(|failure| explain(&context, &failure, &about))?;
+    Ok(ThreadResult { thread: wire::thread(&context, &view) })
+}

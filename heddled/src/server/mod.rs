@@ -1,0 +1,141 @@
+//! The edge: the Unix socket, lines, calls, answers and errors. It knows the coordinator and the wire's types, and neither
+//! store nor Git nor processes.
+
+mod advice;
+mod connection;
+mod dispatch;
+mod error;
+mod framing;
+mod handlers;
+mod listener;
+mod order;
+mod params;
+mod peer;
+mod rpc;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use jsonrpsee::core::server::Methods;
+use proto_schema::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+pub use framing::{Frame, Framer};
+pub use listener::serve;
+pub use peer::Peer;
+
+use crate::clock::Clock;
+use crate::coordinator::Coordinator;
+use crate::registry::Actor;
+
+/// The limits of the edge.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one line.
+    pub line_bytes: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Calls in flight on one connection.
+    pub calls_in_flight: usize,
+    /// Active sessions; kept by the coordinator, told here.
+    pub active_sessions: usize,
+    /// How long a request may be incomplete, in milliseconds.
+    pub request_timeout_ms: u64,
+}
+
+/// What the daemon says about itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Where it listens.
+    pub socket: Arc<str>,
+    /// Where it keeps its registry.
+    pub state_dir: Arc<str>,
+    /// Its registry's id.
+    pub registry: Arc<str>,
+    /// The boot it runs in.
+    pub boot_id: Arc<str>,
+    /// Stored records that could not be read and were set aside, each with why.
+    pub quarantined: Vec<String>,
+}
+
+/// Somebody asks the daemon to stop.
+#[derive(Clone, Debug)]
+pub struct StopRequest {
+    /// How long calls under way may still take, in milliseconds; none for the default.
+    pub drain_ms: Option<u64>,
+    /// Who asks, where that was a call.
+    pub by: Option<Actor>,
+}
+
+/// What every connection serves with.
+pub struct Service {
+    methods: Methods,
+    coordinator: Coordinator,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Service {
+    fn monotonic_ms(&self) -> u64 {
+        self.clock.monotonic_ms()
+    }
+}
+
+/// What handlers work with.
+pub(crate) struct Context {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) default_ttl_ms: u64,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) stop: mpsc::Sender<StopRequest>,
+    pub(crate) answers: AtomicU64,
+}
+
+/// Tells connections that the daemon is stopping.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Listens to a stop that is announced as `true`.
+    #[must_use]
+    pub fn new(announced: watch::Receiver<bool>) -> Self {
+        Self(announced)
+    }
+
+    /// Comes back when the daemon is stopping.
+    async fn stop(&mut self) {
+        // An error means that whoever would announce it is gone, which is the same.
+        let _stopping = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Makes the service from its parts.
+///
+/// # Errors
+/// A method is registered twice, which is a mistake of the code.
+pub fn service(
+    coordinator: Coordinator,
+    clock: Arc<dyn Clock>,
+    identity: Identity,
+    limits: Limits,
+    default_ttl_ms: u64,
+    stop: mpsc::Sender<StopRequest>,
+) -> anyhow::Result<Arc<Service>> {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let context = Context {
+        coordinator: coordinator.clone(),
+        identity,
+        limits,
+        default_ttl_ms,
+        connections: Arc::clone(&connections),
+        stop,
+        answers: AtomicU64::new(0),
+    };
+    let methods = rpc::methods(context)?;
+    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections }))
+}

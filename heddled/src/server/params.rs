@@ -1,0 +1,47 @@
+//! Reads parameters as their type, and says which one is wrong.
+
+use std::path::PathBuf;
+
+use jsonrpsee::types::Params;
+use proto_schema::PathText;
+use serde::de::DeserializeOwned;
+
+use super::error::{WireError, invalid_params};
+
+/// Reads parameters by name. Absent ones are an empty object.
+pub(super) fn read<T: DeserializeOwned>(params: &Params<'_>) -> Result<T, WireError> {
+    let text = match params.as_str().map(str::trim) {
+        None | Some("null" | "[]") => "{}",
+        Some(text) => text,
+    };
+    // The path to what is wrong costs time, so it is looked for only once something is.
+    serde_json::from_str(text).map_err(|plain| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+            Ok(_) => invalid_params(".", &plain.to_string()),
+            Err(error) => {
+                let (field, problem) = (error.path().to_string(), error.inner().to_string());
+                invalid_params(&field, without_position(&problem))
+            }
+        }
+    })
+}
+
+/// Where in the line a parameter stands helps nobody.
+fn without_position(problem: &str) -> &str {
+    problem.rsplit_once(" at line ").map_or(problem, |(problem, _)| problem)
+}
+
+/// Reads an absolute path: the daemon has no current directory.
+pub(super) fn absolute(field: &'static str, path: &PathText) -> Result<PathBuf, WireError> {
+    let path = PathBuf::from(path.as_str());
+    if path.is_absolute() { Ok(path) } else { Err(invalid_params(field, "an absolute path")) }
+}
+
+/// Reads a limit: 1 to 1,000, default 100.
+pub(super) fn limit(limit: Option<u64>) -> Result<usize, WireError> {
+    match limit.unwrap_or(100) {
+        limit @ 1..=1000 => usize::try_from(limit).map_err(|_| invalid_params("limit", "1 to 1000")),
+        _ => Err(invalid_params("limit", "1 to 1000")),
+    }
+}

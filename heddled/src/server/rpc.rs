@@ -1,0 +1,78 @@
+//! The methods, as jsonrpsee dispatches them: each reads its parameters, does its work, and names its errors.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jsonrpsee::core::server::{Methods, RegisterMethodError};
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use jsonrpsee::{Extensions, RpcModule};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{debug, error};
+
+use super::dispatch::Call;
+use super::error::WireError;
+use super::handlers::{agent, daemon, oplog, repo, thread};
+use super::{Context, params};
+
+/// Registers every method of the protocol that this daemon serves.
+pub(super) fn methods(context: Context) -> Result<Methods, RegisterMethodError> {
+    let mut module = RpcModule::new(context);
+    let m = &mut module;
+    method(m, "agent.reserve", agent::reserve)?;
+    method(m, "agent.heartbeat", agent::heartbeat)?;
+    method(m, "agent.release", agent::release)?;
+    method(m, "agent.list", agent::list)?;
+    method(m, "agent.show", agent::show)?;
+    method(m, "agent.validate", agent::validate)?;
+    method(m, "agent.evict", agent::evict)?;
+    method(m, "thread.list", thread::list)?;
+    method(m, "thread.show", thread::show)?;
+    method(m, "thread.update", thread::update)?;
+    method(m, "oplog.list", oplog::list)?;
+    method(m, "repo.adopt", repo::adopt)?;
+    method(m, "daemon.hello", daemon::hello)?;
+    method(m, "daemon.info", daemon::info)?;
+    method(m, "daemon.health", daemon::health)?;
+    method(m, "daemon.shutdown", daemon::shutdown)?;
+    method(m, "rpc.discover", daemon::discover)?;
+    Ok(module.into())
+}
+
+/// Registers one method: parameters in, result or error out; an error gets a name that the log has too.
+fn method<P, R, F, Answer>(
+    module: &mut RpcModule<Context>,
+    name: &'static str,
+    handler: F,
+) -> Result<(), RegisterMethodError>
+where
+    P: DeserializeOwned + Send + 'static,
+    R: Serialize + Clone + 'static,
+    F: Fn(Arc<Context>, Arc<Call>, P) -> Answer + Copy + Send + Sync + 'static,
+    Answer: Future<Output = Result<R, WireError>> + Send,
+{
+    let called = move |params: Params<'static>, context: Arc<Context>, extensions: Extensions| async move {
+        let call = extensions.get::<Arc<Call>>().cloned();
+        let result = match (params::read::<P>(&params), call) {
+            (Ok(params), Some(call)) => handler(Arc::clone(&context), call, params).await,
+            (Ok(_), None) => Err(super::error::internal()),
+            (Err(problem), _) => Err(problem),
+        };
+        result.map_err(|problem| ErrorObjectOwned::from(name_error(&context, name, problem)))
+    };
+    module.register_async_method(name, called).map(drop)
+}
+
+/// Gives an error its name in the log. Refusals are everyday business; defects are not.
+fn name_error(context: &Context, method: &'static str, problem: WireError) -> WireError {
+    let number = context.answers.fetch_add(1, Ordering::Relaxed);
+    let request = format!("{}-{number}", std::process::id());
+    let kind = problem.0.kind.as_str();
+    if problem.0.kind == proto_schema::Kind::Internal {
+        error!(method, request, "an internal error");
+    } else {
+        debug!(method, request, kind, "refused");
+    }
+    problem.named(&request)
+}

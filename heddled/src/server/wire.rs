@@ -1,0 +1,112 @@
+//! From the registry's records to the wire's types.
+
+use std::sync::Arc;
+
+use proto_schema::{
+    Alive, Freshness, HeartbeatHold, Hold, ProcessHold, Reservation, ReservationToken, SessionStatus, Thread, Timestamp,
+};
+
+use super::Context;
+use crate::coordinator::{ThreadView, View};
+use crate::registry::{OperationRecord, Registry};
+
+/// A session as everybody may see it; with its token only for its own caller.
+pub(super) fn reservation(context: &Context, view: &View, token: Option<ReservationToken>) -> Reservation {
+    let View { session, repo, pulse, deadline } = view;
+    let agent = &session.agent;
+    let expires_at = |ttl_ms: u64| match (deadline, session.completed_at) {
+        (Some(deadline), _) => later(context.coordinator.now(), context.coordinator.until(*deadline)),
+        (None, Some(ended)) => ended,
+        (None, None) => later(pulse.heartbeat_at, ttl_ms),
+    };
+    Reservation {
+        session_id: session.id,
+        reservation_token: token,
+        fencing_token: session.fencing_token,
+        repo: repo.as_ref().map_or_else(|| Arc::from(""), |repo| Arc::clone(&repo.shown)),
+        thread: session.thread.clone(),
+        anchor_state: session.anchor_state,
+        anchor_root: session.anchor_root,
+        status: session.status,
+        end_reason: session.end_reason,
+        hold: Hold {
+            heartbeat: session.hold.ttl_ms.map(|ttl_ms| HeartbeatHold { ttl_ms, expires_at: expires_at(ttl_ms) }),
+            process: session
+                .hold
+                .process
+                .as_ref()
+                .map(|process| ProcessHold { pid: process.pid, boot_id: Arc::clone(&process.boot_id) }),
+            connection: session.hold.connection,
+        },
+        alive: match session.status {
+            SessionStatus::Active if context.coordinator.is_unknown(session) => Alive::Unknown,
+            SessionStatus::Active => Alive::Alive,
+            SessionStatus::Complete | SessionStatus::Abandoned | SessionStatus::Merged => Alive::Dead,
+        },
+        path: session.path.clone(),
+        task: agent.task.clone(),
+        provider: agent.provider.clone(),
+        model: agent.model.clone(),
+        harness: agent.harness.clone(),
+        thinking_level: agent.thinking_level.clone(),
+        policy: agent.policy.clone(),
+        probe_source: agent.probe_source,
+        probe_confidence: agent.probe_confidence,
+        parent_session_id: agent.parent_session_id,
+        client_instance_id: agent.client_instance_id.clone(),
+        native_actor_key: agent.native_actor_key.clone(),
+        native_parent_actor_key: agent.native_parent_actor_key.clone(),
+        usage_summary: pulse.usage,
+        started_at: session.started_at,
+        heartbeat_at: pulse.heartbeat_at,
+        last_progress_at: pulse.last_progress_at,
+        completed_at: session.completed_at,
+    }
+}
+
+fn later(at: Timestamp, ms: u64) -> Timestamp {
+    at.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+/// A thread as it is listed.
+pub(super) fn thread(context: &Context, view: &ThreadView) -> Thread {
+    let record = &view.record;
+    Thread {
+        id: format!("thread-{}", record.id).into(),
+        repo: view.repo.as_ref().map_or_else(|| Arc::from(""), |repo| Arc::clone(&repo.shown)),
+        thread: record.thread.clone(),
+        target_thread: record.target_thread.clone(),
+        parent_thread: record.parent_thread.clone(),
+        mode: record.mode,
+        state: record.state,
+        base_state: record.base_state,
+        base_root: record.base_root,
+        current_state: view.tip,
+        merged_state: None,
+        task: record.task.clone(),
+        execution_path: record.execution_path.clone(),
+        changed_paths: Vec::new(),
+        changed_count: 0,
+        impact_categories: Vec::new(),
+        freshness: Freshness::Unknown,
+        verification_summary: None,
+        confidence_summary: None,
+        integration_policy_result: None,
+        holder: view.holder.as_ref().map(|holder| reservation(context, holder, None)),
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+    }
+}
+
+/// An entry of the operation log.
+pub(super) fn operation(registry: &Registry, record: &OperationRecord) -> proto_schema::Operation {
+    proto_schema::Operation {
+        revision: record.revision,
+        at: record.at,
+        kind: record.kind,
+        repo: record.repo.and_then(|repo| registry.repo(repo)).map(|repo| Arc::clone(&repo.shown)),
+        thread: record.thread.clone(),
+        session_id: record.session,
+        detail: serde_json::to_value(&record.detail).unwrap_or_default(),
+    }
+}
