@@ -39,10 +39,10 @@ impl GitRepo {
 
 /// Turns "no such commit" into the caller's mistake, where the caller named it.
 fn named_by_caller(error: Error) -> Error {
-    match error {
-        Error::Unavailable { cause: Cause::NoCommit { id }, .. } => Error::AnchorNotFound { anchor: id.to_string() },
-        other => other,
+    if let Error::Unavailable { cause: Cause::NoCommit { id }, .. } = error {
+        return Error::AnchorNotFound { anchor: id.to_string() };
     }
+    error
 }
 
 impl Repo for GitRepo {

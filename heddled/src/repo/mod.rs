@@ -31,6 +31,8 @@ mod refs;
 mod settings;
 mod swap;
 mod target;
+#[cfg(test)]
+mod tests;
 mod worktrees;
 
 use std::path::{Path, PathBuf};

@@ -128,27 +128,24 @@ impl Program {
     }
 }
 
-/// The settings that leave no content filter but the user's own `lfs`: whatever else is configured is made empty, which
-/// is Git's way to say that there is none, and what the repository says of `lfs` is overruled.
+/// The settings that leave no content filter but the user's own `lfs`: every other that is configured is made empty,
+/// which is Git's way to say that there is none, and what the repository says of `lfs` is overruled.
+///
+/// Only what is configured is overruled: an empty `process` would disable a `smudge` that stands alone.
 fn filters(settings: &[Setting]) -> Vec<(String, String)> {
-    let mut drivers: Vec<&str> = settings
-        .iter()
-        .filter_map(|setting| setting.key.strip_prefix("filter.")?.rsplit_once('.'))
-        .map(|(driver, _)| driver)
-        .collect();
-    drivers.sort_unstable();
-    drivers.dedup();
-    let mut overruled = Vec::new();
-    for driver in drivers {
-        for (name, none) in [("clean", ""), ("smudge", ""), ("process", ""), ("required", "false")] {
-            let key = format!("filter.{driver}.{name}");
-            let users = settings.iter().rev().find(|setting| setting.key == key && setting.is_users());
-            let value = match users {
-                Some(setting) if driver == "lfs" => setting.value.clone().unwrap_or_else(|| "true".to_owned()),
-                _ => none.to_owned(),
-            };
-            overruled.push((key, value));
+    let mut overruled: Vec<(String, String)> = Vec::new();
+    for Setting { key, .. } in settings {
+        let Some((driver, name)) = key.strip_prefix("filter.").and_then(|rest| rest.rsplit_once('.')) else { continue };
+        if overruled.iter().any(|(known, _)| known == key) {
+            continue;
         }
+        let users = settings.iter().rev().find(|setting| setting.key == *key && setting.is_users());
+        let value = match users {
+            Some(setting) if driver == "lfs" => setting.value.clone().unwrap_or_else(|| "true".to_owned()),
+            _ if name == "required" => "false".to_owned(),
+            _ => String::new(),
+        };
+        overruled.push((key.clone(), value));
     }
     overruled
 }

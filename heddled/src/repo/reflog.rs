@@ -53,15 +53,19 @@ fn open(path: &Path, create: bool) -> io::Result<Option<(File, bool)>> {
     options.append(true).custom_flags(flags.bits());
     match options.open(path) {
         Ok(file) => return Ok(Some((file, false))),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory if !create => {
+        Err(error) => {
+            let is_directory = error.kind() == io::ErrorKind::IsADirectory;
+            if !is_directory && error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            if !create {
                 return Ok(None);
             }
-            io::ErrorKind::NotFound => {}
-            // A directory without a log in it stays behind where branches below this name were.
-            io::ErrorKind::IsADirectory => remove_empty_tree(path)?,
-            _ => return Err(error),
-        },
+            if is_directory {
+                // A directory without a log in it stays behind where branches below this name were.
+                remove_empty_tree(path)?;
+            }
+        }
     }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;

@@ -4,7 +4,6 @@
 //! Git itself is asked, once, and again when one of the files it answered from has changed. Without a `git` program
 //! there is no configuration. `safe.directory` of a repository's own configuration never counts.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,5 +130,5 @@ impl UserSettings {
 }
 
 fn stamp_of(file: &Path) -> Option<Stamp> {
-    Stamp::at(file).unwrap_or_else(|_: io::Error| None)
+    Stamp::at(file).unwrap_or(None)
 }
