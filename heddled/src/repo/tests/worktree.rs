@@ -203,7 +203,9 @@ fn the_repositorys_configuration_runs_nothing() {
     assert!(!ran.exists(), "a command of the repository was run");
     assert_eq!(std::fs::read_to_string(made.join("large")).unwrap(), "content");
 
-    // The user's own lfs does run, and not what the repository says of it.
+    // The user's own lfs does run, and not what the repository says of it. A `process` that only the repository has
+    // leaves no filter at all: Git would ask it first, and it cannot be taken back, only emptied.
+    f.git(&main, &["config", "--unset", "filter.lfs.process"]);
     let users = f.root.join("users");
     f.git(&f.root, &["config", "--global", "filter.lfs.smudge", &format!("touch {} && cat", users.display())]);
     f.git(&f.root, &["config", "--global", "filter.evil.smudge", &command]);
