@@ -1,0 +1,114 @@
+//! The repositories that are kept open, within a bound, and the paths that are known to lead to them.
+//!
+//! An entry is used only while every file that it was made from is as it was. The tables' locks are held to look up and
+//! to put back, never while a file is read; two who find an entry missing both make it, and the later one stays.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use proto_schema::RepositoryProblem;
+
+use super::discover::{Found, discover};
+use super::error::Error;
+use super::files::Stamp;
+use super::opened::{Opened, key_of};
+use super::settings::UserSettings;
+use super::{Located, RepoKey};
+
+/// The most repositories that are kept open: each has descriptors and mappings of its packs.
+const REPOSITORIES: NonZeroUsize = NonZeroUsize::new(128).unwrap();
+
+/// The most paths that are remembered: many worktrees and folders lead to one repository.
+const PLACES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// One path and what it leads to.
+pub(super) struct Place {
+    pub(super) located: Located,
+    /// The Git directory of the worktree that the path lies in: where its HEAD is.
+    pub(super) private: PathBuf,
+    pub(super) repository: Arc<Opened>,
+    depends: Vec<(PathBuf, Option<Stamp>)>,
+    /// What `safe.directory` had to name for this repository of another user.
+    needs_safe: Option<PathBuf>,
+}
+
+pub(super) struct Cache {
+    places: Mutex<LruCache<PathBuf, Arc<Place>>>,
+    repositories: Mutex<LruCache<RepoKey, Arc<Opened>>>,
+}
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        Self { places: Mutex::new(LruCache::new(PLACES)), repositories: Mutex::new(LruCache::new(REPOSITORIES)) }
+    }
+
+    /// The place that was remembered for a path, unchecked.
+    pub(super) fn remembered(&self, path: &Path) -> Option<Arc<Place>> {
+        self.places.lock().get(path).map(Arc::clone)
+    }
+
+    /// What a path leads to now.
+    pub(super) fn place(&self, path: &Path, user: &UserSettings, home: Option<&Path>) -> Result<Arc<Place>, Error> {
+        if let Some(place) = self.remembered(path)
+            && place.holds(user, home)
+        {
+            return Ok(place);
+        }
+        let found = discover(path)?;
+        let needs_safe = untrusted(&found);
+        if let Some(directory) = &needs_safe
+            && !user.current().is_safe(directory, home)
+        {
+            return Err(Error::not_found(path, RepositoryProblem::NotTrusted));
+        }
+        let repository = self.opened(path, &found)?;
+        let place = Arc::new(Place {
+            located: repository.locate(&found),
+            private: found.private,
+            repository,
+            depends: found.depends,
+            needs_safe,
+        });
+        if found.cacheable {
+            self.places.lock().put(path.to_owned(), Arc::clone(&place));
+        }
+        Ok(place)
+    }
+
+    fn opened(&self, path: &Path, found: &Found) -> Result<Arc<Opened>, Error> {
+        let config = found.common.join("config");
+        let config = found.depends.iter().find(|(file, _)| *file == config).and_then(|(_, version)| *version);
+        let version = (found.common_stamp, config);
+        let known = self.repositories.lock().get(&key_of(found)).map(Arc::clone);
+        if let Some(known) = known
+            && known.version == version
+            && *known.git_dir == *found.common
+        {
+            return Ok(known);
+        }
+        let opened = Arc::new(Opened::open(path, found, config)?);
+        self.repositories.lock().put(opened.key, Arc::clone(&opened));
+        Ok(opened)
+    }
+}
+
+impl Place {
+    fn holds(&self, user: &UserSettings, home: Option<&Path>) -> bool {
+        let is_unchanged =
+            |(path, stamp): &(PathBuf, Option<Stamp>)| matches!(Stamp::at(path), Ok(now) if now == *stamp);
+        self.depends.iter().all(is_unchanged)
+            && self.needs_safe.as_ref().is_none_or(|directory| user.current().is_safe(directory, home))
+    }
+}
+
+/// What `safe.directory` must name, when not everything belongs to this user.
+fn untrusted(found: &Found) -> Option<PathBuf> {
+    let user = nix::unistd::geteuid().as_raw();
+    if found.owners.iter().all(|owner| *owner == user) {
+        return None;
+    }
+    Some(found.top.clone().unwrap_or_else(|| found.common.clone()))
+}

@@ -1,0 +1,154 @@
+//! Why something could not be done to a repository.
+//!
+//! Every expected outcome has its own variant, with the facts the wire needs; [`Error::Unavailable`] is all the rest and
+//! says which operation failed and why. Nothing here is decided by matching on text.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use proto_schema::{ObjectId, RepositoryProblem, ThreadName};
+
+/// What went wrong with a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No repository that may be used lies at the path.
+    #[error("no usable repository at {}: {problem:?}", path.display())]
+    NotFound {
+        /// The path as it was asked for.
+        path: PathBuf,
+        /// Why there is none.
+        problem: RepositoryProblem,
+    },
+    /// The revision names no commit of the repository.
+    #[error("'{anchor}' names no commit")]
+    AnchorNotFound {
+        /// The revision as it was asked for.
+        anchor: String,
+    },
+    /// HEAD was needed, and it points at a branch without commits.
+    #[error("HEAD has no commit yet")]
+    NoHead,
+    /// Git cannot hold the name beside an existing branch: `a/b` beside `a`.
+    #[error("the branch '{existing}' stands in the way")]
+    NameConflict {
+        /// The branch that exists.
+        existing: ThreadName,
+    },
+    /// The branch is a symbolic ref, which is no thread.
+    #[error("the branch is a symbolic ref")]
+    SymbolicThread,
+    /// The ref is not where the compare-and-swap expected it; nothing was changed.
+    #[error("the ref is at {actual:?}, not at {expected:?}")]
+    Conflict {
+        /// Where it was expected; `None` for absent.
+        expected: Option<ObjectId>,
+        /// Where it is; `None` for absent.
+        actual: Option<ObjectId>,
+    },
+    /// Another registry owns the repository.
+    #[error("the registry at {} owns the repository", state_dir.display())]
+    Owned {
+        /// The state directory of the registry that owns it.
+        state_dir: PathBuf,
+    },
+    /// The path is none of the repository's own worktree records.
+    #[error("{} is no worktree of the repository", path.display())]
+    WorktreeNotFound {
+        /// The path as it was asked for.
+        path: PathBuf,
+    },
+    /// A worktree may not be made there.
+    #[error("a worktree may not be made at {}", path.display())]
+    PathNotAllowed {
+        /// The path as it was asked for.
+        path: PathBuf,
+        /// The directories below which it would be allowed.
+        roots: Vec<PathBuf>,
+    },
+    /// The thread is checked out where no linked worktree can be made of it.
+    #[error("the thread is checked out at {}", worktree.display())]
+    CheckedOut {
+        /// The worktree that has it.
+        worktree: PathBuf,
+    },
+    /// The repository could not be read or written.
+    #[error("could not {operation}: {cause}")]
+    Unavailable {
+        /// What was tried, as a verb phrase: "read the ref".
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// Why a repository could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A lock file stayed in place for the whole time that was waited.
+    #[error("the lock file {} exists; if no Git process is running, remove it", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file does not have the content that it must have.
+    #[error("{}: {problem}", path.display())]
+    Malformed {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong with it, as a clause.
+        problem: &'static str,
+    },
+    /// An object that a ref names is missing or is no commit.
+    #[error("{id} is missing or is no commit")]
+    NoCommit {
+        /// The object.
+        id: ObjectId,
+    },
+    /// A branch whose name no thread can have stands in the way.
+    #[error("the branch {name:?} stands in the way")]
+    Branch {
+        /// The full ref name.
+        name: PathBuf,
+    },
+    /// The Git library failed.
+    #[error("{0}")]
+    Library(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The `git` program failed.
+    #[error("git {command} failed: {stderr}")]
+    Program {
+        /// The subcommand.
+        command: &'static str,
+        /// What it wrote to stderr, shortened.
+        stderr: String,
+    },
+}
+
+impl Error {
+    pub(super) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Unavailable { operation, cause: Cause::Io { path: path.to_owned(), source } }
+    }
+
+    pub(super) fn malformed(operation: &'static str, path: &Path, problem: &'static str) -> Self {
+        Self::Unavailable { operation, cause: Cause::Malformed { path: path.to_owned(), problem } }
+    }
+
+    pub(super) fn library(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { operation, cause: Cause::Library(source.into()) }
+    }
+
+    pub(super) fn not_found(path: &Path, problem: RepositoryProblem) -> Self {
+        Self::NotFound { path: path.to_owned(), problem }
+    }
+}

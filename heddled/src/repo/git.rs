@@ -1,0 +1,146 @@
+//! [`GitRepo`]: the [`Repo`] that works on real repositories.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::{ObjectId, ThreadName, Timestamp};
+
+use super::cache::{Cache, Place};
+use super::error::{Cause, Error};
+use super::program::{Environment, Program};
+use super::refs::Target;
+use super::settings::UserSettings;
+use super::{Anchor, Claim, Expected, Located, Repo, Sighting, Signature};
+use super::{marker, swap, target, worktrees};
+
+/// Tells the wall time, for reflog entries.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Git repositories on this machine, kept open within a bound.
+pub struct GitRepo {
+    program: Program,
+    user: UserSettings,
+    cache: Cache,
+    now: WallClock,
+}
+
+impl GitRepo {
+    /// Makes it for a user's environment; `now` tells the wall time.
+    #[must_use]
+    pub fn new(environment: Environment, now: WallClock) -> Self {
+        let program = Program::new(environment);
+        Self { user: UserSettings::new(program.clone()), program, cache: Cache::new(), now }
+    }
+
+    fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
+        self.cache.place(path, &self.user, self.program.environment().home.as_deref())
+    }
+}
+
+/// Turns "no such commit" into the caller's mistake, where the caller named it.
+fn named_by_caller(error: Error) -> Error {
+    if let Error::Unavailable { cause: Cause::NoCommit { id }, .. } = error {
+        return Error::AnchorNotFound { anchor: id.to_string() };
+    }
+    error
+}
+
+impl Repo for GitRepo {
+    fn locate(&self, path: &Path) -> Result<Located, Error> {
+        Ok(self.place(path)?.located.clone())
+    }
+
+    fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {
+        let place = self.place(path)?;
+        let repository = &place.repository;
+        let tip = repository.refs.tip(thread)?;
+        let head = repository.refs.attached(&place.private)?;
+        let at_head = || repository.refs.follow(head.clone())?.ok_or(Error::NoHead);
+        let (anchor, root) = match (anchor, tip) {
+            (Anchor::Tip, Some(tip)) => (tip, repository.objects.root(tip)?),
+            (Anchor::Tip, None) | (Anchor::Head, _) => {
+                let state = at_head()?;
+                (state, repository.objects.root(state)?)
+            }
+            (Anchor::Revision(revision), _) => {
+                let state = repository.objects.resolve(&place.private, revision)?;
+                (state, repository.objects.root(state).map_err(named_by_caller)?)
+            }
+        };
+        if tip.is_none() {
+            repository.refs.refuse_conflict(thread)?;
+        }
+        let checked_out = match &head {
+            Some(Target::Symbolic(name)) => name.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()),
+            Some(Target::Object(_)) | None => None,
+        };
+        Ok(Sighting { repo: place.located.clone(), anchor, root, tip, checked_out })
+    }
+
+    fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
+        self.place(git_dir)?.repository.refs.tip(thread)
+    }
+
+    fn compare_and_swap(
+        &self,
+        git_dir: &Path,
+        thread: &ThreadName,
+        expected: Expected,
+        new: ObjectId,
+        log: &str,
+    ) -> Result<(), Error> {
+        let place = self.place(git_dir)?;
+        place.repository.objects.root(new).map_err(named_by_caller)?;
+        let user = self.user.current();
+        let signature = Signature {
+            name: user.name.clone(),
+            email: user.email.clone(),
+            log_updates: user.log_updates,
+            seconds: (self.now)().unix_ms().div_euclid(1000),
+        };
+        swap::compare_and_swap(&place.repository, thread, expected, new, &signature, log)
+    }
+
+    fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error> {
+        self.place(git_dir)?.repository.objects.root(state).map_err(named_by_caller)
+    }
+
+    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
+        // A marker that is still the one which was verified says by itself that the repository is the same.
+        if let Some(place) = self.cache.remembered(git_dir)
+            && place.repository.marker.holds(git_dir, registry)
+        {
+            return Ok(());
+        }
+        marker::claim(git_dir, registry, &self.place(git_dir)?.repository.marker)
+    }
+
+    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
+        marker::adopt(git_dir, registry, &self.place(git_dir)?.repository.marker)
+    }
+
+    fn worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+        lock_reason: &str,
+    ) -> Result<PathBuf, Error> {
+        let place = self.place(&repo.git_dir)?;
+        target::make_or_find(&place.repository, &self.program, thread, path, roots, lock_reason)
+    }
+
+    fn unlock_worktree(&self, repo: &Located, path: &Path, lock_reason: &str) -> Result<(), Error> {
+        target::unlock(&self.place(&repo.git_dir)?.repository, &self.program, path, lock_reason)
+    }
+
+    fn registered_worktree(&self, repo: &Located, path: &Path) -> Result<PathBuf, Error> {
+        worktrees::registered(&self.place(&repo.git_dir)?.repository, path).map(|worktree| worktree.path)
+    }
+
+    fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error> {
+        let found = worktrees::using(&self.place(git_dir)?.repository, thread)?;
+        Ok(found.map(|(worktree, _)| worktree.path))
+    }
+}

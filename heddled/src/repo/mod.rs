@@ -1,0 +1,221 @@
+//! Everything the daemon does to Git: finding repositories, reading and moving refs, making worktrees.
+//!
+//! Methods block (on files, locks and the `git` program) and run on blocking workers. Refs and objects are handled in
+//! process; the `git` program only makes and locks worktrees and reads the user's configuration.
+//!
+//! # Invariants
+//!
+//! - G1: a ref is moved only from the state that its caller expected, compared under Git's own lock.
+//! - G2: what is reported as done is on disk: the ref, its reflog entry and their directories.
+//! - G3: what cannot be read is an error; it never counts as absent.
+//! - G4: an answer from a cache is the answer that the files give now; each call checks with a few stats.
+//! - G5: no configuration or content of a repository makes the daemon run a command, and no `GIT_*` variable of its own
+//!   environment changes what it does.
+//! - G6: no lock is held during I/O but Git's own.
+//!
+//! Absent by intent: nothing here knows sessions or threads' records, reads a clock (the caller says what time it is), or
+//! deletes what it did not make.
+
+mod cache;
+mod discover;
+mod error;
+mod files;
+mod format;
+mod git;
+mod marker;
+mod objects;
+mod opened;
+mod program;
+mod reflog;
+mod refs;
+mod settings;
+mod swap;
+mod target;
+#[cfg(test)]
+mod tests;
+mod worktrees;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::{ObjectId, ThreadName};
+use serde::{Deserialize, Serialize};
+
+pub use error::{Cause, Error};
+pub use git::{GitRepo, WallClock};
+pub use program::Environment;
+
+/// Identity of a repository: device and inode of its common Git directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RepoKey {
+    /// The device that the directory is on.
+    pub device: u64,
+    /// The directory's inode.
+    pub inode: u64,
+}
+
+/// A repository as seen from one path in it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Which repository it is.
+    pub key: RepoKey,
+    /// The common Git directory, canonical.
+    pub git_dir: Arc<Path>,
+    /// What the wire shows as `repo`: the main worktree, canonical, or the Git directory where there is none.
+    pub shown: Arc<str>,
+    /// The worktree that the path lies in, canonical; `None` for a path in a Git directory.
+    pub worktree: Option<Arc<Path>>,
+}
+
+/// Where a session wants to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// At HEAD of the worktree that the path lies in.
+    Head,
+    /// At the thread's tip if it exists, else at HEAD.
+    Tip,
+    /// At any revision that Git understands.
+    Revision(String),
+}
+
+/// What a reservation needs to know of a repository, read at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The repository.
+    pub repo: Located,
+    /// The commit that the anchor names.
+    pub anchor: ObjectId,
+    /// That commit's tree.
+    pub root: ObjectId,
+    /// The thread's tip; `None` when there is no such branch yet.
+    pub tip: Option<ObjectId>,
+    /// The branch that the worktree's HEAD is attached to, when its name can be a thread's.
+    pub checked_out: Option<ThreadName>,
+}
+
+/// Where a ref must be for it to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It must not exist.
+    Absent,
+    /// It must be exactly there.
+    At(ObjectId),
+}
+
+impl Expected {
+    fn state(self) -> Option<ObjectId> {
+        match self {
+            Self::Absent => None,
+            Self::At(state) => Some(state),
+        }
+    }
+}
+
+/// A registry, as it signs the repositories that it decides about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The registry's id: one line of text.
+    pub id: Arc<str>,
+    /// Its state directory, absolute.
+    pub state_dir: PathBuf,
+}
+
+/// Whom a reflog entry names, and when, as far as the repository's own configuration does not say.
+#[derive(Clone, Debug, Default)]
+struct Signature {
+    name: Option<String>,
+    email: Option<String>,
+    log_updates: Option<settings::LogUpdates>,
+    seconds: i64,
+}
+
+/// What the daemon asks of Git. Every path is absolute, every method blocks.
+///
+/// `git_dir` is always [`Located::git_dir`]. Every method may fail with [`Error::NotFound`], for the repository may be
+/// gone since it was located, and with [`Error::Unavailable`].
+pub trait Repo: Send + Sync + 'static {
+    /// Finds the repository that a path lies in: a worktree, a folder below one, a Git directory, a symbolic link to any.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    fn locate(&self, path: &Path) -> Result<Located, Error>;
+
+    /// Reads what a reservation needs: the anchor, its tree, and where the thread is.
+    ///
+    /// # Errors
+    /// In this order: [`Error::NotFound`], [`Error::SymbolicThread`], [`Error::NoHead`] or [`Error::AnchorNotFound`],
+    /// [`Error::NameConflict`] for a thread that does not exist yet.
+    fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error>;
+
+    /// The thread's tip; `None` when there is no such branch.
+    ///
+    /// # Errors
+    /// [`Error::SymbolicThread`].
+    fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error>;
+
+    /// Moves the thread's ref from where it is expected to `new`, with a reflog entry; durable on return. A ref that is
+    /// expected at `new` and is there is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::NameConflict`], [`Error::SymbolicThread`]; [`Error::AnchorNotFound`] when `new` is
+    /// no commit. After [`Error::Unavailable`] the ref may have been moved: read it.
+    fn compare_and_swap(
+        &self,
+        git_dir: &Path,
+        thread: &ThreadName,
+        expected: Expected,
+        new: ObjectId,
+        log: &str,
+    ) -> Result<(), Error>;
+
+    /// The tree of a commit.
+    ///
+    /// # Errors
+    /// [`Error::AnchorNotFound`] when it is no commit of the repository.
+    fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error>;
+
+    /// Writes the registry's marker into the repository on first use, or verifies it. A marker of the same registry in
+    /// another state directory is brought up to date when no daemon runs there.
+    ///
+    /// # Errors
+    /// [`Error::Owned`].
+    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+
+    /// Takes the repository over from another registry whose daemon is not running.
+    ///
+    /// # Errors
+    /// [`Error::Owned`] when it runs, or when that cannot be told.
+    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+
+    /// Makes a linked worktree of the thread, or finds the one that has it checked out, and locks it with the reason.
+    ///
+    /// # Errors
+    /// [`Error::CheckedOut`] when the main worktree has the thread, or a linked one is in the middle of an operation on
+    /// it; [`Error::PathNotAllowed`].
+    fn worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+        lock_reason: &str,
+    ) -> Result<PathBuf, Error>;
+
+    /// Takes back the lock that [`Repo::worktree`] gave with the same reason. Another lock, or none, is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeNotFound`].
+    fn unlock_worktree(&self, repo: &Located, path: &Path, lock_reason: &str) -> Result<(), Error>;
+
+    /// The canonical path of one of the repository's own worktrees, the main one included.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeNotFound`].
+    fn registered_worktree(&self, repo: &Located, path: &Path) -> Result<PathBuf, Error>;
+
+    /// The worktree that has the thread checked out, or is rebasing or bisecting it.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error>;
+}

@@ -1,0 +1,93 @@
+//! Reading commits. A commit's tree never changes, so it is remembered.
+//!
+//! Objects that Git's `replace` refs would put in another's place are read as they are: a root is the tree that the
+//! commit names. Nothing is fetched that a partial clone lacks.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lru::LruCache;
+use parking_lot::Mutex;
+use proto_schema::ObjectId;
+
+use super::error::{Cause, Error};
+use super::refs::convert;
+
+/// The most commits of one repository whose trees are remembered.
+const TREES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// The objects of one repository.
+pub(super) struct Objects {
+    common: Arc<Path>,
+    library: ArcSwap<gix::ThreadSafeRepository>,
+    trees: Mutex<LruCache<ObjectId, ObjectId>>,
+}
+
+/// Opens a Git directory by the library, which then reads no environment and no configuration but the repository's.
+pub(super) fn open(git_dir: &Path) -> Result<gix::ThreadSafeRepository, Error> {
+    gix::open::Options::isolated()
+        .with(gix::sec::Trust::Full)
+        .open_path_as_is(true)
+        .config_overrides(["core.useReplaceRefs=false"])
+        .open(git_dir)
+        .map_err(|error| Error::library("open the repository", error))
+}
+
+impl Objects {
+    pub(super) fn new(common: Arc<Path>) -> Result<Self, Error> {
+        let library = ArcSwap::from_pointee(open(&common)?);
+        Ok(Self { common, library, trees: Mutex::new(LruCache::new(TREES)) })
+    }
+
+    /// The tree of a commit; fails with [`Cause::NoCommit`] when there is no such commit.
+    pub(super) fn root(&self, commit: ObjectId) -> Result<ObjectId, Error> {
+        if let Some(tree) = self.trees.lock().get(&commit) {
+            return Ok(*tree);
+        }
+        let tree = match tree_of(&self.library.load(), commit)? {
+            Some(tree) => tree,
+            None => {
+                // The library's view of the packs may be stuck: it is asked once more from a fresh start.
+                let fresh = open(&self.common)?;
+                let missing =
+                    Error::Unavailable { operation: "read the commit", cause: Cause::NoCommit { id: commit } };
+                let tree = tree_of(&fresh, commit)?.ok_or(missing)?;
+                self.library.store(Arc::new(fresh));
+                tree
+            }
+        };
+        self.trees.lock().put(commit, tree);
+        Ok(tree)
+    }
+
+    /// The commit that a revision names, seen from a worktree's Git directory.
+    pub(super) fn resolve(&self, private: &Path, revision: &str) -> Result<ObjectId, Error> {
+        let unknown = || Error::AnchorNotFound { anchor: revision.to_owned() };
+        if let Ok(id) = revision.parse::<ObjectId>() {
+            // A full id means that object, as for Git; a tag's is peeled below.
+            if self.root(id).is_ok() {
+                return Ok(id);
+            }
+        }
+        // A linked worktree has a HEAD of its own, and refs of its own.
+        let repository =
+            if private == &*self.common { (**self.library.load()).clone() } else { open(private)? }.to_thread_local();
+        let object = repository.rev_parse_single(revision).map_err(|_| unknown())?;
+        let commit = object.object().and_then(|object| object.peel_to_kind(gix::objs::Kind::Commit));
+        convert(&commit.map_err(|_| unknown())?.id)
+    }
+}
+
+fn tree_of(library: &gix::ThreadSafeRepository, commit: ObjectId) -> Result<Option<ObjectId>, Error> {
+    let repository = library.to_thread_local();
+    let id = gix::ObjectId::try_from(commit.as_bytes()).map_err(|error| Error::library("read the commit", error))?;
+    if id.kind() != repository.object_hash() {
+        return Ok(None);
+    }
+    let Ok(Some(object)) = repository.try_find_object(id) else { return Ok(None) };
+    let Ok(commit) = object.try_into_commit() else { return Ok(None) };
+    let tree = commit.tree_id().map_err(|error| Error::library("read the commit", error))?;
+    convert(&tree).map(Some)
+}

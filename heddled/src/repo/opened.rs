@@ -1,0 +1,116 @@
+//! One repository, opened: what is shared by everyone who asks about it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::RepositoryProblem;
+
+use super::discover::Found;
+use super::error::Error;
+use super::files::Stamp;
+use super::format::{self, Format};
+use super::marker::Verified;
+use super::objects::Objects;
+use super::refs::Refs;
+use super::{Located, RepoKey};
+
+/// A repository that is kept open.
+pub(super) struct Opened {
+    pub(super) key: RepoKey,
+    /// The versions of the common directory and of the `config` that it was opened with.
+    pub(super) version: (Stamp, Option<Stamp>),
+    pub(super) git_dir: Arc<Path>,
+    pub(super) shown: Arc<str>,
+    /// The main worktree; `None` in a bare repository.
+    pub(super) main: Option<PathBuf>,
+    pub(super) format: Format,
+    pub(super) refs: Refs,
+    pub(super) objects: Objects,
+    pub(super) marker: Verified,
+}
+
+impl Opened {
+    /// Opens what was found at `path`.
+    pub(super) fn open(path: &Path, found: &Found, config: Option<Stamp>) -> Result<Self, Error> {
+        let unsupported = || Error::not_found(path, RepositoryProblem::UnsupportedFormat);
+        let format = format::read(&found.common)?.ok_or_else(unsupported)?;
+        let git_dir: Arc<Path> = found.common.as_path().into();
+        let main = main_worktree(&git_dir, &format);
+        let shown = shown(main.as_deref().unwrap_or(&git_dir));
+        Ok(Self {
+            key: key_of(found),
+            version: (found.common_stamp, config),
+            shown: shown.into(),
+            main,
+            refs: Refs::new(Arc::clone(&git_dir), format.hash),
+            objects: Objects::new(Arc::clone(&git_dir))?,
+            marker: Verified::default(),
+            format,
+            git_dir,
+        })
+    }
+
+    /// The repository as seen from where it was found.
+    pub(super) fn locate(&self, found: &Found) -> Located {
+        let worktree = match &found.top {
+            Some(top) if found.linked => Some(top.as_path()),
+            // `core.worktree` may have led elsewhere, and a bare repository may be called `.git`.
+            Some(top) => self.main.as_deref().filter(|main| top.starts_with(main)),
+            None => None,
+        };
+        Located {
+            key: self.key,
+            git_dir: Arc::clone(&self.git_dir),
+            shown: Arc::clone(&self.shown),
+            worktree: worktree.map(Into::into),
+        }
+    }
+}
+
+pub(super) fn key_of(found: &Found) -> RepoKey {
+    let (device, inode) = found.common_stamp.identity();
+    RepoKey { device, inode }
+}
+
+/// The main worktree. A Git directory of another name that says nothing of a worktree does not know it: then the Git
+/// directory stands for the repository, whatever path was asked.
+fn main_worktree(git_dir: &Path, format: &Format) -> Option<PathBuf> {
+    if format.bare {
+        return None;
+    }
+    if let Some(worktree) = &format.worktree {
+        return std::fs::canonicalize(git_dir.join(worktree)).ok();
+    }
+    if git_dir.file_name()? == ".git" { git_dir.parent().map(Path::to_owned) } else { None }
+}
+
+/// A path as the wire shows it: as it is, or as Git quotes what is not UTF-8.
+pub(super) fn shown(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    if let Some(text) = path.to_str() {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'"' => quoted.push_str("\\\""),
+            b'\\' => quoted.push_str("\\\\"),
+            7 => quoted.push_str("\\a"),
+            8 => quoted.push_str("\\b"),
+            b'\t' => quoted.push_str("\\t"),
+            b'\n' => quoted.push_str("\\n"),
+            11 => quoted.push_str("\\v"),
+            12 => quoted.push_str("\\f"),
+            b'\r' => quoted.push_str("\\r"),
+            b' '..=b'~' => quoted.push(char::from(*byte)),
+            _ => {
+                quoted.push('\\');
+                for shift in [6, 3, 0] {
+                    quoted.push(char::from(b'0' + (byte >> shift & 7)));
+                }
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,82 @@
+//! The reflog entry of a moved ref, in the cases in which Git writes one, durable on return.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use proto_schema::ObjectId;
+
+use super::Signature;
+use super::error::Error;
+use super::files::{remove_empty_tree, sync_parents};
+use super::opened::Opened;
+use super::settings::LogUpdates;
+
+const OPERATION: &str = "write the reflog";
+
+/// Appends the entry of a change; `None` as the old value for a ref that is created.
+pub(super) fn append(
+    repository: &Opened,
+    name: &str,
+    old: Option<ObjectId>,
+    new: ObjectId,
+    signature: &Signature,
+    message: &str,
+) -> Result<(), Error> {
+    let path = repository.git_dir.join("logs").join(name);
+    let failed = |source| Error::io(OPERATION, &path, source);
+    // Unset means: in every repository but a bare one. A log that exists is continued in any case.
+    let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };
+    let create = repository.format.log_updates.or(signature.log_updates).unwrap_or(unset) == LogUpdates::Always;
+    let Some((mut file, is_new)) = open(&path, create).map_err(failed)? else { return Ok(()) };
+    let zeros = "0".repeat(new.as_bytes().len() * 2);
+    let old = old.map_or(zeros, |old| old.to_string());
+    let name = clean(repository.format.name.as_deref().or(signature.name.as_deref()), "heddled");
+    let email = clean(repository.format.email.as_deref().or(signature.email.as_deref()), "heddled@localhost");
+    // Git ends an entry at the line's end and keeps white space within it as single spaces.
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = format!("{old} {new} {name} <{email}> {} +0000\t{message}\n", signature.seconds);
+    // One write: with O_APPEND, entries of several processes stay whole.
+    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    if is_new {
+        sync_parents(&path, &repository.git_dir).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Opens the log for appending, and says whether it is new; `None` when there is none and none is to be made.
+fn open(path: &Path, create: bool) -> io::Result<Option<(File, bool)>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mut options = OpenOptions::new();
+    options.append(true).custom_flags(flags.bits());
+    match options.open(path) {
+        Ok(file) => return Ok(Some((file, false))),
+        Err(error) => {
+            let is_directory = error.kind() == io::ErrorKind::IsADirectory;
+            if !is_directory && error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            if !create {
+                return Ok(None);
+            }
+            if is_directory {
+                // A directory without a log in it stays behind where branches below this name were.
+                remove_empty_tree(path)?;
+            }
+        }
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    options.create(true).open(path).map(|file| Some((file, true)))
+}
+
+/// A name or address without what would end its field; the other when nothing is left.
+fn clean(text: Option<&str>, other: &str) -> String {
+    let allowed = |character: &char| !character.is_control() && !matches!(character, '<' | '>');
+    let text: String = text.unwrap_or_default().chars().filter(allowed).collect();
+    let text = text.trim_matches([' ', '.', ',', ':', ';', '"', '\\', '\'']);
+    if text.is_empty() { other.to_owned() } else { text.to_owned() }
+}

@@ -1,0 +1,210 @@
+//! Reading refs: the loose file first, then `packed-refs`, which is read again whenever it has changed.
+//!
+//! The order matters: Git packs a ref before it removes the loose file, so a ref that is missing as a file is in a
+//! `packed-refs` that is looked at afterwards. A ref that cannot be read is an error and never "absent", for a thread
+//! could be created over it. Nothing is ever followed: who wants a symbolic ref's target asks for it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gix::refs::packed;
+use parking_lot::Mutex;
+use proto_schema::{ObjectId, ThreadName};
+
+use super::error::{Cause, Error};
+use super::files::{Stamp, absent_as_none, open_plain};
+
+const OPERATION: &str = "read the ref";
+
+/// The most symbolic refs in a row that are followed, as in Git.
+const MAX_DEPTH: usize = 5;
+
+/// What a ref says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// An object.
+    Object(ObjectId),
+    /// Another ref, by its full name.
+    Symbolic(String),
+}
+
+type Packed = Option<Arc<packed::Buffer>>;
+
+/// The refs of one repository.
+pub(super) struct Refs {
+    common: Arc<Path>,
+    hash: gix::hash::Kind,
+    /// `packed-refs` as last read, and the version that it was.
+    packed: Mutex<Option<(Option<Stamp>, Packed)>>,
+}
+
+impl Refs {
+    pub(super) fn new(common: Arc<Path>, hash: gix::hash::Kind) -> Self {
+        Self { common, hash, packed: Mutex::new(None) }
+    }
+
+    /// The file that a shared ref has when it is not packed.
+    pub(super) fn loose_path(&self, name: &str) -> PathBuf {
+        self.common.join(name)
+    }
+
+    /// The thread's tip; `None` when there is no such branch.
+    pub(super) fn tip(&self, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
+        match self.read(&thread.ref_name())? {
+            None => Ok(None),
+            Some(Target::Object(id)) => Ok(Some(id)),
+            Some(Target::Symbolic(_)) => Err(Error::SymbolicThread),
+        }
+    }
+
+    /// A shared ref, loose or packed.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Target>, Error> {
+        match self.read_loose(&self.loose_path(name))? {
+            Some(target) => Ok(Some(target)),
+            None => Ok(self.read_packed(name)?.map(Target::Object)),
+        }
+    }
+
+    /// What a worktree's HEAD says; `None` when the worktree has none any more.
+    pub(super) fn attached(&self, private: &Path) -> Result<Option<Target>, Error> {
+        self.read_loose(&private.join("HEAD"))
+    }
+
+    /// The commit that HEAD leads to; `None` when its branch has none yet.
+    pub(super) fn follow(&self, head: Option<Target>) -> Result<Option<ObjectId>, Error> {
+        let mut target = head;
+        for _ in 0..MAX_DEPTH {
+            match target {
+                None => return Ok(None),
+                Some(Target::Object(id)) => return Ok(Some(id)),
+                Some(Target::Symbolic(name)) => target = self.read(&name)?,
+            }
+        }
+        Err(Error::malformed(OPERATION, &self.common.join("HEAD"), "too many symbolic refs follow each other"))
+    }
+
+    fn read_loose(&self, path: &Path) -> Result<Option<Target>, Error> {
+        let mut buffer = [0; 1024];
+        let read = open_plain(path).and_then(|mut file: File| file.read(&mut buffer));
+        let read = match read {
+            // What Git once made with a symbolic link is a symbolic ref.
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => return link(path).map(Some),
+            // An empty directory may stay behind where a branch `a/b` was.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
+            other => absent_as_none(other).map_err(|source| Error::io(OPERATION, path, source))?,
+        };
+        let Some(length) = read else { return Ok(None) };
+        let malformed = || Error::malformed(OPERATION, path, "it is not what a ref must be");
+        let content = buffer[..length].trim_ascii_end();
+        if let Some(name) = content.strip_prefix(b"ref:") {
+            let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| malformed())?;
+            // A name that leads out of the refs, or is cut off, is not read.
+            let is_ref = name.starts_with("refs/") && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
+            if !is_ref || length == buffer.len() {
+                return Err(malformed());
+            }
+            return Ok(Some(Target::Symbolic(name.to_owned())));
+        }
+        let digits = content.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        let id = std::str::from_utf8(digits).ok().and_then(|digits| digits.to_ascii_lowercase().parse().ok());
+        let id: ObjectId = id.ok_or_else(malformed)?;
+        if id.as_bytes().len() != self.hash.len_in_bytes() || id.as_bytes().iter().all(|byte| *byte == 0) {
+            return Err(malformed());
+        }
+        Ok(Some(Target::Object(id)))
+    }
+
+    fn read_packed(&self, name: &str) -> Result<Option<ObjectId>, Error> {
+        let Some(packed) = self.packed()? else { return Ok(None) };
+        let found = packed.try_find(name).map_err(|error| Error::library(OPERATION, error))?;
+        found.map(|found| convert(found.target().as_ref())).transpose()
+    }
+
+    /// `packed-refs` as it is now. It is held in memory and never mapped: a file that shrinks under a mapping would end
+    /// the daemon.
+    fn packed(&self) -> Result<Packed, Error> {
+        let path = self.common.join("packed-refs");
+        let version = Stamp::at(&path).map_err(|source| Error::io(OPERATION, &path, source))?;
+        if let Some((known, packed)) = &*self.packed.lock()
+            && *known == version
+        {
+            return Ok(packed.clone());
+        }
+        // The version is older than what is read next: a change in between is noticed by the next caller.
+        let packed = match version {
+            None => None,
+            Some(_) => match packed::Buffer::open(path, u64::MAX, self.hash) {
+                Ok(buffer) => Some(Arc::new(buffer)),
+                Err(error) => return Err(Error::library(OPERATION, error)),
+            },
+        };
+        *self.packed.lock() = Some((version, packed.clone()));
+        Ok(packed)
+    }
+
+    /// Fails when a branch exists that Git cannot hold beside this one.
+    pub(super) fn refuse_conflict(&self, thread: &ThreadName) -> Result<(), Error> {
+        let name = thread.as_str();
+        for (at, _) in name.match_indices('/') {
+            let parent = format!("refs/heads/{}", &name[..at]);
+            // A file in the place of the directory counts, whatever is in it.
+            let is_file = std::fs::symlink_metadata(self.loose_path(&parent)).is_ok_and(|data| !data.is_dir());
+            if is_file || self.read_packed(&parent)?.is_some() {
+                return Err(conflict(Path::new(&parent)));
+            }
+        }
+        let below = format!("{}/", thread.ref_name());
+        if let Some(child) = first_file(&self.loose_path(&below)) {
+            let child = child.strip_prefix(&*self.common).map(Path::to_owned).unwrap_or(child);
+            return Err(conflict(&child));
+        }
+        let Some(packed) = self.packed()? else { return Ok(()) };
+        let mut children =
+            packed.iter_prefixed(below.as_str().into()).map_err(|error| Error::library(OPERATION, error))?;
+        match children.next() {
+            None => Ok(()),
+            Some(Ok(child)) => Err(conflict(&gix::path::from_bstr(child.name.as_bstr()).unwrap_or_default())),
+            Some(Err(error)) => Err(Error::library(OPERATION, error)),
+        }
+    }
+}
+
+/// The id of the wire for one of the library.
+pub(super) fn convert(id: &gix::oid) -> Result<ObjectId, Error> {
+    ObjectId::from_bytes(id.as_bytes()).map_err(|error| Error::library("read an object id", error))
+}
+
+fn conflict(branch: &Path) -> Error {
+    let name = branch.strip_prefix("refs/heads").unwrap_or(branch).to_str().and_then(|name| name.parse().ok());
+    match name {
+        Some(existing) => Error::NameConflict { existing },
+        None => Error::Unavailable { operation: "create the branch", cause: Cause::Branch { name: branch.to_owned() } },
+    }
+}
+
+/// The target of a symbolic ref that is a symbolic link.
+fn link(path: &Path) -> Result<Target, Error> {
+    let target = std::fs::read_link(path).map_err(|source| Error::io(OPERATION, path, source))?;
+    match std::str::from_utf8(target.as_os_str().as_bytes()) {
+        Ok(name) if name.starts_with("refs/") && !name.contains("..") => Ok(Target::Symbolic(name.to_owned())),
+        _ => Err(Error::malformed(OPERATION, path, "it is a symbolic link that leads to no ref")),
+    }
+}
+
+/// Some file below a directory that is no lock: a loose branch. Empty directories do not count.
+fn first_file(directory: &Path) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(directory).ok()?.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if let Some(found) = first_file(&path) {
+                return Some(found);
+            }
+        } else if path.extension().is_none_or(|extension| extension != "lock") {
+            return Some(path);
+        }
+    }
+    None
+}

@@ -1,0 +1,100 @@
+//! The compare-and-swap of a thread's ref, by Git's own lock protocol.
+//!
+//! The order is what makes it safe: take `<ref>.lock`, read the ref under it, compare, write the new id into the lock
+//! file and sync it, append to the reflog and sync it, rename, sync the directories. Whatever ends this in between, the
+//! ref is whole and either old or new; at worst a lock file stays behind (which is reported, never removed, for it may be
+//! another's) or a reflog has an entry for a change that did not happen, as it would with Git.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use gix::lock::acquire::Fail;
+use proto_schema::{ObjectId, ThreadName};
+
+use super::error::{Cause, Error};
+use super::files::{remove_empty_tree, sync_parents};
+use super::opened::Opened;
+use super::reflog;
+use super::{Expected, Signature};
+
+const OPERATION: &str = "move the ref";
+
+/// How long another writer of the same ref is waited for.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a lock is tried again when the directories above it come and go.
+const DIRECTORY_RETRIES: usize = 16;
+
+/// Moves a thread's ref from where it is expected to `new`; durable on return.
+pub(super) fn compare_and_swap(
+    repository: &Opened,
+    thread: &ThreadName,
+    expected: Expected,
+    new: ObjectId,
+    signature: &Signature,
+    message: &str,
+) -> Result<(), Error> {
+    // Looked at before the lock is taken, so that what is refused makes no directory and waits for nobody.
+    let check = || -> Result<Option<ObjectId>, Error> {
+        let actual = repository.refs.tip(thread)?;
+        if actual != expected.state() {
+            return Err(Error::Conflict { expected: expected.state(), actual });
+        }
+        if actual.is_none() {
+            repository.refs.refuse_conflict(thread)?;
+        }
+        Ok(actual)
+    };
+    check()?;
+    let name = thread.ref_name();
+    let path = repository.refs.loose_path(&name);
+    let mut lock = acquire(&path, &repository.git_dir.join("refs"))?;
+    let lock_path = lock.lock_path().to_owned();
+    let previous = check()?;
+    if previous == Some(new) {
+        return Ok(());
+    }
+    let written = lock.with_mut(|file| {
+        writeln!(file, "{new}")?;
+        file.sync_all()
+    });
+    written.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
+    reflog::append(repository, &name, previous, new, signature, message)?;
+    let committed = lock.commit().or_else(|failed| {
+        // Empty directories that a deleted `<thread>/...` left behind are in the way; Git removes them, too.
+        match remove_empty_tree(&path) {
+            Ok(()) => failed.instance.commit().map_err(|again| again.error),
+            Err(_) => Err(failed.error),
+        }
+    });
+    if let Err(source) = committed {
+        // Another process may have made `<thread>/...` since it was looked for.
+        repository.refs.refuse_conflict(thread)?;
+        return Err(Error::io(OPERATION, &path, source));
+    }
+    sync_parents(&path, &repository.git_dir.join("refs/heads")).map_err(|source| Error::io(OPERATION, &path, source))
+}
+
+fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {
+    let mut retries = 0;
+    loop {
+        let wait = Fail::AfterDurationWithBackoff(LOCK_WAIT);
+        let failed = match gix::lock::File::acquire_to_update_resource(path, wait, Some(top.to_owned()), 0) {
+            Ok(lock) => return Ok(lock),
+            Err(error) => error,
+        };
+        let source = failed.downcast_any_ref::<io::Error>().map(io::Error::kind);
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        match source {
+            Some(io::ErrorKind::AlreadyExists) => {
+                let cause = Cause::Locked { path: lock_path.into() };
+                return Err(Error::Unavailable { operation: OPERATION, cause });
+            }
+            // Another writer that gave up has removed the empty directory in which this lock was to be.
+            Some(io::ErrorKind::NotFound) if retries < DIRECTORY_RETRIES => retries += 1,
+            _ => return Err(Error::library(OPERATION, failed)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Where a linked worktree of a thread may be made, and making it.
+//!
+//! A caller in a sandbox must not get files made where programs start from: a path counts only after every symbolic
+//! link in it is resolved, and must then lie below one of the allowed roots. The default, beside the main worktree, is
+//! held to the same rule.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Component, Path, PathBuf};
+
+use proto_schema::ThreadName;
+
+use super::error::Error;
+use super::files::{absent_as_none, read_small};
+use super::opened::Opened;
+use super::program::Program;
+use super::worktrees::{self, Use, Worktree};
+
+const OPERATION: &str = "make the worktree";
+
+/// Makes the thread's worktree or finds it, and locks it.
+pub(super) fn make_or_find(
+    repository: &Opened,
+    program: &Program,
+    thread: &ThreadName,
+    path: Option<&Path>,
+    roots: &[PathBuf],
+    lock_reason: &str,
+) -> Result<PathBuf, Error> {
+    match worktrees::using(repository, thread)? {
+        None => {}
+        Some((worktree, usage)) if worktree.is_main || usage == Use::UnderWay => {
+            return Err(Error::CheckedOut { worktree: worktree.path });
+        }
+        Some((worktree, _)) if !worktrees::leads_back(&worktree) => {
+            let problem = "it is recorded as the thread's worktree but is gone; `git worktree remove --force --force` \
+                           forgets it";
+            return Err(Error::malformed(OPERATION, &worktree.path, problem));
+        }
+        Some((worktree, _)) => {
+            lock(repository, program, &worktree, lock_reason)?;
+            return Ok(worktree.path);
+        }
+    }
+    let target = allowed(repository, thread, path, roots)?;
+    let occupied = match absent_as_none(std::fs::read_dir(&target)) {
+        Ok(None) => std::fs::symlink_metadata(&target).is_ok(),
+        Ok(Some(mut entries)) => entries.next().is_some(),
+        Err(source) => return Err(Error::io(OPERATION, &target, source)),
+    };
+    if occupied {
+        return Err(Error::malformed(OPERATION, &target, "something is there that is not the thread's worktree"));
+    }
+    let arguments = ["add", "--quiet", "--lock", "--reason", lock_reason, "--"].map(OsStr::new);
+    let arguments = [&arguments[..], &[target.as_os_str(), OsStr::new(thread.as_str())]].concat();
+    program.worktree(&repository.git_dir, &arguments)?;
+    // What was made must be where it was allowed, even if a directory became a link meanwhile.
+    match worktrees::registered(repository, &target) {
+        Ok(worktree) if worktree.path == target => Ok(target),
+        _ => Err(Error::malformed(OPERATION, &target, "it was moved while it was made")),
+    }
+}
+
+fn lock(repository: &Opened, program: &Program, worktree: &Worktree, reason: &str) -> Result<(), Error> {
+    if locked_by(worktree)?.is_some() {
+        return Ok(());
+    }
+    let arguments = ["lock", "--reason", reason, "--"].map(OsStr::new);
+    let arguments = [&arguments[..], &[worktree.path.as_os_str()]].concat();
+    match program.worktree(&repository.git_dir, &arguments) {
+        // Someone else was first, which is as good.
+        Err(_) if locked_by(worktree)?.is_some() => Ok(()),
+        result => result,
+    }
+}
+
+/// Unlocks a worktree that is locked with just this reason.
+pub(super) fn unlock(repository: &Opened, program: &Program, path: &Path, reason: &str) -> Result<(), Error> {
+    let worktree = worktrees::registered(repository, path)?;
+    match locked_by(&worktree)? {
+        Some(found) if found == reason.trim().as_bytes() => {
+            let arguments = ["unlock", "--"].map(OsStr::new);
+            let arguments = [&arguments[..], &[worktree.path.as_os_str()]].concat();
+            program.worktree(&repository.git_dir, &arguments)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The reason of a worktree's lock; `None` when it is not locked.
+fn locked_by(worktree: &Worktree) -> Result<Option<Vec<u8>>, Error> {
+    let file = worktree.private.join("locked");
+    let content = read_small(&file).map_err(|source| Error::io("read the worktree's lock", &file, source))?;
+    Ok(content.map(|content| content.trim_ascii().to_vec()))
+}
+
+/// The canonical path at which the worktree is made.
+fn allowed(repository: &Opened, thread: &ThreadName, path: Option<&Path>, roots: &[PathBuf]) -> Result<PathBuf, Error> {
+    let (wanted, roots) = match path {
+        Some(path) => (path.to_owned(), roots.to_vec()),
+        None => {
+            let mut base: OsString = repository.main.as_deref().unwrap_or(&repository.git_dir).into();
+            base.push(".worktrees");
+            (Path::new(&base).join(thread.as_str()), vec![PathBuf::from(base)])
+        }
+    };
+    let refused = || Error::PathNotAllowed { path: wanted.clone(), roots: roots.clone() };
+    let is_plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if !wanted.is_absolute() || !wanted.components().all(is_plain) {
+        return Err(refused());
+    }
+    let target = resolve(&wanted).ok_or_else(refused)?;
+    let is_below = |root: &PathBuf| {
+        // The default's own base must not be a link: nobody configured where it leads.
+        let root = if path.is_some() { resolve(root) } else { Some(root.clone()) };
+        root.is_some_and(|root| target != root && target.starts_with(&root))
+    };
+    if roots.iter().any(is_below) { Ok(target) } else { Err(refused()) }
+}
+
+/// A path with every symbolic link in it resolved, as far as it exists; `None` when that cannot be told.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    for ancestor in path.ancestors() {
+        match std::fs::symlink_metadata(ancestor) {
+            Ok(_) => {
+                let missing = path.strip_prefix(ancestor).ok()?;
+                let resolved = std::fs::canonicalize(ancestor).ok()?;
+                let is_self = missing.as_os_str().is_empty();
+                return Some(if is_self { resolved } else { resolved.join(missing) });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}

@@ -1,0 +1,60 @@
+//! How long the hot paths take. Ignored by default: `cargo test --release -p heddled --lib repo -- --ignored --nocapture`.
+
+use std::path::Path;
+
+use super::fixture::{Fixture, thread};
+use crate::repo::{Anchor, Claim, Expected, Repo as _};
+
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn measure(what: &str, rounds: u32, mut run: impl FnMut(u32)) {
+    let mut times: Vec<f64> = (0..rounds)
+        .map(|round| {
+            let start = std::time::Instant::now();
+            run(round);
+            start.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    println!("{what:<40} p50 {:8.2} us  p99 {:8.2} us", at(50), at(99));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn hot_paths() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let linked = f.root.join("linked");
+    f.git(&main, &["worktree", "add", "--quiet", "-b", "side", linked.to_str().unwrap()]);
+    std::fs::create_dir_all(main.join("a/b")).unwrap();
+    f.git(&main, &["branch", "loose"]);
+    f.git(&main, &["branch", "packed"]);
+    f.git(&main, &["pack-refs", "--all", "--prune"]);
+    f.git(&main, &["branch", "-f", "loose", "main"]);
+    f.commit(&main, "two");
+    f.git(&main, &["branch", "-f", "loose"]);
+    let sub = main.join("a/b");
+    let git_dir = main.join(".git");
+    let cases: [(&str, &Path, &str, Anchor); 6] = [
+        ("sight loose, tip", &main, "loose", Anchor::Tip),
+        ("sight loose, head", &main, "loose", Anchor::Head),
+        ("sight packed, tip", &main, "packed", Anchor::Tip),
+        ("sight loose, two folders down", &sub, "loose", Anchor::Tip),
+        ("sight loose, linked worktree", &linked, "loose", Anchor::Tip),
+        ("sight loose, HEAD~1", &main, "loose", Anchor::Revision("HEAD~1".to_owned())),
+    ];
+    for (what, path, name, anchor) in cases {
+        let name = thread(name);
+        measure(what, 20_000, |_| drop(f.repo.sight(path, &name, &anchor).unwrap()));
+    }
+    let claim = Claim { id: "id".into(), state_dir: f.root.clone() };
+    measure("claim", 20_000, |_| f.repo.claim(&git_dir, &claim).unwrap());
+    measure("locate, cold", 200, |_| drop(f.fresh().locate(&main).unwrap()));
+    let state = f.id(&main, "HEAD");
+    let swap = |name: &str| f.repo.compare_and_swap(&git_dir, &thread(name), Expected::Absent, state, "made").unwrap();
+    measure("compare_and_swap, create", 1_000, |round| swap(&format!("t{round}")));
+    measure("compare_and_swap, create two deep", 1_000, |round| swap(&format!("d/e/t{round}")));
+    measure("git update-ref, a process each", 200, |round| {
+        f.git(&main, &["update-ref", "-m", "made", &format!("refs/heads/g{round}"), &state.to_string()]);
+    });
+}

@@ -1,0 +1,104 @@
+//! The worktrees of a repository, from Git's own records: who has a branch checked out, and which path is one of them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use proto_schema::ThreadName;
+
+use super::discover::follow;
+use super::error::Error;
+use super::files::{absent_as_none, read_path, read_small};
+use super::opened::Opened;
+use super::refs::Target;
+
+const OPERATION: &str = "read the worktrees";
+
+/// One worktree of a repository.
+#[derive(Clone, Debug)]
+pub(super) struct Worktree {
+    /// Where it is, or was: nothing says that it still exists.
+    pub(super) path: PathBuf,
+    /// Its own Git directory.
+    pub(super) private: PathBuf,
+    pub(super) is_main: bool,
+}
+
+/// How a worktree uses a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// HEAD is attached to it.
+    Attached,
+    /// A rebase or bisect of it is under way.
+    UnderWay,
+}
+
+/// All worktrees, the main one first.
+pub(super) fn all(repository: &Opened) -> Result<Vec<Worktree>, Error> {
+    let main =
+        repository.main.clone().map(|path| Worktree { path, private: repository.git_dir.to_path_buf(), is_main: true });
+    let mut worktrees: Vec<Worktree> = main.into_iter().collect();
+    let directory = repository.git_dir.join("worktrees");
+    let failed = |source: io::Error| Error::io(OPERATION, &directory, source);
+    let Some(entries) = absent_as_none(std::fs::read_dir(&directory)).map_err(failed)? else { return Ok(worktrees) };
+    for entry in entries {
+        let private = entry.map_err(failed)?.path();
+        // A record without a path is being made or removed.
+        let Ok(Some(dot_git)) = read_path(&private.join("gitdir"), b"", &private) else { continue };
+        let Some(path) = dot_git.parent() else { continue };
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        worktrees.push(Worktree { path, private, is_main: false });
+    }
+    Ok(worktrees)
+}
+
+/// The worktree that uses a thread's branch.
+pub(super) fn using(repository: &Opened, thread: &ThreadName) -> Result<Option<(Worktree, Use)>, Error> {
+    let branch = thread.ref_name();
+    let mut under_way = None;
+    for worktree in all(repository)? {
+        match repository.refs.attached(&worktree.private)? {
+            Some(Target::Symbolic(head)) if head == branch => return Ok(Some((worktree, Use::Attached))),
+            Some(_) if under_way.is_none() && is_under_way(&worktree.private, &branch, thread)? => {
+                under_way = Some((worktree, Use::UnderWay));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(under_way)
+}
+
+/// Whether a rebase or bisect has detached HEAD from the branch and will come back to it.
+fn is_under_way(private: &Path, branch: &str, thread: &ThreadName) -> Result<bool, Error> {
+    let names = [
+        ("rebase-merge/head-name", branch),
+        ("rebase-apply/head-name", branch),
+        // Bisect writes the short name.
+        ("BISECT_START", thread.as_str()),
+    ];
+    for (file, name) in names {
+        let file = private.join(file);
+        let content = read_small(&file).map_err(|source| Error::io(OPERATION, &file, source))?;
+        if content.is_some_and(|content| content.trim_ascii() == name.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The repository's own worktree at a path: its record names the path, and the path leads back to the record.
+pub(super) fn registered(repository: &Opened, path: &Path) -> Result<Worktree, Error> {
+    let unknown = || Error::WorktreeNotFound { path: path.to_owned() };
+    let canonical = std::fs::canonicalize(path).map_err(|_| unknown())?;
+    let worktree = all(repository)?.into_iter().find(|worktree| worktree.path == canonical).ok_or_else(unknown)?;
+    if leads_back(&worktree) { Ok(worktree) } else { Err(unknown()) }
+}
+
+/// Whether the `.git` in the worktree leads to its record.
+pub(super) fn leads_back(worktree: &Worktree) -> bool {
+    // With `core.worktree` there need be no `.git` in the main worktree: the Git directory says where it is.
+    if worktree.is_main {
+        return worktree.path.is_dir();
+    }
+    let record = std::fs::canonicalize(&worktree.private).ok();
+    record.is_some() && follow(&worktree.path.join(".git")).ok().flatten() == record
+}
