@@ -1,3 +1,8 @@
 //! The daemon that decides which coding agent holds which thread of a Git repository.
 
+pub mod clock;
+pub mod lifecycle;
+pub mod liveness;
+pub mod observe;
+pub mod paths;
 pub mod registry;
