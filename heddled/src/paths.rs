@@ -109,7 +109,7 @@ impl Environment {
     }
 
     /// A path that must be absolute because somebody set it for us.
-    fn own_path(&self, variable: &'static str) -> Result<Option<PathBuf>, PathError> {
+    pub(crate) fn own_path(&self, variable: &'static str) -> Result<Option<PathBuf>, PathError> {
         match self.get(variable).map(PathBuf::from) {
             Some(value) if !value.is_absolute() => Err(PathError::Relative { variable, value }),
             value => Ok(value),

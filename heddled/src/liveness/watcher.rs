@@ -248,3 +248,7 @@ async fn poll(shared: Weak<Shared>) {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
