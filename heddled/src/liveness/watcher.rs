@@ -189,9 +189,9 @@ impl Shared {
         self.report(holder);
     }
 
-    /// Looks at every process that has no handle, one at a time so that nobody waits for the lock. Says whether there
-    /// are any left.
-    fn look_at_polled(self: &Arc<Self>) -> bool {
+    /// Looks at every process that has no handle, one at a time so that nobody waits long for the lock or the worker.
+    /// Says whether there are any left.
+    async fn look_at_polled(self: &Arc<Self>) -> bool {
         let is_polled = |watched: &Watched| matches!(watched.eye, Eye::Polled);
         let polled: Vec<HolderProcess> = {
             let watches = self.watches.lock();
@@ -204,6 +204,7 @@ impl Shared {
         };
         let mut left = false;
         for holder in polled {
+            tokio::task::consume_budget().await;
             let mut watches = self.watches.lock();
             let handles = watches.handles;
             let Some(known) = watches.by_process.get_mut(&holder).filter(|known| is_polled(known)) else { continue };
@@ -242,7 +243,7 @@ async fn poll(shared: Weak<Shared>) {
         loop {
             ticks.tick().await;
             let Some(strong) = shared.upgrade() else { return };
-            if !strong.look_at_polled() {
+            if !strong.look_at_polled().await {
                 break;
             }
         }
