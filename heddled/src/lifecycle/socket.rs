@@ -1,0 +1,154 @@
+//! The listening socket: made only under the lock, in a directory that is the user's alone, and removed with its guard.
+//!
+//! It may not accept anything. Invariants: F1, no listener without a [`Lock`]; F2, only a dead socket is replaced, and
+//! only our own is removed; S1, at no moment can another user connect.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_address, connect, listen, socket,
+};
+
+use super::Lock;
+use crate::paths::{PathError, check_socket_path, secure_dir};
+
+/// How many connections may wait to be accepted. The system may allow fewer.
+const BACKLOG: i32 = 1_024;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The path or its directory will not do.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Somebody listens there, and not for this state directory, whose lock is ours.
+    #[error(
+        "something else is listening at '{}': a heddled with another state directory, or a program that took its place; \
+         stop it, or set HEDDLE_SOCKET to another path",
+        path.display()
+    )]
+    InUse {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// There is something that is not a socket.
+    #[error("'{}' is there already and is not a socket; move it away, or set HEDDLE_SOCKET to another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {operation} the socket '{}'", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The socket's path.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Removes the socket when it is dropped, if it is still the same. It keeps the lock, so that this happens under it.
+#[must_use = "the socket is removed as soon as this is dropped"]
+#[derive(Debug)]
+pub struct SocketGuard {
+    path: PathBuf,
+    identity: (u64, u64),
+    _lock: Lock,
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        if identity(&self.path).ok().flatten() != Some(self.identity) {
+            tracing::info!(path = %self.path.display(), "the socket is not ours any more and is left there");
+        } else if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket could not be removed");
+        }
+    }
+}
+
+/// Makes the socket and listens on it: mode 0600, not blocking, closed on exec. A dead socket at the path is replaced.
+///
+/// # Errors
+///
+/// [`SocketError::Path`] if the path is too long or its directory is not the user's alone, [`SocketError::InUse`] if
+/// somebody listens there, [`SocketError::NotASocket`], or [`SocketError::Io`].
+pub fn bind(lock: &Lock, path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
+    check_socket_path(path)?;
+    secure_dir(path.parent().unwrap_or(Path::new("/")))?;
+    let failed =
+        |operation| move |error: io::Error| SocketError::Io { operation, path: path.to_owned(), source: error };
+    let address = UnixAddr::new(path).map_err(|error| failed("name")(error.into()))?;
+    remove_dead(path, &address)?;
+
+    let endpoint = endpoint().map_err(failed("make"))?;
+    match bind_address(endpoint.as_raw_fd(), &address) {
+        Err(Errno::EADDRINUSE) => return Err(SocketError::InUse { path: path.to_owned() }),
+        bound => bound.map_err(|error| failed("bind")(error.into()))?,
+    }
+    let made = identity(path)
+        .map_err(failed("look at"))?
+        .ok_or_else(|| failed("keep hold of")(io::Error::from(io::ErrorKind::NotFound)))?;
+    let guard = SocketGuard { path: path.to_owned(), identity: made, _lock: lock.clone() };
+    // Nobody can connect before `listen`, and nobody else can enter the directory at all (S1).
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed("set the mode of"))?;
+    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
+    listen(&endpoint, backlog).map_err(|error| failed("listen on")(error.into()))?;
+    Ok((UnixListener::from(endpoint), guard))
+}
+
+/// Removes a socket that nobody listens on; refuses everything else.
+fn remove_dead(path: &Path, address: &UnixAddr) -> Result<(), SocketError> {
+    let failed = |operation| move |source| SocketError::Io { operation, path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at")(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    let probe = endpoint().map_err(failed("make a probe of"))?;
+    match connect(probe.as_raw_fd(), address) {
+        Err(Errno::ECONNREFUSED) => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove the dead")(error)),
+            Ok(()) | Err(_) => Ok(()),
+        },
+        Err(Errno::ENOENT) => Ok(()),
+        // EAGAIN: its queue is full; EPROTOTYPE: it is of another type. Both are somebody's.
+        Ok(()) | Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EPROTOTYPE) => {
+            Err(SocketError::InUse { path: path.to_owned() })
+        }
+        Err(error) => Err(failed("find out who listens on")(error.into())),
+    }
+}
+
+/// A stream socket that neither blocks nor is inherited.
+fn endpoint() -> io::Result<OwnedFd> {
+    let endpoint = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
+    // In two steps, as not every system takes the flags at once; no other program is started before there is a socket.
+    fcntl(endpoint.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    fcntl(endpoint.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(endpoint)
+}
+
+/// Which socket is at a path; none if there is none.
+fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(Some((metadata.dev(), metadata.ino()))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

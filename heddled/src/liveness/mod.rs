@@ -1,0 +1,67 @@
+//! Whether the processes that hold sessions live: identify one, check it, be told when it dies.
+//!
+//! It decides nothing about sessions: it answers and reports, and the coordinator ends what has to end.
+//!
+//! Invariants: V1, a process that lives is never said to have exited, whatever its state looks like from outside; V2, a
+//! process that has exited is never said to live because another one got its pid; V3, what cannot be told is
+//! [`Verdict::Unknown`], which counts as alive; V4, the death of a watched process is reported at least once.
+
+mod local;
+#[cfg(any(test, not(target_os = "linux")))]
+#[cfg_attr(target_os = "linux", expect(dead_code, reason = "on Linux it is built for its tests only"))]
+mod portable;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod stat;
+mod watcher;
+
+use proto_schema::HolderProblem;
+
+use crate::registry::HolderProcess;
+
+pub use local::LocalLiveness;
+
+/// What is known about a holder process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It lives.
+    Alive,
+    /// It has exited; its pid may belong to another process now.
+    Exited,
+    /// The machine has been started anew since it was seen.
+    BootChanged,
+    /// It cannot be told from here. Counts as alive.
+    Unknown,
+}
+
+impl Verdict {
+    /// Whether the process is certainly gone.
+    #[must_use]
+    pub fn is_dead(self) -> bool {
+        matches!(self, Self::Exited | Self::BootChanged)
+    }
+}
+
+/// The eyes of the daemon on the machine's processes.
+pub trait Liveness: Send + Sync + 'static {
+    /// The identity of the process `pid`, as named by a peer whose own pid is `peer` (from the socket's credentials;
+    /// none if that is unknown). The answer belongs to one process that lived at one moment during the call.
+    ///
+    /// # Errors
+    ///
+    /// [`HolderProblem::OtherNamespace`] if the peer's pids are not the daemon's or it cannot be told,
+    /// [`HolderProblem::NoSuchProcess`] if there is no such process or it has exited, [`HolderProblem::OtherUser`] if it
+    /// runs as another user.
+    fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem>;
+
+    /// Whether a process lives. Never blocks: a few system calls at most.
+    fn check(&self, holder: &HolderProcess) -> Verdict;
+
+    /// Begins to watch a process; each call needs its own [`Liveness::unwatch`]. Its death is reported at once, also if
+    /// it had died before. A death may be reported more than once.
+    fn watch(&self, holder: &HolderProcess);
+
+    /// Ends one watch. A report that is already on its way still arrives.
+    fn unwatch(&self, holder: &HolderProcess);
+}

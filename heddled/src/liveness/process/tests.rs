@@ -1,0 +1,97 @@
+//! Tests of the kernel's answers, with real processes.
+
+use std::process::{Child, Command};
+
+use super::*;
+
+fn sleeper() -> Child {
+    Command::new("sleep").arg("600").spawn().unwrap()
+}
+
+fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).unwrap()
+}
+
+#[test]
+fn a_child_is_identified_and_its_end_is_seen_before_and_after_reaping() {
+    let kernel = Kernel::read().unwrap();
+    let mut child = sleeper();
+    let pid = i32::try_from(child.id()).unwrap();
+    let holder = kernel.identify(Some(own_pid()), pid).unwrap();
+    assert_eq!((holder.pid, holder.pid_namespace), (pid, kernel.pid_namespace));
+    assert_eq!(kernel.check(&holder), Verdict::Alive);
+    assert_eq!(without_handle(&holder), Verdict::Alive);
+
+    child.kill().unwrap();
+    while kernel.check(&holder) == Verdict::Alive {
+        std::thread::yield_now();
+    }
+    assert_eq!(Stat::read(pid).unwrap().map(|stat| stat.state), Some(b'Z'), "not reaped yet");
+    assert_eq!(kernel.check(&holder), Verdict::Exited, "V2: unreaped");
+    assert_eq!(without_handle(&holder), Verdict::Exited, "V2: unreaped, without a pidfd");
+    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess));
+
+    child.wait().unwrap();
+    assert_eq!(kernel.check(&holder), Verdict::Exited, "V2: reaped");
+    assert_eq!(without_handle(&holder), Verdict::Exited);
+    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess));
+}
+
+#[test]
+fn another_start_boot_or_namespace_is_not_the_same_process() {
+    let kernel = Kernel::read().unwrap();
+    let own = kernel.identify(Some(own_pid()), own_pid()).unwrap();
+    let reused = HolderProcess { start_time: own.start_time + 1, ..own.clone() };
+    assert_eq!(kernel.check(&reused), Verdict::Exited, "V2: the pid is another's");
+    assert_eq!(without_handle(&reused), Verdict::Exited, "V2");
+    let before = HolderProcess { boot_id: "another boot".into(), ..own.clone() };
+    assert_eq!(kernel.check(&before), Verdict::BootChanged);
+    let elsewhere = HolderProcess { pid_namespace: own.pid_namespace + 1, ..own.clone() };
+    assert_eq!(kernel.check(&elsewhere), Verdict::Unknown, "V3");
+    let both = HolderProcess { boot_id: "another boot".into(), ..elsewhere };
+    assert_eq!(kernel.check(&both), Verdict::BootChanged, "another boot is certain whatever the namespace");
+    assert_eq!(kernel.check(&HolderProcess { pid: 0, ..own }), Verdict::Exited);
+}
+
+#[test]
+fn peers_whose_pids_may_mean_others_are_refused() {
+    let kernel = Kernel::read().unwrap();
+    for peer in [None, Some(0), Some(-1), Some(i32::MAX)] {
+        assert_eq!(kernel.identify(peer, own_pid()), Err(HolderProblem::OtherNamespace), "{peer:?}");
+    }
+    for pid in [0, -1, i32::MIN, i32::MAX] {
+        assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess), "{pid}");
+    }
+}
+
+#[test]
+fn a_thread_is_not_a_process() {
+    let kernel = Kernel::read().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let living = std::thread::spawn(move || {
+        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        ended.recv().ok();
+    });
+    let tid = told.recv().unwrap();
+    assert_eq!(kernel.identify(Some(own_pid()), tid), Err(HolderProblem::NoSuchProcess));
+    drop(end);
+    living.join().unwrap();
+}
+
+#[test]
+fn the_first_process_belongs_to_root() {
+    let kernel = Kernel::read().unwrap();
+    let first = kernel.identify(Some(own_pid()), 1);
+    match real_uid(1).unwrap() {
+        Some(uid) if uid == kernel.uid => assert_eq!(kernel.check(&first.unwrap()), Verdict::Alive),
+        _ => assert_eq!(first, Err(HolderProblem::OtherUser)),
+    }
+}
+
+#[test]
+fn a_process_of_another_user_is_refused() {
+    let mut kernel = Kernel::read().unwrap();
+    kernel.uid += 1;
+    assert_eq!(kernel.identify(Some(own_pid()), own_pid()), Err(HolderProblem::OtherUser));
+}
