@@ -33,8 +33,7 @@ pub use reserve::{ReserveRequest, Reserved};
 pub use session::Heartbeat;
 pub use snapshot::{Snapshot, View};
 
-use crate::clock::Clock;
-use crate::lease_clock::LeaseClock;
+use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{
     Actor, Change, Decision, Deadlines, HolderProcess, Registry, RepoRecord, TokenHash, decide,
@@ -68,8 +67,8 @@ pub struct Settings {
     pub max_active: usize,
     /// Below which directories worktrees may be made, besides beside the main worktree.
     pub worktree_roots: Vec<PathBuf>,
-    /// The repositories that are served; all when empty.
-    pub repos: Vec<PathBuf>,
+    /// Below which directories repositories are served; everywhere when none.
+    pub repos: Option<Vec<PathBuf>>,
     /// This registry, as it marks repositories.
     pub claim: Claim,
     /// The daemon's version, for the operation log.
@@ -81,7 +80,7 @@ impl Settings {
         let is_below = |root: &PathBuf| {
             repo.git_dir.starts_with(root) || repo.worktree.as_ref().is_some_and(|worktree| worktree.starts_with(root))
         };
-        if self.repos.is_empty() || self.repos.iter().any(is_below) {
+        if self.repos.as_ref().is_none_or(|roots| roots.iter().any(is_below)) {
             return Ok(());
         }
         Err(Failure::NotServed(repo.shown.to_string()))

@@ -231,7 +231,7 @@ fn candidates<'a>(
     status: Option<SessionStatus>,
 ) -> Box<dyn Iterator<Item = &'a Arc<SessionRecord>> + 'a> {
     match (repo, &filter.thread, status) {
-        (Some(repo), Some(thread), _) => Box::new(registry.sessions_of(&(repo, thread.clone()), filter.below)),
+        (Some(repo), Some(thread), _) => Box::new(registry.sessions_of((repo, thread.clone()), filter.below)),
         (_, _, Some(SessionStatus::Active)) => Box::new(registry.active(filter.below)),
         _ => Box::new(registry.sessions(filter.below)),
     }

@@ -18,7 +18,7 @@ use crate::registry::{
     AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord, TokenHash,
     decide, replay,
 };
-use crate::repo::{Anchor, Error, Expected, Sighting};
+use crate::repo::{Anchor, Expected, Sighting, shown};
 
 /// How often the branch is read again when the thread changes under the reader.
 const READS: usize = 16;
@@ -190,8 +190,8 @@ fn see(
     let Sighting { repo, anchor, root, tip, checked_out } = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
     settings.check_served(&repo)?;
     let path = match (&request.path, &request.worktree) {
-        (Some(path), _) => Some(shared.repo.registered_worktree(&repo, path)?),
-        (None, None) => repo.worktree.clone(),
+        (Some(path), _) => Some(shown(&shared.repo.registered_worktree(&repo, path)?)),
+        (None, None) => repo.worktree.as_deref().map(shown),
         (None, Some(_)) => None,
     };
     let process = match request.hold_for_pid {
@@ -209,7 +209,7 @@ fn see(
         id,
         token_hash,
         request: request.request.clone(),
-        repo: RepoSeen { key: repo.key, git_dir: repo.git_dir.as_path().into(), shown: Arc::clone(&repo.shown), moved },
+        repo: RepoSeen { key: repo.key, git_dir: Arc::clone(&repo.git_dir), shown: Arc::clone(&repo.shown), moved },
         thread: request.thread.clone(),
         anchor,
         root,
@@ -217,7 +217,7 @@ fn see(
         seen,
         hold: HoldRecord { ttl_ms: request.ttl_ms, process, connection: false },
         agent: Arc::clone(&request.agent),
-        path: path.map(|path| crate::repo::shown(&path)),
+        path,
         target_thread: request.target_thread.clone().or(checked_out).filter(|target| *target != request.thread),
         worktree: request.worktree.is_some(),
         at: shared.clock.wall(),
@@ -248,7 +248,7 @@ fn make(
     let Some(path) = &request.worktree else { return Ok((created, None)) };
     let reason = format!("reserved by {}", session.id);
     let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
-    Ok((created, Some(crate::repo::shown(&made))))
+    Ok((created, Some(shown(&made))))
 }
 
 /// Brings a change of Git that a crash left open to its end, by what the branch says.

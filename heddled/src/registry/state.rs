@@ -131,10 +131,11 @@ impl Registry {
     /// The sessions of one thread, newest first, from before `below` on.
     pub fn sessions_of(
         &self,
-        thread: &ThreadKey,
+        thread: ThreadKey,
         below: Option<FencingToken>,
     ) -> impl Iterator<Item = &Arc<SessionRecord>> {
-        let key = |token| (thread.0, thread.1.clone(), token);
+        let (repo, name) = thread;
+        let key = |token| (repo, name.clone(), token);
         let end = below.map_or(Bound::Included(key(FencingToken(u64::MAX))), |token| Bound::Excluded(key(token)));
         self.index
             .by_thread

@@ -39,20 +39,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto_schema::{ObjectId, ThreadName};
-use serde::{Deserialize, Serialize};
 
 pub use error::{Cause, Error};
 pub use git::{GitRepo, WallClock};
+pub use opened::shown;
 pub use program::Environment;
 
-/// Identity of a repository: device and inode of its common Git directory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct RepoKey {
-    /// The device that the directory is on.
-    pub device: u64,
-    /// The directory's inode.
-    pub inode: u64,
-}
+use crate::registry::RepoKey;
 
 /// A repository as seen from one path in it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,10 +85,11 @@ fn main_worktree(git_dir: &Path, format: &Format) -> Option<PathBuf> {
 }
 
 /// A path as the wire shows it: as it is, or as Git quotes what is not UTF-8.
-pub(super) fn shown(path: &Path) -> String {
+#[must_use]
+pub fn shown(path: &Path) -> Arc<str> {
     use std::os::unix::ffi::OsStrExt as _;
     if let Some(text) = path.to_str() {
-        return text.to_owned();
+        return text.into();
     }
     let mut quoted = String::from("\"");
     for byte in path.as_os_str().as_bytes() {
@@ -112,5 +113,5 @@ pub(super) fn shown(path: &Path) -> String {
         }
     }
     quoted.push('"');
-    quoted
+    quoted.into()
 }

@@ -162,7 +162,7 @@ impl Connection<'_> {
                 if self.calls.is_empty() {
                     self.order.clear();
                 }
-                let work = dispatch::parse(&self.service.methods, &mut self.order, &line);
+                let work = dispatch::parse(&self.service.methods, &mut self.order, &line, self.service.limits.batch);
                 self.calls.push(dispatch::run(work, self.peer).boxed());
             }
             Frame::TooLong => {

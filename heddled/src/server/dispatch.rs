@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use jsonrpsee::core::server::{BatchResponseBuilder, MethodCallback, MethodResponse, Methods};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
 use jsonrpsee::{ConnectionId, Extensions};
-use proto_schema::{MAX_BATCH, MethodSpec, SessionId};
+use proto_schema::{MethodSpec, SessionId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -90,10 +90,10 @@ pub(super) struct Answer {
 }
 
 /// Reads one message. Everything that is wrong with it is answered here.
-pub(super) fn parse(methods: &Methods, order: &mut Order, line: &[u8]) -> Work {
+pub(super) fn parse(methods: &Methods, order: &mut Order, line: &[u8], max_batch: usize) -> Work {
     let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {
-        return parse_batch(methods, order, line);
+        return parse_batch(methods, order, line, max_batch);
     }
     match serde_json::from_slice::<&RawValue>(line) {
         Err(problem) => Work::Answered(Some(answer(&error_response(Id::Null, error::not_json(&problem))))),
@@ -104,7 +104,7 @@ pub(super) fn parse(methods: &Methods, order: &mut Order, line: &[u8]) -> Work {
     }
 }
 
-fn parse_batch(methods: &Methods, order: &mut Order, line: &[u8]) -> Work {
+fn parse_batch(methods: &Methods, order: &mut Order, line: &[u8], max_batch: usize) -> Work {
     let refused = |problem: WireError| Work::Answered(Some(answer(&error_response(Id::Null, problem))));
     let messages: Vec<&RawValue> = match serde_json::from_slice(line) {
         Ok(messages) => messages,
@@ -112,7 +112,7 @@ fn parse_batch(methods: &Methods, order: &mut Order, line: &[u8]) -> Work {
     };
     match messages.len() {
         0 => refused(error::invalid_request("a batch has at least one call")),
-        many if many > MAX_BATCH => refused(error::limit("batch", many, MAX_BATCH)),
+        many if many > max_batch => refused(error::limit("batch", many, max_batch)),
         _ => Work::Batch(messages.into_iter().filter_map(|message| prepare(methods, order, message)).collect()),
     }
 }

@@ -38,6 +38,8 @@ pub struct Limits {
     pub connections: usize,
     /// Calls in flight on one connection.
     pub calls_in_flight: usize,
+    /// Calls of one batch.
+    pub batch: usize,
     /// Active sessions; kept by the coordinator, told here.
     pub active_sessions: usize,
     /// How long a request may be incomplete, in milliseconds.

@@ -59,7 +59,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
             line_bytes: context.limits.line_bytes as u64,
             connections: context.limits.connections as u64,
             calls_in_flight: context.limits.calls_in_flight as u64,
-            batch: proto_schema::MAX_BATCH as u64,
+            batch: context.limits.batch as u64,
             active_sessions: context.limits.active_sessions as u64,
             request_timeout_ms: context.limits.request_timeout_ms,
         },

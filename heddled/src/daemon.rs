@@ -1,0 +1,213 @@
+//! The composition root: from a configuration to a daemon that serves, and back to an exit code.
+//!
+//! Start: state directory, lock, store, liveness, coordinator, socket. Stop: no more connections, calls under way, store,
+//! socket, lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto_schema::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::coordinator::{Coordinator, Dependencies, Running, Settings};
+use crate::lifecycle::{self, Lock, LockError, Shutdown, SocketError, Stop, exit};
+use crate::liveness::LocalLiveness;
+use crate::paths::{self, Environment, PathError};
+use crate::registry::Actor;
+use crate::repo::{self, Claim, GitRepo};
+use crate::server::{self, Identity, Limits, Service, StopRequest, Stopping};
+use crate::store;
+
+/// How long calls under way may take when the daemon stops, unless the caller says otherwise.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the daemon could not start or could not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A directory is not what it must be.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Another daemon runs, or the lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The registry cannot be read, or could not be closed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The store did not close well; nothing acknowledged is lost.
+    #[error("the store did not close well; the next start replays its journal")]
+    Unclosed,
+    /// The system refuses something that the daemon needs.
+    #[error("{operation}: {source}")]
+    System {
+        /// What was being done.
+        operation: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The service could not be put together.
+    #[error(transparent)]
+    Service(#[from] anyhow::Error),
+}
+
+impl DaemonError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Path(error) => error.exit_code(),
+            Self::Lock(error) => error.exit_code(),
+            Self::Socket(error) => error.exit_code(),
+            Self::Store(_) | Self::Unclosed => exit::STORE,
+            Self::System { .. } | Self::Service(_) => exit::INTERNAL,
+        }
+    }
+}
+
+fn system(operation: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
+    move |source| DaemonError::System { operation, source }
+}
+
+/// Runs the daemon until a signal or a call stops it.
+///
+/// # Errors
+/// It could not start, or could not stop well.
+pub async fn run(config: &Config, environment: &Environment) -> Result<(), DaemonError> {
+    let clock = Arc::new(SystemClock::new());
+    let started_at = clock.wall();
+    let shutdown = Shutdown::new();
+    // Before the lock is taken: a signal from then on stops the daemon in order.
+    let signals = shutdown.on_signals().map_err(system("handling signals"))?;
+    if let Err(error) = lifecycle::raise_open_files() {
+        warn!(%error, "the limit of open files could not be raised");
+    }
+    paths::secure_dir(&config.state_dir)?;
+    let lock = Lock::acquire(&config.state_dir, &config.socket, started_at)?;
+    let opened = store::open(&config.state_dir, &store::Options::default())?;
+    let identity_of = |boot_id| identity(config, started_at, &opened, boot_id);
+    let (deaths, died) = mpsc::unbounded_channel();
+    let liveness = LocalLiveness::start(deaths).map_err(system("watching processes"))?;
+    let identity = identity_of(Arc::clone(liveness.boot_id()));
+    for problem in &identity.quarantined {
+        warn!(problem, "a stored record could not be read and was set aside");
+    }
+    let settings = settings(config, &identity);
+    let wall = Arc::clone(&clock);
+    let dependencies = Dependencies {
+        clock: clock.clone(),
+        liveness: Arc::new(liveness),
+        repo: Arc::new(GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()))),
+        store: opened.store,
+        log: opened.log,
+        deaths: died,
+    };
+    let registry = opened.registry;
+    let (coordinator, running) =
+        Coordinator::start(registry, dependencies, settings).map_err(system("starting the writer"))?;
+
+    let (listener, socket) = lifecycle::bind(&lock, &config.socket)?;
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listening"))?;
+    let (stop, stop_requests) = mpsc::channel(1);
+    let limits = limits(config);
+    let service = server::service(coordinator.clone(), clock, identity, limits, config.default_ttl_ms, stop)?;
+    info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
+    let by = serve(service, listener, &shutdown, stop_requests).await;
+    stop_all(&coordinator, running, by, signals).await?;
+    drop(socket);
+    info!("stopped");
+    Ok(())
+}
+
+/// Serves until it is to stop, and gives the calls under way their time. Answers who asked, where that was a call.
+async fn serve(
+    service: Arc<Service>,
+    listener: tokio::net::UnixListener,
+    shutdown: &Shutdown,
+    mut stop_requests: mpsc::Receiver<StopRequest>,
+) -> Option<Actor> {
+    let (announce, announced) = watch::channel(false);
+    let mut serving = tokio::spawn(server::serve(service, listener, Stopping::new(announced)));
+    let request = tokio::select! {
+        request = stop_requests.recv() => request,
+        () = shutdown.reached(Stop::Drain) => None,
+    };
+    let drain = request.as_ref().and_then(|request| request.drain_ms).map_or(DRAIN, Duration::from_millis);
+    info!(?drain, "stopping");
+    announce.send_replace(true);
+    tokio::select! {
+        ended = tokio::time::timeout(drain, &mut serving) => {
+            if ended.is_err() {
+                warn!("calls under way are cut off");
+            }
+        }
+        () = shutdown.reached(Stop::Hurry) => warn!("told to hurry: calls under way are cut off"),
+    }
+    serving.abort();
+    request.and_then(|request| request.by)
+}
+
+async fn stop_all(
+    coordinator: &Coordinator,
+    running: Running,
+    by: Option<Actor>,
+    signals: JoinHandle<()>,
+) -> Result<(), DaemonError> {
+    let closed = coordinator.stop(running, by).await;
+    signals.abort();
+    if closed { Ok(()) } else { Err(DaemonError::Unclosed) }
+}
+
+/// What Git needs of the environment, and nothing else of it.
+fn git_environment(environment: &Environment) -> repo::Environment {
+    let directory = |name| environment.get(name).map(PathBuf::from);
+    repo::Environment {
+        path: environment.get("PATH").map_or_else(|| "/usr/local/bin:/usr/bin:/bin".into(), Into::into),
+        home: directory("HOME"),
+        xdg_config_home: directory("XDG_CONFIG_HOME"),
+    }
+}
+
+fn text(path: &Path) -> Arc<str> {
+    repo::shown(path)
+}
+
+fn identity(config: &Config, started_at: Timestamp, opened: &store::Opened, boot_id: Arc<str>) -> Identity {
+    Identity {
+        started_at,
+        socket: text(&config.socket),
+        state_dir: text(&config.state_dir),
+        registry: format!("{:032x}", opened.id).into(),
+        boot_id,
+        quarantined: opened.quarantined.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn settings(config: &Config, identity: &Identity) -> Settings {
+    Settings {
+        max_active: usize::try_from(config.limits.active_sessions).unwrap_or(usize::MAX),
+        worktree_roots: config.worktree_roots.clone(),
+        repos: config.repos.clone(),
+        claim: Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() },
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    Limits {
+        line_bytes: size(config.limits.line_bytes),
+        connections: size(config.limits.connections),
+        calls_in_flight: size(config.limits.calls_in_flight),
+        batch: size(config.limits.batch),
+        active_sessions: size(config.limits.active_sessions),
+        request_timeout_ms: config.limits.request_timeout_ms,
+    }
+}
+
