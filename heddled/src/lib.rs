@@ -1,3 +1,4 @@
 //! The daemon that decides which coding agent holds which thread of a Git repository.
 
 pub mod registry;
+pub mod store;
