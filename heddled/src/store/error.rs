@@ -1,0 +1,158 @@
+//! What can go wrong with the store. Nothing here is repaired by itself; each text says what was left as it was.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Tree;
+
+/// Whether a batch that was not acknowledged may be there when the store is opened again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It may be, or not.
+    Unknown,
+    /// It is not: nothing of it was written.
+    NotApplied,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused an operation on a file.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The database refused an operation.
+    #[error("cannot {operation} the checkpoint in {}", path.display())]
+    Checkpoint {
+        /// What was tried.
+        operation: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// What it says.
+        source: sled::Error,
+    },
+    /// A later version of the daemon has written this state.
+    #[error(
+        "{} is in format {found}, and this heddled reads up to format {known}: start the newer heddled that wrote it \
+         (nothing was changed)",
+        path.display()
+    )]
+    NewerFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The state is not what was acknowledged.
+    #[error(
+        "the state in {state} is damaged: {}: {why}. Nothing was changed. Restore {state} from a backup; or, to start \
+         anew and forget who holds what, run: mv {state} {state}.damaged",
+        path.display(),
+        state = state.display()
+    )]
+    Damaged {
+        /// The state directory.
+        state: PathBuf,
+        /// The damaged part of it.
+        path: PathBuf,
+        /// What is wrong.
+        why: Box<Damage>,
+    },
+    /// Another process has the state open.
+    #[error("{} is in use by another process: only one heddled can use a state directory", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The store has failed, and stays so until it is opened again.
+    #[error("the store has failed and takes no changes until the daemon is started again")]
+    Failed {
+        /// Whether this batch may be there then.
+        outcome: Outcome,
+        /// What made it fail.
+        source: Arc<Self>,
+    },
+    /// The batch, or one entry of it, is larger than the store takes.
+    #[error("a change of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// A value has no stored form.
+    #[error("a value cannot be encoded")]
+    Encode(#[from] rmp_serde::encode::Error),
+    /// The operations are not those that the entries stand for.
+    #[error("the operations given are not those of the entries given")]
+    Operations,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random(#[from] getrandom::Error),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, path: path.to_owned(), source }
+    }
+
+    pub(super) fn checkpoint(operation: &'static str, path: &Path) -> impl FnOnce(sled::Error) -> Self {
+        move |source| Self::Checkpoint { operation, path: path.to_owned(), source }
+    }
+}
+
+/// What is wrong with a state or a record of it.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say what the fields are")]
+pub enum Damage {
+    #[error("it is missing")]
+    Missing,
+    #[error("it is there, but the file `format` is not")]
+    WithoutFormat,
+    #[error("it does not say which format the state has")]
+    FormatUnreadable,
+    #[error("{found} journal segments are there instead of {expected}")]
+    SegmentsMissing { found: usize, expected: usize },
+    #[error("it has no readable header")]
+    Header,
+    #[error("it belongs to another state")]
+    Foreign,
+    #[error("entry batch {expected} is lost, and {found} is there")]
+    Lost { expected: u64, found: u64 },
+    #[error("entry batch {sequence} cannot be read")]
+    Batch { sequence: u64, source: rmp_serde::decode::Error },
+    #[error("entry batch {sequence} is in the unknown format {version}")]
+    BatchVersion { sequence: u64, version: u8 },
+    #[error("it ends at batch {found}, but {recorded} was recorded")]
+    Behind { found: u64, recorded: u64 },
+    #[error("it has {found} records of {tree:?}, but {recorded} were recorded")]
+    Fewer { tree: Tree, found: u64, recorded: u64 },
+    #[error("the operation log has nothing between revisions {after} and {before}")]
+    LogGap { after: u64, before: u64 },
+    #[error("a record is too short")]
+    Short,
+    #[error("a record's checksum is wrong")]
+    Checksum,
+    #[error("a record is in the unknown format {0}")]
+    Version(u8),
+    #[error("a record cannot be decoded")]
+    Decode(#[source] rmp_serde::decode::Error),
+    #[error("a record is not where its key says")]
+    Misplaced,
+    #[error("the database cannot be opened")]
+    Database(#[source] sled::Error),
+    #[error("the database cannot be opened: it panicked")]
+    Panicked,
+}

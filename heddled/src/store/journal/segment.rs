@@ -1,0 +1,138 @@
+//! A segment of the journal: a file of fixed size with two copies of its header.
+//!
+//! The copies are written and synced one after the other, so a power cut spoils one at most: a segment without a readable
+//! header is damage, never "not yet used".
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::super::disk::{Disk, sync_parent};
+use super::super::{Damage, Error};
+
+const MAGIC: [u8; 8] = *b"hdJrnl\n1";
+const LENGTH: usize = 56;
+const BLOCK: u64 = 4096;
+
+/// Where frames begin: behind both copies of the header, each in a block of its own.
+pub(crate) const FRAMES: usize = 2 * 4096;
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    /// The state it belongs to.
+    pub(crate) state: u128,
+    /// Its place in the order in which segments are used.
+    pub(crate) generation: u64,
+    /// Seeds the checksums of this use.
+    pub(crate) epoch: u64,
+    /// How many segments the journal has.
+    pub(crate) count: u32,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..24].copy_from_slice(&self.state.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.count.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..52]);
+        bytes[52..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; LENGTH] = bytes.first_chunk()?;
+        if bytes[..8] != MAGIC || crc32fast::hash(&bytes[..52]).to_le_bytes() != bytes[52..] {
+            return None;
+        }
+        Some(Self {
+            state: u128::from_le_bytes(bytes[8..24].try_into().ok()?),
+            generation: u64::from_le_bytes(bytes[24..32].try_into().ok()?),
+            epoch: u64::from_le_bytes(bytes[32..40].try_into().ok()?),
+            count: u32::from_le_bytes(bytes[40..44].try_into().ok()?),
+        })
+    }
+
+    /// Reads the header of a whole segment. The first copy is written first, so it is the newer one where both are whole.
+    pub(crate) fn read(segment: &[u8]) -> Result<Self, Damage> {
+        let second = segment.get(FRAMES / 2..).unwrap_or_default();
+        Self::decode(segment).or_else(|| Self::decode(second)).ok_or(Damage::Header)
+    }
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    pub(crate) length: usize,
+}
+
+impl Segment {
+    /// The path of the segment of that number.
+    pub(crate) fn path(directory: &Path, number: u32) -> PathBuf {
+        directory.join(format!("{number:02}"))
+    }
+
+    /// Opens a segment for writing.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let length = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(Self { path, file, length })
+    }
+
+    /// Makes a segment whose blocks are really there, with its header, and waits until all of it is on the disk.
+    pub(crate) fn create(path: &Path, length: u32, header: &Header) -> Result<(), Error> {
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let zeros = vec![0; 64 << 10];
+            let mut left = length as usize;
+            while left > 0 {
+                let count = left.min(zeros.len());
+                file.write_all(&zeros[..count])?;
+                left -= count;
+            }
+            file.sync_all()?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), BLOCK)?;
+            file.sync_all()?;
+            sync_parent(path)
+        };
+        write().map_err(Error::io("make", path))
+    }
+
+    /// Gives the segment over to another use.
+    pub(crate) fn prepare(&self, disk: &dyn Disk, header: &Header) -> Result<(), Error> {
+        for offset in [0, BLOCK] {
+            disk.write_at(&self.file, &header.encode(), offset)
+                .and_then(|()| disk.sync_data(&self.file))
+                .map_err(Error::io("prepare", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spoiled_copy_of_the_header_does_not_matter_and_two_are_damage() {
+        let header = Header { state: 5, generation: 6, epoch: 7, count: 3 };
+        let mut segment = vec![0; FRAMES];
+        segment[..LENGTH].copy_from_slice(&header.encode());
+        segment[4096..4096 + LENGTH].copy_from_slice(&header.encode());
+        for bit in 0..LENGTH * 8 {
+            let mut one = segment.clone();
+            one[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::read(&one).unwrap(), header);
+            one[4096 + bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::read(&one).is_err());
+        }
+    }
+}

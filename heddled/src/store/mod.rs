@@ -1,0 +1,184 @@
+//! The store: makes what happened durable, and gives it back after whatever happened to the machine.
+//!
+//! A journal in front takes each batch of entries with one overwrite and one `fdatasync`; a sled database behind it holds
+//! the registry as records and the operation log, and is brought up to date in the background, a journal segment at a time.
+//!
+//! May not: decide anything about sessions or threads, read a clock, know of the wire.
+//!
+//! # Invariants
+//!
+//! - S1: when [`Store::append`] has returned, its entries survive a power cut.
+//! - S2: after an append that failed nothing more is written until the store is opened again.
+//! - S3: what cannot be read in full is refused and left as it is; it is never replaced by something emptier.
+//! - S4: a segment of the journal is reused only when a durable checkpoint has all of it.
+//! - S5: readers of the operation log and the writer do not wait for each other.
+
+mod checkpoint;
+mod codec;
+mod disk;
+mod error;
+mod journal;
+mod layout;
+pub mod memory;
+mod open;
+mod oplog;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use proto_schema::{SessionId, ThreadName};
+
+pub use self::disk::{Disk, RealDisk};
+pub use self::error::{Damage, Error, Outcome};
+use crate::registry::{Entry, OperationRecord, Registry, RepoId};
+
+/// The writing side: one owner, one batch at a time.
+pub trait Store: Send + 'static {
+    /// Makes the entries durable before it returns. `operations` are what they mean for the operation log, `after` is the
+    /// registry with the entries applied. Heartbeats written behind go this way too, once a second at most.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::Encode`]: nothing was written, and the store goes on. [`Error::Failed`]: the store
+    /// has failed; its outcome says whether this batch may be there when it is opened again.
+    fn append(&mut self, entries: &[Entry], operations: Vec<OperationRecord>, after: &Registry) -> Result<(), Error>;
+
+    /// Checkpoints everything, so that the next start has nothing to replay. At the end of the daemon's life.
+    ///
+    /// # Errors
+    /// The checkpoint failed. Nothing acknowledged is lost by that: the journal has it.
+    fn close(self: Box<Self>, after: &Registry) -> Result<(), Error>;
+}
+
+/// The reading side of the operation log. Readers never wait for the writer, nor it for them.
+pub trait OperationLog: Send + Sync + 'static {
+    /// The newest `limit` operations that match, oldest first.
+    ///
+    /// # Errors
+    /// The log could not be read, or the store is closed.
+    fn newest(&self, filter: &Filter, limit: usize) -> Result<Page, Error>;
+
+    /// The first `limit` operations that match of those after revision `after`, oldest first.
+    ///
+    /// # Errors
+    /// The log could not be read, or the store is closed.
+    fn after(&self, filter: &Filter, after: u64, limit: usize) -> Result<Page, Error>;
+}
+
+/// Which operations to read; what is not given matches every operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those of this repository.
+    pub repo: Option<RepoId>,
+    /// Only those of this thread.
+    pub thread: Option<ThreadName>,
+    /// Only those of this session.
+    pub session: Option<SessionId>,
+}
+
+impl Filter {
+    fn matches(&self, operation: &OperationRecord) -> bool {
+        self.repo.is_none_or(|repo| operation.repo == Some(repo))
+            && self.session.is_none_or(|session| operation.session == Some(session))
+            && self.thread.as_ref().is_none_or(|thread| operation.thread.as_ref() == Some(thread))
+    }
+}
+
+/// A part of the operation log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// What matched, oldest first.
+    pub operations: Vec<Arc<OperationRecord>>,
+    /// The oldest revision that the log still has; one more than the newest when it has none.
+    pub oldest: u64,
+    /// The newest revision looked at: reading on after it misses nothing.
+    pub newest_seen: u64,
+    /// Whether everything was looked at, or the limit was reached. Else the work was cut off: for `after`, read on after
+    /// `newest_seen`.
+    pub complete: bool,
+}
+
+/// What the store does beside its answers.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Appends that had to wait for a checkpoint to free a segment.
+    pub stalls: AtomicU64,
+    /// Checkpoints made.
+    pub checkpoints: AtomicU64,
+}
+
+/// A kind of record in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the record of that name")]
+pub enum Tree {
+    Meta,
+    Repos,
+    Sessions,
+    Threads,
+    Operations,
+}
+
+/// A record that could not be read. It was put aside, and the others work.
+#[derive(Debug)]
+pub struct Quarantined {
+    /// What it was.
+    pub tree: Tree,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What is wrong with it.
+    pub why: Damage,
+}
+
+/// An open store and what was in it.
+pub struct Opened {
+    /// Names this state for ever: drawn at its first start.
+    pub id: u128,
+    /// The writing side.
+    pub store: Box<dyn Store>,
+    /// The reading side of the operation log.
+    pub log: Arc<dyn OperationLog>,
+    /// Everything acknowledged.
+    pub registry: Registry,
+    /// What could not be read.
+    pub quarantined: Vec<Quarantined>,
+    /// What the store does.
+    pub stats: Arc<Stats>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("id", &self.id).field("sizes", &self.registry.sizes()).finish_non_exhaustive()
+    }
+}
+
+/// How a store is laid out and how it reaches the disk.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many journal segments a new state gets, 2 at least.
+    pub segments: u32,
+    /// How many bytes a segment of a new state has, 64 KiB at least.
+    pub segment_bytes: u32,
+    /// How many bytes of the database are kept in memory.
+    pub cache_bytes: u64,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segments: 3, segment_bytes: 8 << 20, cache_bytes: 16 << 20, disk: Arc::new(RealDisk) }
+    }
+}
+
+/// Opens the state in that directory, which must exist; makes a new one where there is none.
+///
+/// # Errors
+/// [`Error::Damaged`], [`Error::NewerFormat`], [`Error::Locked`]: the state is left as it was, byte for byte. Others: it
+/// could not be read or written.
+pub fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error> {
+    open::open(state_dir, options)
+}

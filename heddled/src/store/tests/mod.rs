@@ -1,0 +1,9 @@
+//! Tests of the store on a real disk, and of the memory store by the same contract.
+
+mod contract;
+mod converge;
+mod crash;
+mod damage;
+mod failing;
+mod history;
+mod measure;
