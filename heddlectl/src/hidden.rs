@@ -1,0 +1,59 @@
+//! Two modes that only heddlectl itself starts: a process that waits for its grant, and one that leaves the terminal.
+//!
+//! Both replace themselves by another program, so the pid that the parent knows is that program's.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::run::gate;
+
+/// `heddlectl __exec CMD ...`: waits on its standard input for the grant, then becomes CMD.
+pub(crate) const EXEC: &str = "__exec";
+/// `heddlectl __daemonize PROGRAM`: starts a session, closes what it inherited, then becomes PROGRAM.
+pub(crate) const DAEMONIZE: &str = "__daemonize";
+
+/// This very program, even after its file was replaced.
+pub(crate) fn own_program() -> PathBuf {
+    let link = Path::new("/proc/self/exe");
+    if link.exists() { link.to_path_buf() } else { std::env::current_exe().unwrap_or_else(|_| "heddlectl".into()) }
+}
+
+/// Runs a hidden mode, if that is what the arguments ask for; returns only when it could not.
+pub(crate) fn dispatch(arguments: &[OsString]) -> Option<(Error, Exit)> {
+    let mode = arguments.get(1)?;
+    let rest = arguments.get(2..).unwrap_or_default();
+    if mode == EXEC {
+        Some(gate::pass(rest))
+    } else if mode == DAEMONIZE {
+        Some(daemonize(rest))
+    } else {
+        None
+    }
+}
+
+fn daemonize(arguments: &[OsString]) -> (Error, Exit) {
+    let Some((program, rest)) = arguments.split_first() else {
+        return (Error::usage("there is no program to start"), Exit::USAGE);
+    };
+    // It fails only where it is not needed: this process leads a session already.
+    nix::unistd::setsid().ok();
+    close_inherited();
+    let cause = Command::new(program).args(rest).exec();
+    (Error::io("start", Path::new(program), &cause), Exit::NOT_EXECUTABLE)
+}
+
+/// Closes every descriptor but the standard three: what a harness leaked to us must not stay open in a daemon.
+fn close_inherited() {
+    let names: Vec<_> = fs::read_dir("/dev/fd").into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    for descriptor in names.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok()) {
+        if descriptor > 2 {
+            // The directory's own descriptor is closed already.
+            nix::unistd::close(descriptor).ok();
+        }
+    }
+}
