@@ -24,14 +24,8 @@ impl Env {
 
     /// Whether a switch is on: present, and not blank, `0`, `false`, `no` or `off`.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
-    }
-
-    /// The same environment with one more variable.
-    pub(crate) fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.0.retain(|(key, _)| key != name);
-        self.0.push((name.into(), value.into()));
-        self
+        self.text(name)
+            .is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
     }
 
     /// Every variable.
@@ -55,6 +49,5 @@ mod tests {
         let env = Env::of(&[("A", "1"), ("B", "0"), ("C", " "), ("D", "False")]);
         assert!(env.flag("A"));
         assert!(!env.flag("B") && !env.flag("C") && !env.flag("D") && !env.flag("E"));
-        assert_eq!(env.with("B", "x").text("B"), Some("x"));
     }
 }

@@ -89,11 +89,13 @@ impl Error {
     /// How the process ends for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Refused(refused) => match (&refused.object.data, proto_schema::Kind::from_code(refused.object.code)) {
-                (Some(data), _) => data.kind.into(),
-                (None, Some(kind)) => kind.into(),
-                (None, None) => Exit::UNEXPECTED,
-            },
+            Self::Refused(refused) => {
+                match (&refused.object.data, proto_schema::Kind::from_code(refused.object.code)) {
+                    (Some(data), _) => data.kind.into(),
+                    (None, Some(kind)) => kind.into(),
+                    (None, None) => Exit::UNEXPECTED,
+                }
+            }
             Self::Local(local) => local.exit,
             Self::ClosedPipe => Exit::OK,
         }
@@ -160,9 +162,12 @@ impl<'a> Report<'a> {
             facts.push(("log", request));
         }
         let mut commands: Vec<&str> = data.primary_command.as_deref().into_iter().collect();
-        commands.extend(data.recovery_commands.iter().map(String::as_str).filter(|command| {
-            data.primary_command.as_deref() != Some(*command)
-        }));
+        commands.extend(
+            data.recovery_commands
+                .iter()
+                .map(String::as_str)
+                .filter(|command| data.primary_command.as_deref() != Some(*command)),
+        );
         Self { message: &data.error, facts, hint: Some(data.hint.as_str()).filter(|hint| !hint.is_empty()), commands }
     }
 }

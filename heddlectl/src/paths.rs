@@ -24,9 +24,9 @@ impl Paths {
     /// Finds them: `--socket`, then the environment, then the defaults.
     pub(crate) fn find(env: &Env, flag: Option<&Path>, uid: u32) -> Result<Self, Error> {
         let absolute = |name: &str| env.os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let named = flag.map(Path::to_path_buf).or_else(|| {
-            env.os("HEDDLE_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from)
-        });
+        let named = flag
+            .map(Path::to_path_buf)
+            .or_else(|| env.os("HEDDLE_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from));
         let socket = match &named {
             Some(path) => std::path::absolute(path).map_err(|cause| Error::io("find the socket", path, &cause))?,
             None => match absolute("XDG_RUNTIME_DIR") {

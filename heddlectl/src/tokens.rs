@@ -71,7 +71,9 @@ impl Tokens {
         let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(cause) if cause.raw_os_error() == Some(libc::ELOOP) => return Err(unsafe_file(&path, "a symbolic link")),
+            Err(cause) if cause.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(unsafe_file(&path, "a symbolic link"));
+            }
             Err(cause) => return Err(Error::io("read the token file", &path, &cause)),
         };
         let meta = file.metadata().map_err(|cause| Error::io("read the token file", &path, &cause))?;
@@ -160,7 +162,8 @@ mod tests {
     #[test]
     fn a_refused_request_leaves_nothing() {
         let (directory, tokens) = store();
-        let pending = tokens.begin(&"r-2".parse().expect("an id"), &ReservationToken::from_bytes([3; 32])).expect("kept");
+        let pending =
+            tokens.begin(&"r-2".parse().expect("an id"), &ReservationToken::from_bytes([3; 32])).expect("kept");
         Tokens::discard(&pending);
         assert_eq!(fs::read_dir(directory.path().join("sessions")).expect("there").count(), 0);
     }

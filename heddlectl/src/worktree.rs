@@ -55,7 +55,8 @@ mod tests {
 
         let linked = root.path().join("linked");
         fs::create_dir(&linked).expect("made");
-        fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display())).expect("w");
+        fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display()))
+            .expect("w");
         fs::write(main.join(".git/worktrees/linked/HEAD"), "4b825dc642cb6eb9a060e54bf8d69288fbee4904\n").expect("w");
         let found = Worktree::containing(&linked).expect("found");
         assert_eq!(found.top, fs::canonicalize(&linked).expect("real"));

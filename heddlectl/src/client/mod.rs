@@ -7,6 +7,7 @@ pub(crate) mod connector;
 pub(crate) mod peer;
 pub(crate) mod start;
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -44,8 +45,16 @@ impl From<CallError> for Error {
 }
 
 /// A result as it was on the wire.
-#[derive(Debug, PartialEq)]
+///
+/// It may be a reservation with its token, so `Debug` hides it.
+#[derive(PartialEq)]
 pub(crate) struct Answer(pub(crate) String);
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer(..)")
+    }
+}
 
 impl Answer {
     /// Reads it as its type.
@@ -202,8 +211,9 @@ struct Bare {
 }
 
 fn write_call<P: Serialize>(message: &mut Vec<u8>, id: u64, method: &str, params: &P) -> Result<(), CallError> {
-    serde_json::to_writer(&mut *message, &Request::new(id, method, params))
-        .map_err(|error| CallError::Failed(Error::local(Exit::UNEXPECTED, format!("cannot write the call: {error}"))))?;
+    serde_json::to_writer(&mut *message, &Request::new(id, method, params)).map_err(|error| {
+        CallError::Failed(Error::local(Exit::UNEXPECTED, format!("cannot write the call: {error}")))
+    })?;
     message.push(b'\n');
     Ok(())
 }

@@ -34,14 +34,15 @@ pub(crate) fn connect(socket: &Path, uid: u32) -> Result<UnixStream, OpenError> 
 }
 
 fn classify(socket: &Path, cause: io::Error) -> OpenError {
-    match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => OpenError::Absent,
-        io::ErrorKind::PermissionDenied => OpenError::Denied(cause),
-        other => {
-            let exit = if other == io::ErrorKind::InvalidInput { Exit::CONFIG } else { Exit::UNREACHABLE };
-            OpenError::Failed(Error::local(exit, format!("cannot connect to {}: {cause}", socket.display())))
-        }
+    let kind = cause.kind();
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        return OpenError::Absent;
     }
+    if kind == io::ErrorKind::PermissionDenied {
+        return OpenError::Denied(cause);
+    }
+    let exit = if kind == io::ErrorKind::InvalidInput { Exit::CONFIG } else { Exit::UNREACHABLE };
+    OpenError::Failed(Error::local(exit, format!("cannot connect to {}: {cause}", socket.display())))
 }
 
 /// Refuses a directory in which somebody else could have put the socket.

@@ -83,13 +83,19 @@ fn open(daemon: &Scripted) -> Client {
 
 #[test]
 fn an_answer_is_given_as_it_came() {
-    let daemon = Scripted::new(SAME, vec![Box::new(|peer| {
-        let call = peer.call();
-        assert_eq!((&call["jsonrpc"], &call["method"], &call["params"]), (&json!("2.0"), &json!("daemon.info"), &json!({})));
-        peer.say("");
-        peer.say(r#"{"jsonrpc":"2.0","method":"events.event","params":{}}"#);
-        peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"b":1,"a":[ 2]}}}}"#, call["id"]));
-    })]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![Box::new(|peer| {
+            let call = peer.call();
+            assert_eq!(
+                (&call["jsonrpc"], &call["method"], &call["params"]),
+                (&json!("2.0"), &json!("daemon.info"), &json!({}))
+            );
+            peer.say("");
+            peer.say(r#"{"jsonrpc":"2.0","method":"events.event","params":{}}"#);
+            peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"b":1,"a":[ 2]}}}}"#, call["id"]));
+        })],
+    );
     let mut client = open(&daemon);
     let answer = client.call("daemon.info", &NoParams {}).expect("answered");
     assert_eq!(answer.0, r#"{"b":1,"a":[ 2]}"#);
@@ -100,12 +106,15 @@ fn an_answer_is_given_as_it_came() {
 #[test]
 fn a_refusal_keeps_its_words_and_its_kind() {
     let wire = r#"{"code":1501,"message":"m","data":{"kind":"store_unavailable","error":"m","hint":"h","unsafe_condition":null,"would_change":null,"preserved":null,"primary_command":null,"recovery_commands":[],"retryable":true,"retry_after_ms":null,"details":{"outcome":"unknown"},"request":null}}"#;
-    let daemon = Scripted::new(SAME, vec![Box::new(move |peer| {
-        let call = peer.call();
-        peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{wire}}}"#, call["id"]));
-        let call = peer.call();
-        peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":1999,"message":"new","data":{{"kind":"of_tomorrow"}}}}}}"#, call["id"]));
-    })]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![Box::new(move |peer| {
+            let call = peer.call();
+            peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{wire}}}"#, call["id"]));
+            let call = peer.call();
+            peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":1999,"message":"new","data":{{"kind":"of_tomorrow"}}}}}}"#, call["id"]));
+        })],
+    );
     let mut client = open(&daemon);
     let error = Error::from(client.call("x.y", &NoParams {}).expect_err("refused"));
     assert_eq!((error.kind(), error.json().as_str(), error.exit()), (Some(Kind::StoreUnavailable), wire, Exit(74)));
@@ -116,10 +125,13 @@ fn a_refusal_keeps_its_words_and_its_kind() {
 
 #[test]
 fn an_error_without_an_id_is_about_our_call() {
-    let daemon = Scripted::new(SAME, vec![Box::new(|peer| {
-        peer.call();
-        peer.say(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1401,"message":"too long"}}"#);
-    })]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![Box::new(|peer| {
+            peer.call();
+            peer.say(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1401,"message":"too long"}}"#);
+        })],
+    );
     let error = Error::from(open(&daemon).call("x.y", &NoParams {}).expect_err("refused"));
     assert_eq!((error.report().message, error.exit()), ("too long", Exit(75)));
     daemon.end();
@@ -127,14 +139,17 @@ fn an_error_without_an_id_is_about_our_call() {
 
 #[test]
 fn a_connection_lost_before_the_answer_is_told_apart() {
-    let daemon = Scripted::new(SAME, vec![
-        Box::new(|peer| drop(peer.call())),
-        Box::new(|peer| {
-            let call = peer.call();
-            let half = format!(r#"{{"jsonrpc":"2.0","id":{},"resu"#, call["id"]);
-            peer.reader.get_mut().write_all(half.as_bytes()).expect("said");
-        }),
-    ]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![
+            Box::new(|peer| drop(peer.call())),
+            Box::new(|peer| {
+                let call = peer.call();
+                let half = format!(r#"{{"jsonrpc":"2.0","id":{},"resu"#, call["id"]);
+                peer.reader.get_mut().write_all(half.as_bytes()).expect("said");
+            }),
+        ],
+    );
     for _ in 0..2 {
         let lost = open(&daemon).call("x.y", &NoParams {});
         assert!(matches!(lost, Err(CallError::Broken(_))), "{lost:?}");
@@ -144,12 +159,15 @@ fn a_connection_lost_before_the_answer_is_told_apart() {
 
 #[test]
 fn a_daemon_of_another_version_is_warned_of_once() {
-    let daemon = Scripted::new("heddled/99.0.0", vec![Box::new(|peer| {
-        for _ in 0..2 {
-            let call = peer.call();
-            peer.answer(&call, &json!({}));
-        }
-    })]);
+    let daemon = Scripted::new(
+        "heddled/99.0.0",
+        vec![Box::new(|peer| {
+            for _ in 0..2 {
+                let call = peer.call();
+                peer.answer(&call, &json!({}));
+            }
+        })],
+    );
     let mut client = open(&daemon);
     client.call("x.y", &NoParams {}).expect("answered");
     assert!(client.take_skew().expect("a warning").starts_with("heddled 99.0.0 is running"));
@@ -186,15 +204,19 @@ fn app(daemon: &Scripted) -> crate::app::App {
 fn a_lost_answer_is_asked_for_again_with_the_same_request() {
     let (seen, calls) = std::sync::mpsc::channel();
     let again = seen.clone();
-    let daemon = Scripted::new(SAME, vec![
-        Box::new(move |peer| seen.send(peer.call()).expect("seen")),
-        Box::new(move |peer| {
-            let call = peer.call();
-            let result = json!({"reservation": reservation(&call["params"]), "thread_created": true, "replayed": true});
-            peer.answer(&call, &result);
-            again.send(call).expect("seen");
-        }),
-    ]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![
+            Box::new(move |peer| seen.send(peer.call()).expect("seen")),
+            Box::new(move |peer| {
+                let call = peer.call();
+                let result =
+                    json!({"reservation": reservation(&call["params"]), "thread_created": true, "replayed": true});
+                peer.answer(&call, &result);
+                again.send(call).expect("seen");
+            }),
+        ],
+    );
     let app = app(&daemon);
     let params = ReserveParams::new("/r".parse().expect("a path"), "feature/x");
     let (_, granted) = crate::grant::obtain(&app, params).expect("granted");
@@ -214,15 +236,18 @@ fn a_lost_answer_is_asked_for_again_with_the_same_request() {
 
 #[test]
 fn the_token_is_on_disk_before_the_daemon_is_asked_and_gone_after_a_refusal() {
-    let daemon = Scripted::new(SAME, vec![Box::new(|peer| {
-        let address = peer.reader.get_ref().local_addr().expect("an address");
-        let folder = address.as_pathname().expect("a path").with_file_name("sessions");
-        let call = peer.call();
-        let file = folder.join(format!(".{}", call["params"]["request_id"].as_str().expect("an id")));
-        let text = std::fs::read_to_string(file).expect("the token file");
-        assert_eq!(json!(text.trim_end()), call["params"]["reservation_token"]);
-        peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":1103,"message":"no","data":{{"kind":"no_head_state","error":"no","hint":"","unsafe_condition":null,"would_change":null,"preserved":null,"primary_command":null,"recovery_commands":[],"retryable":false,"retry_after_ms":null,"details":{{}},"request":null}}}}}}"#, call["id"]));
-    })]);
+    let daemon = Scripted::new(
+        SAME,
+        vec![Box::new(|peer| {
+            let address = peer.reader.get_ref().local_addr().expect("an address");
+            let folder = address.as_pathname().expect("a path").with_file_name("sessions");
+            let call = peer.call();
+            let file = folder.join(format!(".{}", call["params"]["request_id"].as_str().expect("an id")));
+            let text = std::fs::read_to_string(file).expect("the token file");
+            assert_eq!(json!(text.trim_end()), call["params"]["reservation_token"]);
+            peer.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":1103,"message":"no","data":{{"kind":"no_head_state","error":"no","hint":"","unsafe_condition":null,"would_change":null,"preserved":null,"primary_command":null,"recovery_commands":[],"retryable":false,"retry_after_ms":null,"details":{{}},"request":null}}}}}}"#, call["id"]));
+        })],
+    );
     let params = ReserveParams::new("/r".parse().expect("a path"), "feature/x");
     let error = crate::grant::obtain(&app(&daemon), params).map(|_| ()).expect_err("refused");
     assert_eq!(error.kind(), Some(Kind::NoHeadState));

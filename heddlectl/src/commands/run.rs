@@ -42,8 +42,9 @@ impl Run {
         let program = self.command.first().ok_or_else(|| Error::usage("there is no command to run"))?;
         if !gate::exists(program, app.env().os("PATH")) {
             let name = Path::new(program).display();
-            return Err(Error::local(Exit::NOT_FOUND, format!("there is no command {name}"))
-                .fact("nothing was reserved"));
+            return Err(
+                Error::local(Exit::NOT_FOUND, format!("there is no command {name}")).fact("nothing was reserved")
+            );
         }
         let gated = Gated::spawn(&self.command)?;
         match self.reserve(app, gated.pid()) {

@@ -59,12 +59,9 @@ impl Validate {
             }
             return Ok(Exit::OK);
         }
-        let mut reason = format!("{} has no right to write", owned.id);
-        if let Some(thread) = &self.thread {
-            reason += &format!(" {thread}");
-        }
-        reason += ": ";
-        reason += &Self::because(&result, app.out.page().now_ms);
+        let thread = self.thread.as_ref().map(|thread| format!(" {thread}")).unwrap_or_default();
+        let because = Self::because(&result, app.out.page().now_ms);
+        let reason = format!("{} has no right to write{thread}: {because}", owned.id);
         if self.hook {
             // Asked for, so --quiet does not silence it.
             return Err(Error::local(Exit::USAGE, reason));

@@ -52,12 +52,12 @@ pub(crate) fn table(heading: &[&str], right: &[usize], rows: &[Row]) -> String {
         let line = line.trim_end();
         let Some(row) = index.checked_sub(1).and_then(|index| rows.get(index)) else {
             // Writing to a String cannot fail.
-            let _ = writeln!(page, "{STRONG}{line}{STRONG:#}");
+            writeln!(page, "{STRONG}{line}{STRONG:#}").ok();
             continue;
         };
-        let _ = if row.faint { writeln!(page, "{FAINT}{line}{FAINT:#}") } else { writeln!(page, "{line}") };
+        if row.faint { writeln!(page, "{FAINT}{line}{FAINT:#}") } else { writeln!(page, "{line}") }.ok();
         for below in &row.below {
-            let _ = writeln!(page, "{FAINT}    {}{FAINT:#}", clean(below));
+            writeln!(page, "{FAINT}    {}{FAINT:#}", clean(below)).ok();
         }
     }
     page

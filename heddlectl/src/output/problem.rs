@@ -25,9 +25,9 @@ pub(crate) fn render(report: &Report<'_>, columns: usize) -> String {
     }
     for (index, command) in report.commands.iter().enumerate() {
         // Writing to a String cannot fail.
-        let _ = match index {
-            0 => writeln!(page, "{HINT}next:{HINT:#} {}", clean(command)),
-            _ => writeln!(page, "  or: {}", clean(command)),
+        match index {
+            0 => writeln!(page, "{HINT}next:{HINT:#} {}", clean(command)).ok(),
+            _ => writeln!(page, "  or: {}", clean(command)).ok(),
         };
     }
     page

@@ -57,10 +57,7 @@ pub(crate) fn held(reservation: &Reservation, now_ms: i64) -> String {
     }
     if let Some(heartbeat) = &hold.heartbeat {
         let ttl = left(i64::try_from(heartbeat.ttl_ms).unwrap_or(i64::MAX));
-        words.push(format!(
-            "{} left, {ttl} from each heartbeat",
-            left(heartbeat.expires_at.unix_ms() - now_ms)
-        ));
+        words.push(format!("{} left, {ttl} from each heartbeat", left(heartbeat.expires_at.unix_ms() - now_ms)));
     }
     if hold.connection {
         words.push("while its connection is open".to_owned());

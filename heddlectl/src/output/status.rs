@@ -16,10 +16,7 @@ pub(crate) fn info(info: &Info, page: Page) -> String {
         .fact("socket", &info.socket)
         .fact("state", &info.state_dir)
         .fact("registry", &format!("{}, revision {}", info.registry, info.revision))
-        .fact(
-            "sessions",
-            &format!("{} active, {} kept", counts.active_sessions, counts.sessions),
-        )
+        .fact("sessions", &format!("{} active, {} kept", counts.active_sessions, counts.sessions))
         .fact(
             "threads",
             &format!("{}, {}", count(counts.threads, "thread"), {
@@ -38,7 +35,7 @@ pub(crate) fn health(health: &Health) -> String {
     for check in &health.checks {
         let (style, word) = if check.clean { (GOOD, "ok  ") } else { (ERROR, "BAD ") };
         // Writing to a String cannot fail.
-        let _ = writeln!(page, "  {style}{word}{style:#}  {}: {}", clean(&check.name), clean(&check.summary));
+        writeln!(page, "  {style}{word}{style:#}  {}: {}", clean(&check.name), clean(&check.summary)).ok();
     }
     page
 }

@@ -80,7 +80,7 @@ pub(crate) fn wrap(first: &str, text: &str, indent: usize, columns: usize) -> St
         let width = word.width();
         if !fresh && used + 1 + width > columns {
             // Writing to a String cannot fail.
-            let _ = write!(page, "\n{:indent$}", "");
+            write!(page, "\n{:indent$}", "").ok();
             used = indent;
             fresh = true;
         }
@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        assert_eq!([age(-5), age(59_999), age(60_000), age(7_200_000), age(864_000_000)], ["0s", "59s", "1m", "2h", "10d"]);
+        assert_eq!(
+            [age(-5), age(59_999), age(60_000), age(7_200_000), age(864_000_000)],
+            ["0s", "59s", "1m", "2h", "10d"]
+        );
         assert_eq!([left(-1), left(252_000), left(3_900_000), left(93_600_000)], ["0s", "4m12s", "1h05m", "1d02h"]);
     }
 

@@ -50,7 +50,9 @@ pub(crate) fn list(threads: &[Thread], page: Page) -> String {
 pub(crate) fn card(thread: &Thread, page: Page) -> String {
     let holder = thread.holder.as_ref().map_or_else(
         || "nobody".to_owned(),
-        |holder| format!("{} ({}; {})", holder.session_id, sessions::holder(holder), sessions::held(holder, page.now_ms)),
+        |holder| {
+            format!("{} ({}; {})", holder.session_id, sessions::holder(holder), sessions::held(holder, page.now_ms))
+        },
     );
     let mode = match thread.mode {
         ThreadMode::Worktree => "in a worktree of its own",

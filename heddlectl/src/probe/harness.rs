@@ -107,14 +107,8 @@ pub(crate) const HARNESSES: &[Harness] = &[
 ];
 
 /// The variables that name a model, in the order of SPEC.md.
-const MODELS: &[&str] = &[
-    "CODEX_MODEL",
-    "CLAUDE_MODEL",
-    "ANTHROPIC_MODEL",
-    "OPENAI_MODEL",
-    "OPENCODE_MODEL",
-    "AIDER_MODEL",
-];
+const MODELS: &[&str] =
+    &["CODEX_MODEL", "CLAUDE_MODEL", "ANTHROPIC_MODEL", "OPENAI_MODEL", "OPENCODE_MODEL", "AIDER_MODEL"];
 
 /// The variables that may name the model of this harness: not those that belong to another.
 pub(crate) fn models(harness: Option<&'static Harness>) -> impl Iterator<Item = &'static str> {

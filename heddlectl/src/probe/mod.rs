@@ -104,9 +104,11 @@ pub(crate) fn look(said: &AgentArgs, env: &Env, command: Option<&OsStr>, proc: &
     let same = harness.is_none() || harness == named;
     let process = process.map(|(_, process)| process);
     Found {
-        provider: said.provider.clone().or_else(|| own("PROVIDER")).or_else(|| {
-            known.filter(|_| same).and_then(|harness| harness.provider?.parse().ok())
-        }),
+        provider: said
+            .provider
+            .clone()
+            .or_else(|| own("PROVIDER"))
+            .or_else(|| known.filter(|_| same).and_then(|harness| harness.provider?.parse().ok())),
         model: said.model.clone().or_else(|| own("MODEL")).or_else(|| model.filter(|_| same)),
         harness: harness.or(named),
         thinking_level: said.thinking_level.clone().or_else(|| own("THINKING_LEVEL")).or(thinking),

@@ -19,6 +19,7 @@ fn found(variables: &[(&str, &str)], processes: &[(i32, i32, &str, &[&str])]) ->
     look(&AgentArgs::default(), &Env::of(variables), None, root.path(), 100)
 }
 
+#[expect(clippy::ref_option, reason = "fields are looked at, not taken")]
 fn text(value: &Option<Attribution>) -> Option<&str> {
     value.as_ref().map(Attribution::as_str)
 }
@@ -58,7 +59,10 @@ fn every_harness_is_known_by_its_marks() {
 
 #[test]
 fn blank_and_placeholder_values_are_absent() {
-    let found = found(&[("CLAUDECODE", "0"), ("HEDDLE_AGENT_MODEL", " "), ("CODEX_MODEL", "Unknown"), ("AI_AGENT", "none")], &[SHELL]);
+    let found = found(
+        &[("CLAUDECODE", "0"), ("HEDDLE_AGENT_MODEL", " "), ("CODEX_MODEL", "Unknown"), ("AI_AGENT", "none")],
+        &[SHELL],
+    );
     assert_eq!((text(&found.harness), text(&found.model)), (None, None));
     assert_eq!(found.probe.source, ProbeSource::None);
 }

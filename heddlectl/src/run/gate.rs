@@ -69,8 +69,7 @@ impl Gated {
         if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let sent =
-            rustix::net::sendmsg(&self.gate, &[IoSlice::new(&message)], &mut ancillary, SendFlags::empty())?;
+        let sent = rustix::net::sendmsg(&self.gate, &[IoSlice::new(&message)], &mut ancillary, SendFlags::empty())?;
         self.gate.write_all(&message[sent..])?;
         Ok(self.child)
     }
@@ -121,9 +120,8 @@ fn wait() -> io::Result<Option<Pass>> {
         return Ok(None);
     }
     message.truncate(received.bytes);
-    let stdin = ancillary.drain().find_map(|part| match part {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
+    let stdin = ancillary.drain().find_map(|part| {
+        if let RecvAncillaryMessage::ScmRights(mut descriptors) = part { descriptors.next() } else { None }
     });
     let mut gate = gate.lock();
     while message.last() != Some(&b'\n') {
