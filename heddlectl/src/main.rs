@@ -1,3 +1,28 @@
 //! `heddlectl`: the command line of `heddled`.
+//!
+//! A process of its own for one question: it reads its arguments and environment once, sends one call over the daemon's
+//! socket, prints the answer and ends with the exit code that PROTOCOL.md gives it. It decides nothing about threads.
 
-fn main() {}
+mod app;
+mod cli;
+mod client;
+mod clock;
+mod commands;
+mod env;
+mod error;
+mod exit;
+mod grant;
+mod hidden;
+mod output;
+mod paths;
+mod probe;
+mod run;
+mod session;
+mod tokens;
+mod worktree;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main(std::env::args_os().collect()).into()
+}

@@ -133,6 +133,12 @@ pub struct Quarantined {
     pub why: Damage,
 }
 
+impl std::fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}: {}", self.tree, data_encoding::HEXLOWER.encode(&self.key), self.why)
+    }
+}
+
 /// An open store and what was in it.
 pub struct Opened {
     /// Names this state for ever: drawn at its first start.

@@ -1,0 +1,172 @@
+//! The command line. Each command's own arguments stand beside what it does, in `commands/`.
+
+use std::path::PathBuf;
+
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::app::App;
+use crate::commands::{
+    daemon, demo, evict, heartbeat, list, log, release, repo, reserve, run, schema, show, status, thread, validate,
+};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Decide which coding agent holds which branch of a Git repository
+#[derive(Parser, Debug)]
+#[command(name = "heddlectl", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Print exactly what the daemon answered, or its error object
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Use the repository that this path lies in [default: the current directory]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Use the daemon that listens on this socket [default: $HEDDLE_SOCKET, else the user's]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Use color
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    color: Color,
+    /// Print nothing but what was asked for: no progress, no warnings
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    quiet: bool,
+}
+
+/// When to use color.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Global {
+    /// How to print.
+    pub(crate) fn output(&self) -> Output {
+        let color = match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        };
+        Output { json: self.json, quiet: self.quiet, color }
+    }
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a command that holds a thread as long as it lives
+    Run(run::Run),
+    /// Reserve a thread for one agent
+    Reserve(reserve::Reserve),
+    /// Keep a session alive
+    Heartbeat(heartbeat::Heartbeat),
+    /// Give a session back
+    Release(release::Release),
+    /// List sessions, newest first
+    List(list::List),
+    /// Show one session
+    Show(show::Show),
+    /// Tell whether a session still has the right to write: exit 0 or 3
+    Validate(validate::Validate),
+    /// End another's session, with a reason
+    Evict(evict::Evict),
+    /// Look at threads
+    #[command(subcommand)]
+    Thread(thread::Thread),
+    /// Show what happened, from the operation log
+    Log(log::Log),
+    /// Show how the daemon is
+    Status(status::Status),
+    /// Start, stop or look at the daemon
+    #[command(subcommand)]
+    Daemon(daemon::Daemon),
+    /// Take a repository over from another registry
+    #[command(subcommand)]
+    Repo(repo::Repo),
+    /// Watch two agents contend for a thread, in a throw-away clone of this repository
+    Demo(demo::Demo),
+    /// Print the OpenRPC document of the protocol
+    Schema(schema::Schema),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        match self {
+            Self::Run(command) => command.run(app),
+            Self::Reserve(command) => command.run(app),
+            Self::Heartbeat(command) => command.run(app),
+            Self::Release(command) => command.run(app),
+            Self::List(command) => command.run(app),
+            Self::Show(command) => command.run(app),
+            Self::Validate(command) => command.run(app),
+            Self::Evict(command) => command.run(app),
+            Self::Thread(command) => command.run(app),
+            Self::Log(command) => command.run(app),
+            Self::Status(command) => command.run(app),
+            Self::Daemon(command) => command.run(app),
+            Self::Repo(command) => command.run(app),
+            Self::Demo(command) => command.run(app),
+            Self::Schema(command) => command.run(app),
+        }
+    }
+}
+
+/// Reads a length of time: `500ms`, `30s`, `5m`, `2h`, `1d`, or several of them: `1h30m`.
+pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
+    const WRONG: &str = "a length of time is a number and one of ms, s, m, h, d: 500ms, 30s, 5m, 1h30m";
+    let mut rest = text;
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit()).ok_or(WRONG)?;
+        let (number, after) = rest.split_at(digits);
+        let end = after.find(|character: char| character.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(WRONG.to_owned()),
+        };
+        let number: u64 = number.parse().map_err(|_| WRONG)?;
+        total = number.checked_mul(unit_ms).and_then(|ms| total.checked_add(ms)).ok_or("that is too long")?;
+        rest = after;
+    }
+    if text.is_empty() { Err(WRONG.to_owned()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("0s", 0)] {
+            assert_eq!(duration_ms(text), Ok(ms), "{text}");
+        }
+        for text in ["", "5", "m", "5x", "-5s", "5 s", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(duration_ms(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Finds the running daemon, and starts one where there is none and that is allowed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::peer::OpenError;
+use super::{Client, start};
+use crate::env::Env;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::paths::Paths;
+
+/// Variables by which a sandbox shows itself. A daemon started inside would hold the lock and serve nobody.
+const SANDBOX: &[&str] = &["CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED"];
+
+/// What the running daemon writes into the file that it holds locked.
+#[derive(Deserialize)]
+struct LockFile {
+    socket: PathBuf,
+}
+
+/// How to get a connection.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    /// Where things are.
+    pub(crate) paths: Paths,
+    /// The environment.
+    pub(crate) env: Env,
+    /// Who we are.
+    pub(crate) uid: u32,
+}
+
+impl Connector {
+    /// A connection to the daemon, which is started if need be.
+    pub(crate) fn connect(&self) -> Result<Client, Error> {
+        match self.running()? {
+            Some(client) => Ok(client),
+            None if self.env.flag("HEDDLE_NO_AUTOSTART") => {
+                Err(self.absent().fact("HEDDLE_NO_AUTOSTART is set").command("heddlectl daemon start"))
+            }
+            None => self.start(),
+        }
+    }
+
+    /// Starts a daemon, even where starting by itself is forbidden; not in a sandbox.
+    pub(crate) fn start(&self) -> Result<Client, Error> {
+        if let Some(marker) = self.sandbox() {
+            return Err(self
+                .absent()
+                .fact(format!("{marker} is set: a daemon started inside a sandbox would serve nobody outside of it"))
+                .hint("start the daemon outside of the sandbox")
+                .command("heddlectl daemon start"));
+        }
+        start::start(self)
+    }
+
+    /// A connection to the daemon if one is running.
+    pub(crate) fn running(&self) -> Result<Option<Client>, Error> {
+        if let Some(client) = self.open(&self.paths.socket)? {
+            return Ok(Some(client));
+        }
+        if self.paths.named {
+            return Ok(None);
+        }
+        // Started from another environment (ssh and cron have no XDG_RUNTIME_DIR) it listens elsewhere.
+        match self.recorded_socket() {
+            Some(socket) if socket != self.paths.socket => self.open(&socket),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Opens one socket; none when nobody listens there.
+    pub(crate) fn open(&self, socket: &Path) -> Result<Option<Client>, Error> {
+        match Client::open(socket, self.uid) {
+            Ok(client) => Ok(Some(client)),
+            Err(OpenError::Absent) => Ok(None),
+            Err(OpenError::Denied(cause)) => Err(self.denied(socket, &cause)),
+            Err(OpenError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The error of a daemon that is not there.
+    pub(crate) fn absent(&self) -> Error {
+        Error::local(Exit::UNREACHABLE, format!("no daemon is listening on {}", self.paths.socket.display()))
+    }
+
+    fn denied(&self, socket: &Path, cause: &io::Error) -> Error {
+        let error = Error::local(Exit::UNREACHABLE, format!("not allowed to connect to {}: {cause}", socket.display()));
+        let error = match self.sandbox() {
+            Some(marker) => error.fact(format!("{marker} is set: this is a sandbox")),
+            None => error.fact("a sandbox may forbid it, or the directory is another user's"),
+        };
+        error
+            .hint("allow the sandbox to use this socket, and have the daemon started outside of it")
+            .command("heddlectl daemon start")
+    }
+
+    fn sandbox(&self) -> Option<&'static str> {
+        SANDBOX.iter().copied().find(|marker| self.env.flag(marker))
+    }
+
+    fn recorded_socket(&self) -> Option<PathBuf> {
+        let text = fs::read_to_string(self.paths.lock()).ok()?;
+        let lock: LockFile = serde_json::from_str(text.lines().next()?).ok()?;
+        lock.socket.is_absolute().then_some(lock.socket)
+    }
+}

@@ -1,0 +1,222 @@
+//! A plain blocking client: one connection, one line out, one line back.
+//!
+//! The first call on a connection carries `daemon.hello` with it, in the same write, so that a daemon of another version
+//! is noticed without another round trip.
+
+pub(crate) mod connector;
+pub(crate) mod peer;
+pub(crate) mod start;
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proto_schema::{ErrorObject, HelloParams, HelloResult, Request};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Refused};
+use crate::exit::Exit;
+
+/// How long one answer may take, the time that the caller asked to wait not counted.
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
+
+/// Why a call has no result.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The connection was lost before the answer: the call may or may not have been executed.
+    Broken(io::Error),
+    /// Everything else, the daemon's "no" included.
+    Failed(Error),
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Broken(cause) => Self::local(Exit::UNREACHABLE, "the connection to the daemon was lost")
+                .fact(format!("{cause}; the call may or may not have been executed"))
+                .command("heddlectl daemon status"),
+            CallError::Failed(error) => error,
+        }
+    }
+}
+
+/// A result as it was on the wire.
+///
+/// It may be a reservation with its token, so `Debug` hides it.
+#[derive(PartialEq)]
+pub(crate) struct Answer(pub(crate) String);
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer(..)")
+    }
+}
+
+impl Answer {
+    /// Reads it as its type.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(Error::garbled)
+    }
+}
+
+/// One line from the daemon.
+#[derive(Deserialize)]
+struct Line<'a> {
+    /// Which call it answers; absent in notifications, null where the daemon could not read the call.
+    id: Option<u64>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// One connection to the daemon.
+pub(crate) struct Client {
+    reader: BufReader<UnixStream>,
+    socket: PathBuf,
+    calls: u64,
+    skew: Option<String>,
+}
+
+impl Client {
+    /// Opens a connection, once it is sure that the socket is the user's own daemon's.
+    pub(crate) fn open(socket: &Path, uid: u32) -> Result<Self, peer::OpenError> {
+        let stream = peer::connect(socket, uid)?;
+        Ok(Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None })
+    }
+
+    /// The socket it is connected to.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What is to be said of the daemon's version, once.
+    pub(crate) fn take_skew(&mut self) -> Option<String> {
+        self.skew.take()
+    }
+
+    /// Calls a method and gives its result as it came.
+    pub(crate) fn call<P: Serialize>(&mut self, method: &str, params: &P) -> Result<Answer, CallError> {
+        self.call_within(method, params, ANSWER)
+    }
+
+    /// Calls a method whose answer may take this long.
+    pub(crate) fn call_within<P: Serialize>(
+        &mut self,
+        method: &str,
+        params: &P,
+        time: Duration,
+    ) -> Result<Answer, CallError> {
+        let first = self.calls == 0;
+        self.calls += 1;
+        let id = self.calls;
+        let mut message = Vec::with_capacity(512);
+        if first {
+            write_call(&mut message, 0, "daemon.hello", &hello()?)?;
+        }
+        write_call(&mut message, id, method, params)?;
+        let stream = self.reader.get_mut();
+        stream.set_read_timeout(Some(time)).map_err(CallError::Broken)?;
+        // The daemon may have answered and hung up before it read everything; its last words are worth reading.
+        let sent = stream.write_all(&message);
+        match (self.answer(id, time), sent) {
+            (Err(CallError::Broken(_)), Err(cause)) => Err(CallError::Broken(cause)),
+            (answer, _) => answer,
+        }
+    }
+
+    fn answer(&mut self, id: u64, time: Duration) -> Result<Answer, CallError> {
+        let mut bytes = Vec::with_capacity(2048);
+        let mut hello_refused = None;
+        loop {
+            bytes.clear();
+            match self.reader.read_until(b'\n', &mut bytes) {
+                Ok(0) => return Err(CallError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(cause) if matches!(cause.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    let error = Error::local(
+                        Exit::UNREACHABLE,
+                        format!("the daemon did not answer within {} s", time.as_secs()),
+                    );
+                    let error = error.fact("the call may or may not have been executed");
+                    return Err(CallError::Failed(error.command("heddlectl daemon status")));
+                }
+                Err(cause) => return Err(CallError::Broken(cause)),
+            }
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            let line: Line<'_> = serde_json::from_slice(&bytes).map_err(|error| {
+                // A line cut short by a lost connection is no JSON either.
+                if bytes.ends_with(b"\n") {
+                    CallError::Failed(Error::garbled(error))
+                } else {
+                    CallError::Broken(io::ErrorKind::UnexpectedEof.into())
+                }
+            })?;
+            match (line.id, line.result, line.error) {
+                (Some(0), Some(result), _) => self.skew = skew(result.get()),
+                // What was asked may have been done all the same, so its own answer is waited for.
+                (Some(0), None, Some(error)) => hello_refused = Some(refused(error.get())),
+                (Some(answered), Some(result), _) if answered == id => return Ok(Answer(result.get().to_owned())),
+                // An error without an id is about what we sent last: it could not be read, or is over a limit.
+                (answered, _, Some(error)) if answered.is_none_or(|answered| answered == id) => {
+                    return Err(CallError::Failed(hello_refused.unwrap_or_else(|| refused(error.get()))));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn hello() -> Result<HelloParams, CallError> {
+    let client = concat!("heddlectl/", env!("CARGO_PKG_VERSION"));
+    let client = client.parse().map_err(|error| CallError::Failed(Error::garbled(error)))?;
+    Ok(HelloParams { protocol: proto_schema::PROTOCOL, client })
+}
+
+/// What to say when the daemon is of another version than this program.
+fn skew(result: &str) -> Option<String> {
+    let hello: HelloResult = serde_json::from_str(result).ok()?;
+    let ours = concat!("heddled/", env!("CARGO_PKG_VERSION"));
+    (hello.server != ours).then(|| {
+        let mine = env!("CARGO_PKG_VERSION");
+        format!("{} is running, this is heddlectl {mine}; `heddlectl daemon stop` lets the next call start the daemon of this version", hello.server.replace('/', " "))
+    })
+}
+
+fn refused(wire: &str) -> Error {
+    match serde_json::from_str::<ErrorObject>(wire) {
+        Ok(object) => Error::Refused(Box::new(Refused { object, wire: wire.to_owned() })),
+        // A kind that this version does not know still has its number and its sentence.
+        Err(_) => match serde_json::from_str::<Bare>(wire) {
+            Ok(Bare { code, message }) => {
+                let object = ErrorObject { code, message, data: None };
+                Error::Refused(Box::new(Refused { object, wire: wire.to_owned() }))
+            }
+            Err(error) => Error::garbled(error),
+        },
+    }
+}
+
+/// The least that every JSON-RPC error has.
+#[derive(Deserialize)]
+struct Bare {
+    code: i32,
+    message: String,
+}
+
+fn write_call<P: Serialize>(message: &mut Vec<u8>, id: u64, method: &str, params: &P) -> Result<(), CallError> {
+    serde_json::to_writer(&mut *message, &Request::new(id, method, params)).map_err(|error| {
+        CallError::Failed(Error::local(Exit::UNEXPECTED, format!("cannot write the call: {error}")))
+    })?;
+    message.push(b'\n');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

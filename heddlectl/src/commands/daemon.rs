@@ -1,0 +1,95 @@
+//! `heddlectl daemon start|stop|status`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use proto_schema::{Info, NoParams, ShutdownParams};
+
+use super::status;
+use crate::app::App;
+use crate::cli::duration_ms;
+use crate::clock;
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// The commands about the daemon.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Daemon {
+    /// Start the daemon, if none is running
+    Start,
+    /// Stop the daemon; sessions stay
+    Stop(Stop),
+    /// Show how the daemon is
+    Status,
+}
+
+/// Arguments of `daemon stop`.
+#[derive(Args, Debug)]
+pub(crate) struct Stop {
+    /// How long calls under way may still take
+    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
+    drain: Option<u64>,
+}
+
+impl Daemon {
+    /// Does it.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        match self {
+            Self::Start => start(app),
+            Self::Stop(stop) => stop.run(app),
+            Self::Status => status::show(app),
+        }
+    }
+}
+
+fn start(app: &App) -> Result<Exit, Error> {
+    let (mut client, how) = match app.connector.running()? {
+        Some(client) => (client, "is running already"),
+        None => (app.connector.start()?, "was started"),
+    };
+    let answer = app.call(&mut client, "daemon.info", &NoParams {})?;
+    if app.out.json {
+        app.out.print_json(&answer.0)?;
+    } else if !app.out.quiet {
+        let info: Info = answer.read()?;
+        app.out.print(&format!("heddled {} {how}: pid {}, {}\n", info.version, info.pid, info.socket))?;
+    }
+    Ok(Exit::OK)
+}
+
+impl Stop {
+    fn run(&self, app: &App) -> Result<Exit, Error> {
+        /// How often we look whether it has ended.
+        const LOOK: Duration = Duration::from_millis(5);
+        let Some(mut client) = app.connector.running()? else {
+            if app.out.json {
+                app.out.print_json("{}")?;
+            } else if !app.out.quiet {
+                app.out.print("no daemon is running\n")?;
+            }
+            return Ok(Exit::OK);
+        };
+        let info: Info = app.call(&mut client, "daemon.info", &NoParams {})?.read()?;
+        let answer = app.call(&mut client, "daemon.shutdown", &ShutdownParams { drain_ms: self.drain })?;
+        // It has stopped when its process is gone: until then it holds the lock.
+        let deadline = clock::now() + Duration::from_millis(self.drain.unwrap_or(10_000)) + Duration::from_secs(10);
+        let pid = Pid::from_raw(i32::try_from(info.pid).unwrap_or(i32::MAX));
+        while kill(pid, None) != Err(Errno::ESRCH) {
+            if clock::now() >= deadline {
+                return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
+                    .hint("it agreed to stop; look at its log")
+                    .command(shell_words::join(["tail", &app.connector.paths.log().display().to_string()])));
+            }
+            clock::pause(LOOK);
+        }
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+        } else if !app.out.quiet {
+            app.out.print(&format!("heddled {} was stopped: pid {}\n", info.version, info.pid))?;
+        }
+        Ok(Exit::OK)
+    }
+}

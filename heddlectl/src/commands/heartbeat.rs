@@ -1,0 +1,54 @@
+//! `heddlectl heartbeat`.
+
+use clap::Args;
+use proto_schema::{HeartbeatParams, ReservationResult, UsageSummary};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::sessions;
+use crate::session::SessionArgs;
+
+/// Arguments of `heartbeat`.
+#[derive(Args, Debug)]
+pub(crate) struct Heartbeat {
+    #[command(flatten)]
+    session: SessionArgs,
+    /// Say that the agent has made progress
+    #[arg(long)]
+    progress: bool,
+    /// Move the process hold to this process
+    #[arg(long, value_name = "PID")]
+    hold_for_pid: Option<i32>,
+    /// What was used so far, as JSON: {"input_tokens": 1200, "tool_calls": 3}
+    #[arg(long, value_name = "JSON", value_parser = usage)]
+    usage: Option<UsageSummary>,
+}
+
+fn usage(text: &str) -> Result<UsageSummary, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+impl Heartbeat {
+    /// Keeps the session alive.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        let mut client = app.connect()?;
+        let owned = self.session.owned(app, &mut client)?;
+        let params = HeartbeatParams {
+            session_id: owned.id,
+            reservation_token: owned.token,
+            progress: self.progress.then_some(true),
+            usage: self.usage,
+            hold_for_pid: self.hold_for_pid,
+        };
+        let answer = app.repeatable(&mut client, "agent.heartbeat", &params)?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+        } else if !app.out.quiet {
+            let reservation = answer.read::<ReservationResult>()?.reservation;
+            let held = sessions::held(&reservation, app.out.page().now_ms);
+            app.out.print(&format!("{} holds {}: {held}\n", reservation.session_id, reservation.thread))?;
+        }
+        Ok(Exit::OK)
+    }
+}

@@ -1,0 +1,98 @@
+//! `heddlectl list`.
+
+use clap::{Args, ValueEnum};
+use proto_schema::{ListParams, ListResult, SessionStatus};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::sessions;
+
+/// Arguments of `list`.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// End dead sessions first, and list only those that are alive
+    #[arg(long)]
+    alive_only: bool,
+    /// Only sessions on this thread
+    #[arg(long, short, value_name = "NAME")]
+    thread: Option<String>,
+    /// Sessions in all repositories, not only in this one
+    #[arg(long, conflicts_with = "repo")]
+    all_repos: bool,
+    /// Only sessions of this status
+    #[arg(long, value_name = "STATUS")]
+    status: Option<Status>,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// The page after the one that ended with this cursor
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// A status to filter by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Status {
+    Active,
+    Complete,
+    Abandoned,
+    Merged,
+}
+
+impl From<Status> for SessionStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Complete => Self::Complete,
+            Status::Abandoned => Self::Abandoned,
+            Status::Merged => Self::Merged,
+        }
+    }
+}
+
+impl List {
+    /// Lists.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        let params = ListParams {
+            repo: if self.all_repos { None } else { Some(app.repo()?) },
+            thread: self.thread.as_deref().map(Into::into),
+            alive_only: self.alive_only.then_some(true),
+            status: self.status.map(Into::into),
+            verify: None,
+            limit: self.limit,
+            cursor: self.cursor.as_deref().map(Into::into),
+        };
+        let answer = app.ask("agent.list", &params)?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+            return Ok(Exit::OK);
+        }
+        let list: ListResult = answer.read()?;
+        if list.reservations.is_empty() {
+            app.out.print(&self.sentence())?;
+        } else {
+            app.out.print(&sessions::list(&list.reservations, app.out.page()))?;
+        }
+        if let Some(cursor) = list.next_cursor {
+            app.out.note(&format!("there are more: --cursor {}", shell_words::quote(&cursor)));
+        }
+        Ok(Exit::OK)
+    }
+
+    fn sentence(&self) -> String {
+        let kind = match (self.alive_only, self.status) {
+            (true, _) => "live session",
+            (false, Some(Status::Active)) => "active session",
+            (false, Some(Status::Complete)) => "complete session",
+            (false, Some(Status::Abandoned)) => "abandoned session",
+            (false, Some(Status::Merged)) => "merged session",
+            (false, None) => "session",
+        };
+        let place = if self.all_repos { "in any repository" } else { "in this repository" };
+        match &self.thread {
+            Some(thread) => format!("There is no {kind} on {thread} {place}.\n"),
+            None => format!("There is no {kind} {place}.\n"),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The commands, one file each: what it takes, the call it makes, what it prints.
+
+pub(crate) mod daemon;
+pub(crate) mod demo;
+pub(crate) mod evict;
+pub(crate) mod heartbeat;
+pub(crate) mod list;
+pub(crate) mod log;
+pub(crate) mod release;
+pub(crate) mod repo;
+pub(crate) mod reserve;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod thread;
+pub(crate) mod validate;

@@ -1,0 +1,153 @@
+//! `heddlectl run`: a command that holds a thread as long as it lives.
+//!
+//! CMD's process is there first, waiting; the reservation is held for it, not for us; then CMD starts. So the thread
+//! stays held while CMD lives, whatever becomes of us, and is free the moment it is gone.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use clap::Args;
+use proto_schema::{EndReason, Kind, ReleaseParams, ReleaseStatus, Reservation};
+
+use super::reserve::What;
+use crate::app::App;
+use crate::client::Client;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::grant::{self, Granted};
+use crate::probe;
+use crate::run::gate::{self, Gated};
+use crate::run::signals::Signals;
+use crate::run::supervise::{Ended, supervise};
+use crate::run::watch::{self, Lost};
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The thread: the branch to work on; it is made if there is none
+    #[arg(long, short, value_name = "NAME")]
+    thread: String,
+    #[command(flatten)]
+    what: What,
+    /// The command, and its arguments
+    #[arg(value_name = "CMD", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    /// Runs the command.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        let program = self.command.first().ok_or_else(|| Error::usage("there is no command to run"))?;
+        if !gate::exists(program, app.env().os("PATH")) {
+            let name = Path::new(program).display();
+            return Err(
+                Error::local(Exit::NOT_FOUND, format!("there is no command {name}")).fact("nothing was reserved")
+            );
+        }
+        let gated = Gated::spawn(&self.command)?;
+        match self.reserve(app, gated.pid()) {
+            Ok((client, granted)) => self.hold(app, gated, client, &granted),
+            Err(error) => {
+                gated.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve(&self, app: &App, pid: i32) -> Result<(Client, Granted), Error> {
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let program = self.command.first().map(OsString::as_os_str);
+        let found = probe::look(&self.what.agent, app.env(), program, Path::new("/proc"), own);
+        let mut params = self.what.params(app, &self.thread)?;
+        found.fill(&mut params);
+        params.at_tip = Some(true);
+        params.hold_for_pid = Some(pid);
+        grant::obtain(app, params)
+    }
+
+    /// Opens the gate, waits for the command, gives the session back.
+    fn hold(&self, app: &App, gated: Gated, client: Client, granted: &Granted) -> Result<Exit, Error> {
+        let reservation = granted.reservation();
+        self.tell(app, reservation);
+        let ended = self.start(app, gated, client, granted);
+        let done = matches!(&ended, Ok(ended) if ended.status.success() && ended.lost.is_none());
+        if !matches!(&ended, Ok(ended) if ended.lost.is_some()) {
+            let status = if done { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
+            release(app, granted, status);
+        }
+        Ok(exit_code(ended?.status))
+    }
+
+    fn start(&self, app: &App, gated: Gated, client: Client, granted: &Granted) -> Result<Ended, Error> {
+        let failed = |cause| Error::local(Exit::UNEXPECTED, format!("cannot run the command: {cause}"));
+        let reservation = granted.reservation();
+        let environment = [
+            ("HEDDLE_SESSION", reservation.session_id.to_string().into()),
+            ("HEDDLE_THREAD", reservation.thread.to_string().into()),
+            ("HEDDLE_REPO", reservation.repo.to_string().into()),
+            ("HEDDLE_SOCKET", client.socket().as_os_str().to_os_string()),
+        ];
+        let directory = reservation.path.as_deref().filter(|_| self.what.has_worktree()).map(PathBuf::from);
+        // From here on signals are CMD's business; until here Ctrl-C ends us, and the gate with us.
+        let signals = Signals::block().map_err(failed)?;
+        let child = gated.open(&environment, directory.as_deref()).map_err(failed)?;
+        let (connector, out) = (app.connector.clone(), app.out.clone());
+        let (id, token) = (reservation.session_id, granted.token.clone());
+        let watching = move |stop: &std::sync::mpsc::Receiver<()>| {
+            let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
+            watch::watch(&connector, Some(client), id, &token, stop, tell)
+        };
+        let on_lost = |lost| app.out.warn(&format!("{}; stopping the command", told(lost, reservation)));
+        supervise(child, signals, watching, on_lost).map_err(failed)
+    }
+
+    fn tell(&self, app: &App, reservation: &Reservation) {
+        let thread = &reservation.thread;
+        app.out.note(&format!("heddlectl: holding {thread} as {} while the command runs", reservation.session_id));
+        if self.what.has_worktree() {
+            return;
+        }
+        let Some(worktree) = app.here() else { return };
+        let branch = worktree.branch();
+        if branch.as_deref() != Some(thread.as_str()) {
+            let stands = branch.map_or_else(|| "on no branch".to_owned(), |branch| format!("on {branch}"));
+            let top = worktree.top.display().to_string();
+            let command = shell_words::join(["git", "-C", &top, "switch", thread.as_str()]);
+            app.out.warn(&format!("this worktree is {stands}, not on {thread}: {command}"));
+        }
+    }
+}
+
+fn told(lost: Lost, reservation: &Reservation) -> String {
+    let id = reservation.session_id;
+    let why = match lost {
+        Lost::Unknown => "the daemon does not know it any more",
+        Lost::Ended(Some(EndReason::Evicted)) => "it was evicted",
+        Lost::Ended(Some(EndReason::Released)) => "it was released",
+        Lost::Ended(Some(reason)) => reason.as_str(),
+        Lost::Ended(None) => "it has ended",
+    };
+    format!("{id} holds {} no longer: {why}", reservation.thread)
+}
+
+/// Gives the session back. The daemon sees the process end too, and may have been first.
+fn release(app: &App, granted: &Granted, status: ReleaseStatus) {
+    let params = ReleaseParams {
+        session_id: granted.reservation().session_id,
+        reservation_token: granted.token.clone(),
+        status: Some(status),
+    };
+    if let Err(error) = app.ask("agent.release", &params)
+        && error.kind() != Some(Kind::AgentSessionInactive)
+    {
+        app.warn_of("the session was not given back; the daemon ends it, for its process is gone", &error);
+    }
+}
+
+/// The command's own code, or 128 and the number of the signal that ended it.
+fn exit_code(status: ExitStatus) -> Exit {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::UNEXPECTED.0))
+}

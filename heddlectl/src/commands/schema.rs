@@ -1,0 +1,24 @@
+//! `heddlectl schema`: the protocol's documents, without a daemon.
+
+use clap::Args;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// Arguments of `schema`.
+#[derive(Args, Debug)]
+pub(crate) struct Schema {
+    /// Print the JSON Schemas of what --json prints about reservations instead
+    #[arg(long)]
+    types: bool,
+}
+
+impl Schema {
+    /// Prints the document.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        let document = if self.types { proto_schema::envelope_schemas() } else { proto_schema::document() };
+        app.out.print_json(&format!("{document:#}"))?;
+        Ok(Exit::OK)
+    }
+}

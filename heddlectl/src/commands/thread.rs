@@ -1,0 +1,117 @@
+//! `heddlectl thread list|show`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use proto_schema::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadState};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::threads;
+
+/// The commands about threads.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Thread {
+    /// List the threads that were ever reserved
+    List(List),
+    /// Show one thread and who holds it
+    Show(Show),
+}
+
+/// Arguments of `thread list`.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only threads in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// The page after the one that ended with this cursor
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// Arguments of `thread show`.
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// The thread
+    #[arg(value_name = "THREAD")]
+    thread: String,
+}
+
+/// A state to filter by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Draft,
+    Active,
+    Ready,
+    Blocked,
+    Merged,
+    Abandoned,
+    Promoted,
+}
+
+impl From<State> for ThreadState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Draft => Self::Draft,
+            State::Active => Self::Active,
+            State::Ready => Self::Ready,
+            State::Blocked => Self::Blocked,
+            State::Merged => Self::Merged,
+            State::Abandoned => Self::Abandoned,
+            State::Promoted => Self::Promoted,
+        }
+    }
+}
+
+impl Thread {
+    /// Does it.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        match self {
+            Self::List(list) => list.run(app),
+            Self::Show(show) => show.run(app),
+        }
+    }
+}
+
+impl List {
+    fn run(&self, app: &App) -> Result<Exit, Error> {
+        let params = ThreadListParams {
+            repo: app.repo()?,
+            state: self.state.map(Into::into),
+            limit: self.limit,
+            cursor: self.cursor.as_deref().map(Into::into),
+        };
+        let answer = app.ask("thread.list", &params)?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+            return Ok(Exit::OK);
+        }
+        let list: ThreadListResult = answer.read()?;
+        if list.threads.is_empty() {
+            let kind = if self.state.is_some() { "There is no such thread" } else { "No thread was ever reserved" };
+            app.out.print(&format!("{kind} in this repository.\n"))?;
+        } else {
+            app.out.print(&threads::list(&list.threads, app.out.page()))?;
+        }
+        if let Some(cursor) = list.next_cursor {
+            app.out.note(&format!("there are more: --cursor {}", shell_words::quote(&cursor)));
+        }
+        Ok(Exit::OK)
+    }
+}
+
+impl Show {
+    fn run(&self, app: &App) -> Result<Exit, Error> {
+        let params = ThreadParams { repo: app.repo()?, thread: self.thread.as_str().into() };
+        let answer = app.ask("thread.show", &params)?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+        } else {
+            let thread = answer.read::<ThreadResult>()?.thread;
+            app.out.print(&threads::card(&thread, app.out.page()))?;
+        }
+        Ok(Exit::OK)
+    }
+}

@@ -1,0 +1,85 @@
+//! `heddlectl validate`: the question that hooks ask before an agent writes.
+
+use clap::Args;
+use proto_schema::{Kind, ValidateParams, ValidateResult};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::sessions;
+use crate::session::SessionArgs;
+
+/// Arguments of `validate`.
+#[derive(Args, Debug)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    session: SessionArgs,
+    /// The thread that is about to be written
+    #[arg(long, short, value_name = "NAME")]
+    thread: Option<String>,
+    /// Answer as agents' hooks want it: exit 2 and the reason on stderr when it is not valid
+    #[arg(long)]
+    hook: bool,
+}
+
+impl Validate {
+    /// Asks.
+    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        let done = self.ask(app);
+        if !self.hook {
+            return done;
+        }
+        // A hook that cannot find out must not let the write pass.
+        match done {
+            Ok(exit) => Ok(exit),
+            Err(error) => {
+                app.out.fail(&error);
+                Ok(Exit::USAGE)
+            }
+        }
+    }
+
+    fn ask(&self, app: &App) -> Result<Exit, Error> {
+        let mut client = app.connect()?;
+        let owned = self.session.owned(app, &mut client)?;
+        let params = ValidateParams {
+            session_id: owned.id,
+            reservation_token: owned.token,
+            thread: self.thread.as_deref().map(Into::into),
+        };
+        let answer = app.repeatable(&mut client, "agent.validate", &params)?;
+        let result: ValidateResult = answer.read()?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+        }
+        if result.valid {
+            if !app.out.json && !app.out.quiet && !self.hook {
+                let thread = result.reservation.map(|one| one.thread.to_string()).unwrap_or_default();
+                app.out.print(&format!("valid: {} holds {thread}\n", owned.id))?;
+            }
+            return Ok(Exit::OK);
+        }
+        let thread = self.thread.as_ref().map(|thread| format!(" {thread}")).unwrap_or_default();
+        let because = Self::because(&result, app.out.page().now_ms);
+        let reason = format!("{} has no right to write{thread}: {because}", owned.id);
+        if self.hook {
+            // Asked for, so --quiet does not silence it.
+            return Err(Error::local(Exit::USAGE, reason));
+        }
+        if !app.out.json {
+            app.out.print(&format!("not valid: {reason}\n"))?;
+        }
+        Ok(Exit::REFUSED)
+    }
+
+    fn because(result: &ValidateResult, now_ms: i64) -> String {
+        let kind = result.reason.map_or("no reason was given", Kind::as_str);
+        let Some(reservation) = &result.reservation else {
+            return kind.to_owned();
+        };
+        match sessions::ended(reservation, now_ms) {
+            Some(ended) => format!("it ended, {ended}"),
+            None => format!("{kind}; it holds {}", reservation.thread),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The operation log as a table.
+
+use proto_schema::Operation;
+use serde_json::Value;
+
+use super::human::{Page, Row, table};
+use super::text::fit;
+
+/// The values of an operation, those that say something: `end_reason=evicted reason="gone for lunch"`.
+fn detail(value: &Value) -> String {
+    let words = value.as_object().into_iter().flatten().filter_map(|(name, value)| match value {
+        Value::Null => None,
+        Value::String(text) if text.contains(' ') => Some(format!("{name}={text:?}")),
+        Value::String(text) => Some(format!("{name}={text}")),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(format!("{name}={value}")),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Renders `oplog.list`, oldest first.
+pub(crate) fn table_of(operations: &[Operation], page: Page) -> String {
+    let rows: Vec<_> = operations
+        .iter()
+        .map(|operation| {
+            let thread = operation.thread.as_ref().map_or("-", proto_schema::ThreadName::as_str);
+            let detail = detail(&operation.detail);
+            let mut below = Vec::new();
+            let width = page.beside(4, 20);
+            if !detail.is_empty() {
+                below.push(fit(&detail, width).into_owned());
+            }
+            Row {
+                cells: vec![
+                    operation.revision.to_string(),
+                    // To the second: `2026-08-01 12:00:00`.
+                    operation.at.to_string().get(..19).unwrap_or_default().replace('T', " "),
+                    operation.kind.as_str().to_owned(),
+                    fit(thread, page.beside(8 + 21 + 16 + 26 + 2, 10)).into_owned(),
+                    operation.session_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                ],
+                below,
+                faint: false,
+            }
+        })
+        .collect();
+    table(&["REV", "AT (UTC)", "WHAT", "THREAD", "SESSION"], &[0], &rows)
+}

@@ -1,0 +1,92 @@
+//! The one way to the terminal: human text or the wire's JSON on stdout, everything else on stderr.
+//!
+//! Nothing else in this crate writes to a stream. A reader that went away is [`Error::ClosedPipe`], which ends the
+//! process with 0.
+
+pub(crate) mod color;
+pub(crate) mod human;
+pub(crate) mod log;
+pub(crate) mod problem;
+pub(crate) mod sessions;
+pub(crate) mod status;
+pub(crate) mod text;
+pub(crate) mod threads;
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::clock;
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// How and where to print.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// The wire's JSON instead of text.
+    pub(crate) json: bool,
+    /// Nothing but what was asked for.
+    pub(crate) quiet: bool,
+    /// Whether to use color.
+    pub(crate) color: ColorChoice,
+}
+
+impl Output {
+    /// How wide the page is; unbounded when nobody looks at it directly, so that pipes get whole values.
+    pub(crate) fn page(&self) -> human::Page {
+        let stdout = io::stdout();
+        let columns = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+        human::Page { now_ms: clock::wall_ms(), width: columns.map(|size| usize::from(size.ws_col)).filter(|w| *w > 0) }
+    }
+
+    /// Prints to stdout.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Error> {
+        let mut stream = AutoStream::new(io::stdout().lock(), self.color);
+        stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::BrokenPipe {
+                return Error::ClosedPipe;
+            }
+            Error::local(Exit::IO, format!("cannot write to stdout: {cause}"))
+        })
+    }
+
+    /// Prints one JSON value and a newline.
+    pub(crate) fn print_json(&self, json: &str) -> Result<(), Error> {
+        self.print(&format!("{json}\n"))
+    }
+
+    /// Tells how things go, unless asked to be quiet.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.say(&format!("{}\n", text::clean(text)));
+        }
+    }
+
+    /// Warns, unless asked to be quiet.
+    pub(crate) fn warn(&self, text: &str) {
+        if !self.quiet {
+            let style = color::WARNING;
+            self.say(&format!("{style}warning:{style:#} {}\n", text::clean(text)));
+        }
+    }
+
+    /// Tells of a failure: as text on stderr, or as the wire's error object on stdout.
+    pub(crate) fn fail(&self, error: &Error) -> Exit {
+        if matches!(error, Error::ClosedPipe) {
+            return Exit::OK;
+        }
+        if self.json {
+            // The exit code says it too, so a failure to print is not told.
+            self.print_json(&error.json()).ok();
+        } else {
+            self.say(&problem::render(&error.report(), text::WRAP));
+        }
+        error.exit()
+    }
+
+    fn say(&self, text: &str) {
+        let mut stream = AutoStream::new(io::stderr().lock(), self.color);
+        // There is nowhere left to tell that stderr cannot be written.
+        stream.write_all(text.as_bytes()).ok();
+    }
+}

@@ -1,0 +1,162 @@
+//! Reservations: as rows of `list`, and one as a card.
+
+use proto_schema::{Alive, EndReason, Reservation, SessionStatus};
+
+use super::human::{Card, Page, Row, table};
+use super::text::{age, fit, left};
+
+/// The columns of `list` beside the thread: id 26, status 9, holder, age 3, time left, and the gaps.
+const THREAD_LEAST: usize = 13;
+const HOLDER_MOST: usize = 12;
+
+/// Who holds it: the harness, else what else is known of the agent.
+pub(crate) fn holder(reservation: &Reservation) -> String {
+    let known = [&reservation.harness, &reservation.model, &reservation.provider];
+    known.into_iter().flatten().next().map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Released => "released",
+        EndReason::ProcessExited => "its process exited",
+        EndReason::BootChanged => "the machine was restarted",
+        EndReason::HeartbeatExpired => "no heartbeat came in time",
+        EndReason::ConnectionLost => "its connection was lost",
+        EndReason::Evicted => "evicted by an operator",
+        EndReason::ReserveFailed => "its reserve failed",
+        EndReason::Merged => "its work was merged",
+    }
+}
+
+/// How it ended and when, once it has.
+pub(crate) fn ended(reservation: &Reservation, now_ms: i64) -> Option<String> {
+    let why = reservation.end_reason.map_or("ended", reason);
+    let at = reservation.completed_at?;
+    Some(format!("{why} {} ago", age(now_ms - at.unix_ms())))
+}
+
+/// Time left of an active session, or what holds it instead.
+fn time_left(reservation: &Reservation, now_ms: i64) -> String {
+    if reservation.status != SessionStatus::Active {
+        return "-".to_owned();
+    }
+    match (&reservation.hold.heartbeat, &reservation.hold.process) {
+        (Some(heartbeat), _) => left(heartbeat.expires_at.unix_ms() - now_ms),
+        (None, Some(process)) => format!("pid {}", process.pid),
+        (None, None) => "open".to_owned(),
+    }
+}
+
+/// What keeps it alive, in words.
+pub(crate) fn held(reservation: &Reservation, now_ms: i64) -> String {
+    let hold = &reservation.hold;
+    let mut words = Vec::new();
+    if let Some(process) = &hold.process {
+        let unknown = if reservation.alive == Alive::Unknown { ", which cannot be looked at from here" } else { "" };
+        words.push(format!("while process {} lives{unknown}", process.pid));
+    }
+    if let Some(heartbeat) = &hold.heartbeat {
+        let ttl = left(i64::try_from(heartbeat.ttl_ms).unwrap_or(i64::MAX));
+        words.push(format!("{} left, {ttl} from each heartbeat", left(heartbeat.expires_at.unix_ms() - now_ms)));
+    }
+    if hold.connection {
+        words.push("while its connection is open".to_owned());
+    }
+    words.join("; ")
+}
+
+fn row(reservation: &Reservation, page: Page, thread_width: usize) -> Row {
+    let thread = fit(reservation.thread.as_str(), thread_width).into_owned();
+    let mut facts = Vec::new();
+    if thread != reservation.thread.as_str() {
+        facts.push(reservation.thread.to_string());
+    }
+    facts.extend(ended(reservation, page.now_ms));
+    if reservation.hold.heartbeat.is_some()
+        && let Some(process) = reservation.hold.process.as_ref().filter(|_| reservation.completed_at.is_none())
+    {
+        facts.push(format!("pid {}", process.pid));
+    }
+    facts.extend(reservation.task.as_ref().map(ToString::to_string));
+    facts.extend(reservation.path.as_ref().map(ToString::to_string));
+    Row {
+        cells: vec![
+            reservation.session_id.to_string(),
+            reservation.status.as_str().to_owned(),
+            thread,
+            fit(&holder(reservation), page.width.map_or(usize::MAX, |_| HOLDER_MOST)).into_owned(),
+            age(page.now_ms - reservation.started_at.unix_ms()),
+            time_left(reservation, page.now_ms),
+        ],
+        below: join(&facts, page),
+        faint: reservation.status != SessionStatus::Active,
+    }
+}
+
+/// Facts one after another, in as few lines as the page allows; a fact is never broken, only one of a whole line cut.
+fn join(facts: &[String], page: Page) -> Vec<String> {
+    let width = page.beside(4, 20);
+    let mut lines: Vec<String> = Vec::new();
+    for fact in facts {
+        if let Some(line) = lines.last_mut() {
+            let joined = format!("{line} · {fact}");
+            if joined.chars().count() <= width {
+                *line = joined;
+                continue;
+            }
+        }
+        lines.push(fact.clone());
+    }
+    lines
+}
+
+/// Renders `agent.list`; without sessions a sentence.
+pub(crate) fn list(reservations: &[Reservation], page: Page) -> String {
+    let status = reservations.iter().map(|one| one.status.as_str().len()).max().unwrap_or_default().max(6);
+    let holders = reservations.iter().map(|one| holder(one).chars().count()).max().unwrap_or_default();
+    let lefts = reservations.iter().map(|one| time_left(one, page.now_ms).len()).max().unwrap_or_default().max(4);
+    let used = 26 + status + holders.clamp(6, HOLDER_MOST) + 3 + lefts + 5 * 2;
+    let thread_width = page.beside(used, THREAD_LEAST);
+    let rows: Vec<_> = reservations.iter().map(|one| row(one, page, thread_width)).collect();
+    table(&["SESSION", "STATUS", "THREAD", "HOLDER", "AGE", "LEFT"], &[4, 5], &rows)
+}
+
+/// Renders one reservation with everything that is known of it.
+pub(crate) fn card(title: &str, reservation: &Reservation, page: Page) -> String {
+    let agent = [&reservation.harness, &reservation.provider, &reservation.model, &reservation.thinking_level];
+    let agent: Vec<_> = agent.into_iter().flatten().map(ToString::to_string).collect();
+    let active = reservation.status == SessionStatus::Active;
+    let usage = reservation.usage_summary.map(|usage| {
+        format!(
+            "{} tokens in, {} out, {} thinking, {} tool calls, ${}.{:06}",
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+            usage.tool_calls,
+            usage.cost_micros_usd / 1_000_000,
+            usage.cost_micros_usd % 1_000_000
+        )
+    });
+    let since = age(page.now_ms - reservation.started_at.unix_ms());
+    let status = match ended(reservation, page.now_ms) {
+        Some(ended) => format!("{}: {ended}", reservation.status.as_str()),
+        None => format!("{}, for {since}", reservation.status.as_str()),
+    };
+    Card::new(title, 8, page)
+        .fact("session", &reservation.session_id.to_string())
+        .fact("thread", reservation.thread.as_str())
+        .fact("status", &status)
+        .maybe("held", active.then(|| held(reservation, page.now_ms)))
+        .fact("anchor", &reservation.anchor_state.to_string())
+        .fact("fencing", &reservation.fencing_token.to_string())
+        .maybe("agent", (!agent.is_empty()).then(|| agent.join(" / ")))
+        .maybe("policy", reservation.policy.as_ref().map(proto_schema::Text::as_str))
+        .maybe("task", reservation.task.as_ref().map(proto_schema::Text::as_str))
+        .maybe("path", reservation.path.as_deref())
+        .fact("repo", &reservation.repo)
+        .maybe("parent", reservation.parent_session_id.map(|id| id.to_string()))
+        .maybe("usage", usage)
+        .fact("started", &reservation.started_at.to_string())
+        .maybe("ended", reservation.completed_at.map(|at| at.to_string()))
+        .end()
+}

@@ -1,0 +1,6 @@
+//! What `heddlectl run` is made of: the gate that CMD waits behind, the signals, the watch over the reservation.
+
+pub(crate) mod gate;
+pub(crate) mod signals;
+pub(crate) mod supervise;
+pub(crate) mod watch;

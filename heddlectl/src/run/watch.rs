@@ -1,0 +1,78 @@
+//! Watches the reservation while CMD runs, on one connection that is opened again when the daemon was restarted.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use proto_schema::{EndReason, Kind, ReservationToken, SessionId, ValidateParams, ValidateResult};
+
+use crate::client::connector::Connector;
+use crate::client::{CallError, Client};
+use crate::error::Error;
+
+/// How often it is asked for.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How the watch ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lost {
+    /// The session has ended; why, where that is known.
+    Ended(Option<EndReason>),
+    /// The daemon does not know the session, or not this token: it serves another registry now.
+    Unknown,
+}
+
+/// Asks again and again whether the session still has the right to write; returns when it has lost it, or when told to stop.
+pub(crate) fn watch(
+    connector: &Connector,
+    mut client: Option<Client>,
+    session_id: SessionId,
+    token: &ReservationToken,
+    stop: &Receiver<()>,
+    tell: impl Fn(&Error),
+) -> Option<Lost> {
+    let params = ValidateParams { session_id, reservation_token: token.clone(), thread: None };
+    let mut told = false;
+    loop {
+        match stop.recv_timeout(EVERY) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        match ask(connector, &mut client, &params) {
+            Ok(result) if result.valid => told = false,
+            Ok(result) => return lost(&result),
+            Err(error) => {
+                client = None;
+                if !told {
+                    tell(&error);
+                    told = true;
+                }
+            }
+        }
+    }
+}
+
+fn ask(connector: &Connector, client: &mut Option<Client>, params: &ValidateParams) -> Result<ValidateResult, Error> {
+    if let Some(open) = client {
+        match open.call("agent.validate", params) {
+            Ok(answer) => return answer.read(),
+            // The daemon was restarted, or will be by us.
+            Err(CallError::Broken(_)) => *client = None,
+            Err(CallError::Failed(error)) => return Err(error),
+        }
+    }
+    let mut fresh = connector.connect()?;
+    let answer = fresh.call("agent.validate", params)?;
+    *client = Some(fresh);
+    answer.read()
+}
+
+fn lost(result: &ValidateResult) -> Option<Lost> {
+    let Some(reservation) = &result.reservation else {
+        return Some(Lost::Unknown);
+    };
+    if result.reason == Some(Kind::AgentSessionInactive) && reservation.end_reason == Some(EndReason::ProcessExited) {
+        // CMD itself has ended, which is noticed without our help.
+        return None;
+    }
+    Some(Lost::Ended(reservation.end_reason))
+}

@@ -1,0 +1,198 @@
+//! The files that keep reservation tokens: `<socket directory>/sessions/<session_id>`, mode 0600, token and newline.
+//!
+//! The file is there, under `.<request_id>`, before the daemon is asked, so an answer that is lost loses nothing. Path,
+//! mode and content are contract (SPEC.md section 8). A token is never in an error or a Debug text.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use proto_schema::{RequestId, ReservationToken, SessionId};
+
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// More than any token file has.
+const MOST: u64 = 256;
+
+/// The directory of token files of one daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Tokens {
+    directory: PathBuf,
+    uid: u32,
+}
+
+/// A token that is kept for a request whose answer is not there yet.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pending {
+    path: PathBuf,
+}
+
+impl Tokens {
+    /// The token files beside this socket.
+    pub(crate) fn beside(socket: &Path, uid: u32) -> Self {
+        Self { directory: socket.parent().unwrap_or(socket).join("sessions"), uid }
+    }
+
+    /// Keeps a token for a request.
+    pub(crate) fn begin(&self, request: &RequestId, token: &ReservationToken) -> Result<Pending, Error> {
+        self.prepare()?;
+        let path = self.directory.join(format!(".{request}"));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{}\n", token.expose()).as_bytes()));
+        written.map_err(|cause| Error::io("write the token file", &path, &cause))?;
+        Ok(Pending { path })
+    }
+
+    /// Keeps it for the session that was granted.
+    pub(crate) fn settle(&self, pending: &Pending, session: SessionId) -> Result<PathBuf, Error> {
+        let path = self.directory.join(session.to_string());
+        fs::rename(&pending.path, &path).map_err(|cause| Error::io("keep the token file", &path, &cause))?;
+        Ok(path)
+    }
+
+    /// Forgets the token of a request that was refused.
+    pub(crate) fn discard(pending: &Pending) {
+        // A leftover file is harmless: its token opens nothing.
+        fs::remove_file(&pending.path).ok();
+    }
+
+    /// The token of a session, if it is kept here.
+    pub(crate) fn of(&self, session: SessionId) -> Result<Option<ReservationToken>, Error> {
+        let path = self.directory.join(session.to_string());
+        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) if cause.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(unsafe_file(&path, "a symbolic link"));
+            }
+            Err(cause) => return Err(Error::io("read the token file", &path, &cause)),
+        };
+        let meta = file.metadata().map_err(|cause| Error::io("read the token file", &path, &cause))?;
+        if !meta.is_file() {
+            return Err(unsafe_file(&path, "no regular file"));
+        }
+        if meta.uid() != self.uid {
+            return Err(unsafe_file(&path, "another user's"));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return Err(unsafe_file(&path, "open to others (its mode should be 0600)"));
+        }
+        parse(file, &path).map(Some)
+    }
+
+    /// Makes the directory, or checks the one that is there.
+    fn prepare(&self) -> Result<(), Error> {
+        let path = &self.directory;
+        let made = DirBuilder::new().mode(0o700).create(path);
+        if made.is_ok() {
+            return Ok(());
+        }
+        let meta = fs::symlink_metadata(path).map_err(|cause| Error::io("make", path, &made.err().unwrap_or(cause)))?;
+        if !meta.is_dir() {
+            return Err(unsafe_file(path, "no directory"));
+        }
+        if meta.uid() != self.uid || meta.mode() & 0o077 != 0 {
+            return Err(unsafe_file(path, "not for its owner alone (its mode should be 0700)"));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the token file that the user named.
+pub(crate) fn named(path: &Path) -> Result<ReservationToken, Error> {
+    let file = fs::File::open(path).map_err(|cause| Error::io("read the token file", path, &cause))?;
+    parse(file, path)
+}
+
+fn parse(file: fs::File, path: &Path) -> Result<ReservationToken, Error> {
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text).map_err(|cause| Error::io("read the token file", path, &cause))?;
+    // The parser's own error never repeats the text.
+    text.trim_end().parse().map_err(|error| {
+        Error::local(Exit::DENIED, format!("no reservation token is in {}", path.display())).fact(format!("{error}"))
+    })
+}
+
+fn unsafe_file(path: &Path, what: &str) -> Error {
+    Error::local(Exit::DENIED, format!("the token file is not safe: {}", path.display()))
+        .fact(format!("it is {what}; it was not used"))
+        .hint("remove it, and name the token with --token-file if you have it elsewhere")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Tokens) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tokens = Tokens::beside(&directory.path().join("heddled.sock"), nix::unistd::geteuid().as_raw());
+        (directory, tokens)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).expect("there").permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_token_is_kept_for_its_owner_alone() {
+        let (directory, tokens) = store();
+        let token = ReservationToken::from_bytes([3; 32]);
+        let session = SessionId::from_random(7);
+        assert_eq!(tokens.of(session).expect("read"), None);
+        let pending = tokens.begin(&"r-1".parse().expect("an id"), &token).expect("kept");
+        let folder = directory.path().join("sessions");
+        assert_eq!((mode(&folder), mode(&folder.join(".r-1"))), (0o700, 0o600));
+        let path = tokens.settle(&pending, session).expect("settled");
+        assert_eq!(fs::read_to_string(&path).expect("text"), format!("{}\n", token.expose()));
+        assert_eq!(tokens.of(session).expect("read"), Some(token));
+        assert!(!folder.join(".r-1").exists());
+    }
+
+    #[test]
+    fn a_refused_request_leaves_nothing() {
+        let (directory, tokens) = store();
+        let pending =
+            tokens.begin(&"r-2".parse().expect("an id"), &ReservationToken::from_bytes([3; 32])).expect("kept");
+        Tokens::discard(&pending);
+        assert_eq!(fs::read_dir(directory.path().join("sessions")).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn links_and_open_files_are_refused_and_their_content_is_not_told() {
+        let (directory, tokens) = store();
+        let token = ReservationToken::from_bytes([3; 32]);
+        let session = SessionId::from_random(7);
+        let pending = tokens.begin(&"r-1".parse().expect("an id"), &token).expect("kept");
+        let path = tokens.settle(&pending, session).expect("settled");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("mode");
+        assert_eq!(tokens.of(session).expect_err("open to others").exit(), Exit::DENIED);
+        let elsewhere = directory.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).expect("moved");
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).expect("mode");
+        symlink(&elsewhere, &path).expect("linked");
+        assert_eq!(tokens.of(session).expect_err("a link").exit(), Exit::DENIED);
+        fs::write(&elsewhere, "secret words").expect("written");
+        let error = format!("{:?}", named(&elsewhere).expect_err("no token"));
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_enter_is_refused() {
+        let (directory, tokens) = store();
+        fs::create_dir(directory.path().join("sessions")).expect("made");
+        fs::set_permissions(directory.path().join("sessions"), fs::Permissions::from_mode(0o755)).expect("mode");
+        let begun = tokens.begin(&"r-1".parse().expect("an id"), &ReservationToken::from_bytes([3; 32]));
+        assert_eq!(begun.expect_err("open to others").exit(), Exit::DENIED);
+    }
+}

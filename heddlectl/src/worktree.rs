@@ -1,0 +1,66 @@
+//! What can be known of a worktree without starting Git: where its top is, and on which branch it stands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A worktree of some repository.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Worktree {
+    /// Its top directory, symbolic links resolved.
+    pub(crate) top: PathBuf,
+    /// Its own Git directory.
+    git_dir: PathBuf,
+}
+
+impl Worktree {
+    /// Finds the worktree that `path` lies in.
+    pub(crate) fn containing(path: &Path) -> Option<Self> {
+        let path = fs::canonicalize(path).ok()?;
+        path.ancestors().find_map(|top| {
+            let entry = top.join(".git");
+            let kind = fs::metadata(&entry).ok()?;
+            let git_dir = if kind.is_dir() {
+                entry
+            } else {
+                let text = fs::read_to_string(&entry).ok()?;
+                top.join(text.strip_prefix("gitdir:")?.trim())
+            };
+            git_dir.join("HEAD").is_file().then(|| Self { top: top.to_path_buf(), git_dir })
+        })
+    }
+
+    /// The branch that it stands on; none when HEAD is detached, or cannot be read this way.
+    pub(crate) fn branch(&self) -> Option<String> {
+        let head = fs::read_to_string(self.git_dir.join("HEAD")).ok()?;
+        let branch = head.strip_prefix("ref: refs/heads/")?.trim_end();
+        // Where references are in tables HEAD is a stand-in.
+        (branch != ".invalid").then(|| branch.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worktree_is_found_from_below_and_knows_its_branch() {
+        let root = tempfile::tempdir().expect("a directory");
+        let main = root.path().join("app");
+        fs::create_dir_all(main.join(".git/worktrees/linked")).expect("made");
+        fs::create_dir_all(main.join("src/deep")).expect("made");
+        fs::write(main.join(".git/HEAD"), "ref: refs/heads/feature/x\n").expect("written");
+        let found = Worktree::containing(&main.join("src/deep")).expect("found");
+        assert_eq!(found.top, fs::canonicalize(&main).expect("real"));
+        assert_eq!(found.branch().as_deref(), Some("feature/x"));
+
+        let linked = root.path().join("linked");
+        fs::create_dir(&linked).expect("made");
+        fs::write(linked.join(".git"), format!("gitdir: {}\n", main.join(".git/worktrees/linked").display()))
+            .expect("w");
+        fs::write(main.join(".git/worktrees/linked/HEAD"), "4b825dc642cb6eb9a060e54bf8d69288fbee4904\n").expect("w");
+        let found = Worktree::containing(&linked).expect("found");
+        assert_eq!(found.top, fs::canonicalize(&linked).expect("real"));
+        assert_eq!(found.branch(), None, "a detached HEAD is on no branch");
+        assert_eq!(Worktree::containing(root.path()), None);
+    }
+}
