@@ -210,4 +210,3 @@ fn limits(config: &Config) -> Limits {
         request_timeout_ms: config.limits.request_timeout_ms,
     }
 }
-

@@ -35,9 +35,7 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{
-    Actor, Change, Decision, Deadlines, HolderProcess, Registry, RepoRecord, TokenHash, decide,
-};
+use crate::registry::{Actor, Change, Deadlines, Decision, HolderProcess, Registry, RepoRecord, TokenHash, decide};
 use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
@@ -106,7 +104,11 @@ impl Coordinator {
     ///
     /// # Errors
     /// The writer's thread cannot be made.
-    pub fn start(registry: Registry, dependencies: Dependencies, settings: Settings) -> std::io::Result<(Self, Running)> {
+    pub fn start(
+        registry: Registry,
+        dependencies: Dependencies,
+        settings: Settings,
+    ) -> std::io::Result<(Self, Running)> {
         let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
         let (inbox, outbox) = sync_channel(INBOX);
         let lease_clock = LeaseClock::new(clock.monotonic_ms());
@@ -186,7 +188,8 @@ impl Coordinator {
             shared.inbox.send(Message::Stop { by, done }).map_err(|_| Failure::ShuttingDown)
         });
         let closed = sent.await.is_ok() && closed.await.unwrap_or(false);
-        let joined = blocking("stopping", move || running.writer.join().map_err(|_| Failure::Broken("the writer"))).await;
+        let joined =
+            blocking("stopping", move || running.writer.join().map_err(|_| Failure::Broken("the writer"))).await;
         closed && joined.is_ok()
     }
 }
@@ -227,7 +230,8 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
     let loaded = shared.committed.load_full();
     for repo in loaded.registry.repos() {
         // Devices get other numbers when a machine starts again: the path says which repository it is.
-        if let Some(key) = shared.repo.locate(&repo.git_dir).ok().map(|there| there.key).filter(|key| *key != repo.key) {
+        if let Some(key) = shared.repo.locate(&repo.git_dir).ok().map(|there| there.key).filter(|key| *key != repo.key)
+        {
             writer.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(repo) })));
         }
     }

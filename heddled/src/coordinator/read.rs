@@ -142,7 +142,9 @@ impl Coordinator {
         after: Option<ThreadName>,
         limit: usize,
     ) -> Result<(Vec<ThreadView>, u64, bool), Failure> {
-        let Some(repo) = self.repo_id(path).await? else { return Ok((Vec::new(), self.snapshot().registry.revision(), false)) };
+        let Some(repo) = self.repo_id(path).await? else {
+            return Ok((Vec::new(), self.snapshot().registry.revision(), false));
+        };
         let committed = self.snapshot();
         let revision = committed.registry.revision();
         let mut records: Vec<_> = committed

@@ -15,8 +15,8 @@ use super::shared::Shared;
 use super::snapshot::View;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord, TokenHash,
-    decide, replay,
+    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
+    TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
 
@@ -140,7 +140,11 @@ impl Coordinator {
     }
 
     /// Step 7: the branch, and the worktree where one is wanted.
-    async fn settle(&self, request: &Arc<ReserveRequest>, session: Arc<SessionRecord>) -> Result<Arc<SessionRecord>, Failure> {
+    async fn settle(
+        &self,
+        request: &Arc<ReserveRequest>,
+        session: Arc<SessionRecord>,
+    ) -> Result<Arc<SessionRecord>, Failure> {
         let wants_path = request.worktree.is_some() && session.path.is_none();
         if session.intent.is_none() && !wants_path {
             return Ok(session);
@@ -187,7 +191,8 @@ fn see(
 ) -> Result<Reserve, Failure> {
     let committed = shared.committed.load();
     let seen = committed.registry.revision();
-    let Sighting { repo, anchor, root, tip, checked_out } = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
+    let Sighting { repo, anchor, root, tip, checked_out } =
+        shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
     settings.check_served(&repo)?;
     let path = match (&request.path, &request.worktree) {
         (Some(path), _) => Some(shown(&shared.repo.registered_worktree(&repo, path)?)),
@@ -203,7 +208,8 @@ fn see(
     };
     let known = committed.registry.repo_at(repo.key);
     let moved = known.is_some_and(|known| {
-        *known.git_dir != *repo.git_dir && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
+        *known.git_dir != *repo.git_dir
+            && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
     });
     let reserve = Reserve {
         id,
@@ -267,7 +273,13 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Optio
         (Intent::Create, Some(Ok(None))) if session.request.is_some() => {
             let repo = repo?;
             let log = format!("heddle: reserved by {id}");
-            match shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log) {
+            match shared.repo.compare_and_swap(
+                &repo.git_dir,
+                &session.thread,
+                Expected::Absent,
+                session.anchor_state,
+                &log,
+            ) {
                 Ok(()) => settled(true),
                 Err(error) => {
                     warn!(session = %id, %error, "a reserve that was cut off could not be finished");
@@ -282,4 +294,3 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Optio
         (Intent::Move { .. }, _) => Command::FinishMove { session: id, moved: false },
     })
 }
-

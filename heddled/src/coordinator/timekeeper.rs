@@ -51,7 +51,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// Hands the writer what can be handed again a little later, when it is too far behind to take it now.
 fn post(shared: &Shared, message: Message) {
-    let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = shared.inbox.try_send(message) else { return };
+    let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = shared.inbox.try_send(message) else {
+        return;
+    };
     warn!("the writer is behind; leases that ran out are looked at again");
     match message {
         Message::Overdue(due) => {

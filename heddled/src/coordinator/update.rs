@@ -26,7 +26,8 @@ impl Coordinator {
     ) -> Result<ThreadView, Failure> {
         let committed = self.snapshot();
         let session = Arc::clone(active(authorized(&committed.registry, id, token)?)?);
-        let repo = committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
+        let repo =
+            committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
         let key = session.thread_key();
         if let Some(lease) = committed.leases.get(&session.fencing_token) {
             let beat = Beat { now: self.shared.lease_now(), at: self.shared.clock.wall(), progress: true, usage: None };

@@ -88,7 +88,7 @@ impl Writer {
                             error!(%error, "the store could not be closed; the next start replays its journal");
                         }
                         // Nobody waits any more when the daemon was told to hurry.
-                        drop(done.send(closed.is_ok()));
+                        let _told = done.send(closed.is_ok());
                         return;
                     }
                     Some(message) => self.handle(message),
@@ -331,7 +331,7 @@ impl Writer {
             drop(reply.send(result));
         }
         for barrier in self.barriers.drain(..) {
-            drop(barrier.send(()));
+            let _told = barrier.send(());
         }
     }
 

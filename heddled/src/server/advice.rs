@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use proto_schema::{
-    AnchorDetails, AnchorDriftDetails, CasConflictDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails,
-    InactiveDetails, Kind, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, ObjectId, Outcome, PathDetails,
-    PathText, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ReserveParams, SessionId, StoreDetails,
-    ThreadCheckedOutDetails, ThreadName,
+    AnchorDetails, AnchorDriftDetails, CasConflictDetails, FencingDetails, HolderDetails, HolderProblem,
+    IdempotencyDetails, InactiveDetails, Kind, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, ObjectId,
+    Outcome, PathDetails, PathText, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ReserveParams,
+    SessionId, StoreDetails, ThreadCheckedOutDetails, ThreadName,
 };
 
 use super::error::{WireError, internal, invalid_params, limit};
@@ -87,11 +87,14 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
                 .with_commands(vec![about.reserve_at_tip(thread), about.command(&["thread", "list"])])
         }
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
-        Failure::ShuttingDown => {
-            WireError::new(Kind::ShuttingDown, "the daemon is stopping", "call again once it has started", &NoDetails {})
-                .with_commands(vec!["heddlectl daemon start".to_owned()])
-                .retry_after(1000)
-        }
+        Failure::ShuttingDown => WireError::new(
+            Kind::ShuttingDown,
+            "the daemon is stopping",
+            "call again once it has started",
+            &NoDetails {},
+        )
+        .with_commands(vec!["heddlectl daemon start".to_owned()])
+        .retry_after(1000),
         Failure::Broken(what) => {
             tracing::error!(what, "broken");
             internal()
@@ -124,21 +127,28 @@ fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
                     "no heartbeat, capture, ref or worktree was changed",
                 )
                 .with_commands(vec![
-                    format!("heddlectl reserve --thread {}", if thread == "<thread>" { thread.into() } else { shell_words::quote(thread) }),
+                    format!(
+                        "heddlectl reserve --thread {}",
+                        if thread == "<thread>" { thread.into() } else { shell_words::quote(thread) }
+                    ),
                     "heddlectl list --all-repos".to_owned(),
                 ])
         }
         Refusal::TokenMismatch => {
             let session = about.session.map_or_else(String::new, |session| session.to_string());
             let hint = "use the token that this session's reserve answered; an operator ends it with evict";
-            WireError::new(Kind::ReservationTokenMismatch, "the reservation token is not this session's", hint, &NoDetails {})
-                .because("the caller does not hold this session", "somebody else's session would change", UNTOUCHED)
-                .with_commands(vec![format!("heddlectl show --session {session}")])
+            WireError::new(
+                Kind::ReservationTokenMismatch,
+                "the reservation token is not this session's",
+                hint,
+                &NoDetails {},
+            )
+            .because("the caller does not hold this session", "somebody else's session would change", UNTOUCHED)
+            .with_commands(vec![format!("heddlectl show --session {session}")])
         }
         Refusal::Inactive(session) => inactive(context, session, about),
-        Refusal::TooManySessions { value, max } => limit("active_sessions", *value, *max).with_commands(vec![
-            "heddlectl list --all-repos --alive-only".to_owned(),
-        ]),
+        Refusal::TooManySessions { value, max } => limit("active_sessions", *value, *max)
+            .with_commands(vec!["heddlectl list --all-repos --alive-only".to_owned()]),
         Refusal::Outdated | Refusal::Busy => {
             WireError::new(Kind::Internal, "the thread changed while it was looked at", "call again", &NoDetails {})
         }
@@ -158,7 +168,8 @@ fn live_owner(context: &Context, owner: &Arc<SessionRecord>, same_request: bool,
     let (id, thread) = (owner.id, owner.thread.as_str());
     let view = context.coordinator.snapshot().view(owner);
     let details = LiveOwnerDetails { owner: wire::reservation(context, &view, None), waiters: 0, same_request };
-    let condition = format!("{id} holds '{thread}' since {} at {}, {}", owner.started_at, owner.anchor_state, held_by(owner));
+    let condition =
+        format!("{id} holds '{thread}' since {} at {}, {}", owner.started_at, owner.anchor_state, held_by(owner));
     let hint = "look at who holds it; then reserve another thread, wait for its end, or evict it with a reason";
     WireError::new(Kind::LiveOwner, format!("thread '{thread}' is held by {id}"), hint, &details)
         .because(condition, "a second writer would start a competing history", UNTOUCHED)
@@ -214,11 +225,8 @@ fn ended(context: &Context, session: &SessionRecord) -> String {
 }
 
 fn inactive(context: &Context, session: &SessionRecord, about: &About) -> WireError {
-    let details = InactiveDetails {
-        status: session.status,
-        end_reason: session.end_reason,
-        completed_at: session.completed_at,
-    };
+    let details =
+        InactiveDetails { status: session.status, end_reason: session.end_reason, completed_at: session.completed_at };
     let condition = ended(context, session);
     let hint = "stop writing; reserve the thread again to go on";
     WireError::new(Kind::AgentSessionInactive, condition.clone(), hint, &details)
@@ -234,9 +242,14 @@ fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError
     let current = snapshot.registry.holder(&session.thread_key()).map(|holder| holder.fencing_token);
     let details = FencingDetails { held: session.fencing_token, current };
     let condition = ended(context, session);
-    WireError::new(Kind::FencingTokenStale, condition.clone(), "stop writing; reserve the thread again to go on", &details)
-        .because(condition, "a writer that lost its right would write", "nothing was written")
-        .with_commands(vec![in_repo(context, session, about).reserve_at_tip(session.thread.as_str())])
+    WireError::new(
+        Kind::FencingTokenStale,
+        condition.clone(),
+        "stop writing; reserve the thread again to go on",
+        &details,
+    )
+    .because(condition, "a writer that lost its right would write", "nothing was written")
+    .with_commands(vec![in_repo(context, session, about).reserve_at_tip(session.thread.as_str())])
 }
 
 /// What the call was about, in the session's own repository.
@@ -278,9 +291,11 @@ fn holder(pid: i32, problem: HolderProblem, about: &About) -> WireError {
 fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
     let quoted = shell_words::quote(path).into_owned();
     let (error, hint, command) = match problem {
-        RepositoryProblem::NotARepository => {
-            (format!("there is no Git repository at {path}"), "name a path inside one", format!("git -C {quoted} rev-parse --git-dir"))
-        }
+        RepositoryProblem::NotARepository => (
+            format!("there is no Git repository at {path}"),
+            "name a path inside one",
+            format!("git -C {quoted} rev-parse --git-dir"),
+        ),
         RepositoryProblem::NotTrusted => (
             format!("the repository at {path} belongs to another user"),
             "if you trust it, tell Git so",
@@ -308,9 +323,13 @@ fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::AnchorNotFound { anchor } => {
             let named = about.anchor.clone().unwrap_or_else(|| anchor.to_string());
             let details = AnchorDetails { anchor: named.clone() };
-            let command = format!("git rev-parse --verify --end-of-options {}", shell_words::quote(&format!("{named}^{{commit}}")));
+            let command = format!(
+                "git rev-parse --verify --end-of-options {}",
+                shell_words::quote(&format!("{named}^{{commit}}"))
+            );
             let error = format!("'{named}' is no commit of this repository");
-            WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details).with_commands(vec![command])
+            WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details)
+                .with_commands(vec![command])
         }
         repo::Error::NoHead => {
             let hint = "make the first commit, or name an anchor";
@@ -328,11 +347,17 @@ fn git(error: &repo::Error, about: &About) -> WireError {
             let suggestion = format!("{thread}-work");
             let error = format!("'{thread}' is a symbolic ref: reserving it would move another branch");
             let command = about.command(&["reserve", "--thread", &suggestion]);
-            WireError::new(Kind::ThreadNameInvalid, error, "reserve the branch it points to", &NameDetails { suggestion })
-                .with_commands(vec![command])
+            WireError::new(
+                Kind::ThreadNameInvalid,
+                error,
+                "reserve the branch it points to",
+                &NameDetails { suggestion },
+            )
+            .with_commands(vec![command])
         }
         repo::Error::Conflict { expected, actual } => {
-            let say = |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
+            let say =
+                |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
             let error = format!("the branch is at {}, not at {}", say(actual), say(expected));
             let details = CasConflictDetails { expected: *expected, actual: *actual };
             WireError::new(Kind::CasConflict, error.clone(), "look at what others put there, then ask again", &details)
@@ -355,8 +380,12 @@ fn git(error: &repo::Error, about: &About) -> WireError {
             };
             let error = format!("no worktree may be made at {}", details.path);
             let hint = "leave the path out, or add its parent to `worktree_roots` in heddled.toml";
-            WireError::new(Kind::PathNotAllowed, error, hint, &details)
-                .with_commands(vec![about.command(&["reserve", "--thread", thread, "--worktree"])])
+            WireError::new(Kind::PathNotAllowed, error, hint, &details).with_commands(vec![about.command(&[
+                "reserve",
+                "--thread",
+                thread,
+                "--worktree",
+            ])])
         }
         repo::Error::CheckedOut { worktree } => {
             let worktree = repo::shown(worktree).to_string();
@@ -383,7 +412,8 @@ fn git(error: &repo::Error, about: &About) -> WireError {
         }
         repo::Error::Unavailable { operation, .. } => {
             let cause = error.to_string();
-            let details = RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
+            let details =
+                RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
             WireError::new(Kind::RepositoryUnavailable, cause, "mend what Git complains of, then call again", &details)
                 .with_commands(vec!["git fsck --connectivity-only".to_owned()])
         }

@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::FutureExt;
 use proto_schema::SessionId;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -105,7 +105,9 @@ impl Connection<'_> {
     }
 
     fn wants_input(&self) -> bool {
-        !self.ended && self.calls.len() < self.service.limits.calls_in_flight && self.out.len() - self.written < MAX_WAITING
+        !self.ended
+            && self.calls.len() < self.service.limits.calls_in_flight
+            && self.out.len() - self.written < MAX_WAITING
     }
 
     /// What is waited for: always at least the peer's hang-up.

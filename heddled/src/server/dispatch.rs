@@ -22,7 +22,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// What a handler may know of its caller, and tell of its call. Travels in jsonrpsee's extensions.
 #[derive(Debug)]
-pub struct Call {
+pub(super) struct Call {
     /// Who asks.
     pub peer: Peer,
     /// The session that this call was granted, if its caller could not ask for it again.
@@ -129,7 +129,8 @@ fn prepare(methods: &Methods, order: &mut Order, message: &RawValue) -> Option<P
     };
     let is_notification = request.id.is_none();
     let id = request.id.map_or(Id::Null, Id::into_owned);
-    let refuse = |problem| if is_notification { None } else { Some(Pending::Answer(error_response(id.clone(), problem))) };
+    let refuse =
+        |problem| if is_notification { None } else { Some(Pending::Answer(error_response(id.clone(), problem))) };
     if request.jsonrpc != "2.0" {
         return refuse(error::invalid_request("`jsonrpc` must be \"2.0\""));
     }
@@ -139,7 +140,13 @@ fn prepare(methods: &Methods, order: &mut Order, message: &RawValue) -> Option<P
     }
     let turn = order.queue(request.params);
     let params = Params::new(request.params.map(RawValue::get)).into_owned();
-    Some(Pending::Call(Box::new(PendingCall(Prepared { id, callback: callback.clone(), params, is_notification, turn }))))
+    Some(Pending::Call(Box::new(PendingCall(Prepared {
+        id,
+        callback: callback.clone(),
+        params,
+        is_notification,
+        turn,
+    }))))
 }
 
 /// Does the work of one message, to its end.
@@ -181,9 +188,7 @@ async fn settle(pending: Pending, peer: Peer) -> (Option<MethodResponse>, Option
                     let called = method(id.clone(), params, connection, MAX_ANSWER, extensions);
                     AssertUnwindSafe(called).catch_unwind().await
                 }
-                MethodCallback::Sync(method) => {
-                    Ok(method(id.clone(), params, MAX_ANSWER, extensions))
-                }
+                MethodCallback::Sync(method) => Ok(method(id.clone(), params, MAX_ANSWER, extensions)),
                 // There are none yet.
                 MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_) => {
                     Ok(error_response(id.clone(), error::no_method("subscriptions")))

@@ -87,8 +87,13 @@ pub(super) fn invalid_request(problem: &str) -> WireError {
 pub(super) fn no_method(name: &str) -> WireError {
     // What was sent is repeated only as far as it can be read at a glance.
     let name: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
-    WireError::new(Kind::MethodNotFound, format!("there is no method `{name}`"), "rpc.discover lists the methods", &json!({}))
-        .with_commands(vec!["heddlectl schema".to_owned()])
+    WireError::new(
+        Kind::MethodNotFound,
+        format!("there is no method `{name}`"),
+        "rpc.discover lists the methods",
+        &json!({}),
+    )
+    .with_commands(vec!["heddlectl schema".to_owned()])
 }
 
 /// A limit is reached.

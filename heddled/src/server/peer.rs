@@ -30,7 +30,8 @@ impl Peer {
     /// This peer as somebody who does something as the operator.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        let executable = self.pid.and_then(|pid| std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).ok());
+        let executable =
+            self.pid.and_then(|pid| std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).ok());
         Actor { pid: self.pid, executable: executable.map(|path| Arc::from(path.to_string_lossy())) }
     }
 }
@@ -43,7 +44,7 @@ mod ioctl {
 /// Whether the peer has read all that was sent. Where the kernel does not say, it counts as read.
 #[must_use]
 #[expect(unsafe_code, reason = "the ioctl writes one int into a local that outlives the call")]
-pub fn has_read_all(stream: &UnixStream) -> bool {
+pub(super) fn has_read_all(stream: &UnixStream) -> bool {
     let mut waiting = 0;
     // SAFETY: the descriptor is open for as long as `stream` is borrowed, and `waiting` is a valid int to write to.
     let asked = unsafe { ioctl::outq(stream.as_raw_fd(), &raw mut waiting) };

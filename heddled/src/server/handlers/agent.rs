@@ -88,7 +88,11 @@ pub(in crate::server) async fn validate(
 }
 
 /// `agent.show`.
-pub(in crate::server) async fn show(context: Arc<Context>, _: Arc<Call>, params: ShowParams) -> Result<Chain, WireError> {
+pub(in crate::server) async fn show(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ShowParams,
+) -> Result<Chain, WireError> {
     let shown = context.coordinator.show(params.session_id);
     let (view, chain) = shown.map_err(|failure| explain(&context, &failure, &About::session(params.session_id)))?;
     Ok(Chain {
@@ -98,13 +102,19 @@ pub(in crate::server) async fn show(context: Arc<Context>, _: Arc<Call>, params:
 }
 
 /// `agent.list`.
-pub(in crate::server) async fn list(context: Arc<Context>, _: Arc<Call>, params: ListParams) -> Result<ListResult, WireError> {
+pub(in crate::server) async fn list(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: ListParams,
+) -> Result<ListResult, WireError> {
     if params.verify == Some(true) {
         return Err(invalid_params("verify", "absent: this version does not verify repositories yet"));
     }
     let below = match &params.cursor {
         None => None,
-        Some(cursor) => Some(FencingToken(cursor.parse().map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?)),
+        Some(cursor) => {
+            Some(FencingToken(cursor.parse().map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?))
+        }
     };
     let filter = SessionFilter {
         repo: params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?,

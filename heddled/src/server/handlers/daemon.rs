@@ -14,14 +14,19 @@ use crate::server::error::{WireError, invalid_params};
 use crate::server::{Context, StopRequest};
 
 /// `daemon.hello`.
-pub(in crate::server) async fn hello(_: Arc<Context>, _: Arc<Call>, params: HelloParams) -> Result<HelloResult, WireError> {
+pub(in crate::server) async fn hello(
+    _: Arc<Context>,
+    _: Arc<Call>,
+    params: HelloParams,
+) -> Result<HelloResult, WireError> {
     let [lowest, highest] = params.protocol;
     if lowest > highest {
         return Err(invalid_params("protocol", "the lowest version, then the highest"));
     }
     let common = highest.min(PROTOCOL[1]);
     if common < lowest.max(PROTOCOL[0]) {
-        let error = format!("this daemon speaks versions {} to {}, the client {lowest} to {highest}", PROTOCOL[0], PROTOCOL[1]);
+        let error =
+            format!("this daemon speaks versions {} to {}, the client {lowest} to {highest}", PROTOCOL[0], PROTOCOL[1]);
         let hint = "install the same version of both, then restart the daemon; sessions stay";
         return Err(WireError::new(Kind::ProtocolUnsupported, error, hint, &ProtocolDetails { server: PROTOCOL })
             .with_commands(vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()]));
@@ -75,7 +80,9 @@ pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: No
         summary: problem.unwrap_or_else(|| well.to_owned()),
     };
     let failed = context.coordinator.failure().map(|why| {
-        format!("the store failed ({why}); changes are refused until `heddlectl daemon stop` and `heddlectl daemon start`")
+        format!(
+            "the store failed ({why}); changes are refused until `heddlectl daemon stop` and `heddlectl daemon start`"
+        )
     });
     let quarantined = &context.identity.quarantined;
     let set_aside = (!quarantined.is_empty()).then(|| {

@@ -12,7 +12,11 @@ use crate::server::error::{WireError, invalid_params};
 use crate::server::params;
 
 /// `repo.adopt`.
-pub(in crate::server) async fn adopt(context: Arc<Context>, call: Arc<Call>, params: AdoptParams) -> Result<Empty, WireError> {
+pub(in crate::server) async fn adopt(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: AdoptParams,
+) -> Result<Empty, WireError> {
     if params.reason.as_str().trim().is_empty() {
         return Err(invalid_params("reason", "why the repository is taken over, in a few words"));
     }
