@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Cores, processor, kernel, and the file system of `directory`, in one line; a warning where that is memory.
 pub(crate) fn facts(directory: &Path) -> anyhow::Result<String> {
@@ -11,16 +12,20 @@ pub(crate) fn facts(directory: &Path) -> anyhow::Result<String> {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let system = file_system(directory)?;
-    let mut text = format!(
-        "{cores} cores, {}, Linux {}, {system}, heddled {}",
+    let in_memory = matches!(system.as_str(), "tmpfs" | "ramfs" | "overlay");
+    let warning = if in_memory { "\nWARNING: that is no real disk: choose one with --dir" } else { "" };
+    Ok(format!(
+        "{cores} cores, {}, Linux {}, {system}, heddled {}{warning}",
         model.unwrap_or("processor unknown"),
         kernel.trim(),
         env!("CARGO_PKG_VERSION")
-    );
-    if matches!(system.as_str(), "tmpfs" | "ramfs" | "overlay") {
-        text += &format!("\nWARNING: {system} is no real disk: choose one with --dir");
-    }
-    Ok(text)
+    ))
+}
+
+/// Lets this process, and the servers it starts, have as many connections as the system allows.
+pub(crate) fn raise_descriptor_limit() -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// The type of the file system that holds `directory`.

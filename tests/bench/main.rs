@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         return contenders::echo::serve(socket);
     }
     interrupt::watch()?;
+    machine::raise_descriptor_limit()?;
     let root = options.directory()?;
     let bench = measures::Bench { options: &options, root: root.path() };
     table::say(&machine::facts(root.path())?);

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 
@@ -53,9 +54,19 @@ impl Repository {
     }
 }
 
+/// Where `git` lies: with a full path, a process is started without a fork of this one.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&path).map(|directory| directory.join("git"));
+        places.find(|place| place.is_file()).unwrap_or_else(|| "git".into())
+    })
+}
+
 /// `git` in `path`, with nothing of the user's configuration and environment but PATH.
 pub(crate) fn git(path: &Path) -> Command {
-    let mut command = Command::new("git");
+    let mut command = Command::new(program());
     command.env_clear();
     command.envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(path);

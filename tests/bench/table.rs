@@ -21,25 +21,21 @@ pub(crate) fn render(report: &Report) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
     lines.extend(report.rows.iter().map(cells));
     let widths: Vec<_> = (0..HEADINGS.len()).map(|column| lines.iter().map(|line| line[column].len()).max()).collect();
-    let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width.unwrap_or(0)));
-        text += &format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "));
-        if number == 0 {
-            let rule = widths.iter().map(|width| "-".repeat(width.unwrap_or(0)));
-            text += &format!("| {} |\n", rule.collect::<Vec<_>>().join(" | "));
-        }
-    }
+    let joined = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    let padded = |line: &[String; 10]| {
+        joined(line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<0$}", width.unwrap_or(0))).collect())
+    };
+    let rule = joined(widths.iter().map(|width| "-".repeat(width.unwrap_or(0))).collect());
+    let mut text: Vec<_> = lines.iter().map(padded).collect();
+    text.insert(1, rule);
     let noise = report.noise;
-    text += &format!(
+    text.push(format!(
         "\n{} slices: {} started although the machine was not quiet; {} were thrown away and repeated because other \
          processes ran meanwhile, {} count although they did.",
         noise.starts, noise.not_quiet, noise.repeated, noise.disturbed
-    );
-    for note in &report.notes {
-        text += &format!("\n{note}");
-    }
-    text
+    ));
+    text.extend(report.notes.iter().cloned());
+    text.join("\n")
 }
 
 fn cells(row: &Row) -> [String; 10] {

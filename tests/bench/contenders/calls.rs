@@ -62,13 +62,19 @@ pub(crate) struct Cycle {
     reserves: Vec<Vec<u8>>,
     grants: Vec<Grant>,
     held: Vec<bool>,
+    left: usize,
 }
 
 impl Cycle {
     /// Cycles over the threads `<prefix><connection>` of `repo`.
     pub(crate) fn new(repo: &Path, prefix: &str, connections: usize) -> Self {
         let reserves = (0..connections).map(|number| reserve(repo, &format!("{prefix}{number}"), None)).collect();
-        Self { reserves, grants: vec![Grant::default(); connections], held: vec![false; connections] }
+        Self { reserves, grants: vec![Grant::default(); connections], held: vec![false; connections], left: usize::MAX }
+    }
+
+    /// The same, `cycles` times and no more.
+    pub(crate) fn limited(self, cycles: usize) -> Self {
+        Self { left: cycles, ..self }
     }
 }
 
@@ -77,6 +83,7 @@ impl Script for Cycle {
         if self.held[connection] {
             self.grants[connection].call("agent.release", out);
         } else {
+            self.left = self.left.saturating_sub(1);
             out.extend_from_slice(&self.reserves[connection]);
         }
     }
@@ -90,6 +97,10 @@ impl Script for Cycle {
         }
         self.held[connection] = !held;
         Ok(held)
+    }
+
+    fn has_more(&self, _: usize) -> bool {
+        self.left > 0
     }
 }
 

@@ -158,9 +158,6 @@ fn call(socket: &Path, words: &[&str]) -> anyhow::Result<String> {
 
 /// A command in RESP.
 fn command(words: &[&str]) -> Vec<u8> {
-    let mut text = format!("*{}\r\n", words.len());
-    for word in words {
-        text += &format!("${}\r\n{word}\r\n", word.len());
-    }
-    text.into_bytes()
+    let counted = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n{}", words.len(), counted.collect::<String>()).into_bytes()
 }

@@ -3,6 +3,10 @@
 mod cycle;
 mod floors;
 mod heartbeat;
+mod many;
+mod new_thread;
+mod process;
+mod start;
 
 use std::path::Path;
 
@@ -32,6 +36,10 @@ pub(crate) const ALL: &[Measure] = &[
     Measure { name: "floors", about: "what the disk and a bare echo allow", run: floors::run },
     Measure { name: "p1", about: "reserve and release of an existing thread", run: cycle::run },
     Measure { name: "p2", about: "heartbeats", run: heartbeat::run },
+    Measure { name: "p3", about: "reserve of a new thread", run: new_thread::run },
+    Measure { name: "p5", about: "heddlectl as a whole process", run: process::run },
+    Measure { name: "p8", about: "cycles and lists among 10,000 sessions", run: many::run },
+    Measure { name: "p9", about: "start, memory and idle CPU of a large registry", run: start::run },
 ];
 
 /// The numbers of connections at which throughput is measured.
