@@ -1,0 +1,46 @@
+//! One file for each measure. The goals are stated where they are measured.
+
+mod cycle;
+mod floors;
+mod heartbeat;
+mod many;
+mod new_thread;
+mod process;
+mod start;
+
+use std::path::Path;
+
+use crate::options::Options;
+use crate::report::Report;
+
+/// What every measure is given.
+pub(crate) struct Bench<'a> {
+    /// The command line.
+    pub(crate) options: &'a Options,
+    /// The temporary directory; each measure makes its own below it.
+    pub(crate) root: &'a Path,
+}
+
+/// One measure.
+pub(crate) struct Measure {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What it measures.
+    pub(crate) about: &'static str,
+    /// Runs it.
+    pub(crate) run: fn(&Bench<'_>, &mut Report) -> anyhow::Result<()>,
+}
+
+/// All measures, in the order in which they run.
+pub(crate) const ALL: &[Measure] = &[
+    Measure { name: "floors", about: "what the disk and a bare echo allow", run: floors::run },
+    Measure { name: "p1", about: "reserve and release of an existing thread", run: cycle::run },
+    Measure { name: "p2", about: "heartbeats", run: heartbeat::run },
+    Measure { name: "p3", about: "reserve of a new thread", run: new_thread::run },
+    Measure { name: "p5", about: "heddlectl as a whole process", run: process::run },
+    Measure { name: "p8", about: "cycles and lists among 10,000 sessions", run: many::run },
+    Measure { name: "p9", about: "start, memory and idle CPU of a large registry", run: start::run },
+];
+
+/// The numbers of connections at which throughput is measured.
+const CONNECTIONS: &[usize] = &[1, 16, 64, 256];
