@@ -90,3 +90,6 @@ impl Output {
         stream.write_all(text.as_bytes()).ok();
     }
 }
+
+#[cfg(test)]
+mod tests;
