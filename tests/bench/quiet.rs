@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::clock;
+use crate::{clock, interrupt};
 
 /// The span over which idleness is judged: two ticks of the kernel's accounting.
 const WINDOW: Duration = Duration::from_millis(20);
@@ -19,6 +19,7 @@ const KERNEL: u32 = 2;
 pub(crate) fn wait(patience: Duration) -> anyhow::Result<bool> {
     let began = clock::now();
     loop {
+        interrupt::check()?;
         let before = ticks()?;
         clock::pause(WINDOW);
         let after = ticks()?;
