@@ -82,12 +82,16 @@ fn operations(tables: &Tables, loaded: &Loaded) -> Result<Vec<Quarantined>, Dama
     let newest = loaded.meta.counters.revision;
     let mut last = None;
     let mut known = true;
+    let gap = |after: u64, before| match tables.blocks().is_put_aside(after + 1, before) {
+        true => Ok(()),
+        false => Err(Damage::LogGap { after, before }),
+    };
     for block in tables.blocks().before(newest + 1) {
         let (key, value) = block.map_err(Damage::Database)?;
         match blocks::span(&key, &value) {
             Ok(span) => {
                 if let Some(after) = last.filter(|last| known && *last + 1 != span.first) {
-                    return Err(Damage::LogGap { after, before: span.first });
+                    gap(after, span.first)?;
                 }
                 last = Some(span.last);
                 known = true;
@@ -99,7 +103,7 @@ fn operations(tables: &Tables, loaded: &Loaded) -> Result<Vec<Quarantined>, Dama
         }
     }
     if known && last.unwrap_or(0) != newest {
-        return Err(Damage::LogGap { after: last.unwrap_or(0), before: newest + 1 });
+        gap(last.unwrap_or(0), newest + 1)?;
     }
     Ok(bad)
 }
