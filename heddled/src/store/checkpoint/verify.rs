@@ -27,12 +27,17 @@ pub(crate) fn load(layout: &Layout, path: &Path, cache: u64) -> Result<(Tables, 
         Err(Damage::Database(sled::Error::Io(error))) if error.to_string().contains(LOCKED) => {
             Err(Error::Locked { path: layout.database.clone() })
         }
-        // A full disk or a missing permission is no damage.
-        Err(Damage::Database(source @ sled::Error::Io(_))) => {
+        Err(Damage::Database(source)) if is_of_the_system(&source) => {
             Err(Error::Checkpoint { operation: "open", path: path.to_owned(), source })
         }
         Err(why) => Err(layout.damaged(&layout.database, why)),
     }
+}
+
+/// Whether the system refused: a full disk or a missing permission is no damage. What the database itself finds wrong has
+/// kinds without a number of the system's.
+fn is_of_the_system(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.raw_os_error().is_some())
 }
 
 /// Compares what was read with what was recorded when the last checkpoint was complete.

@@ -24,7 +24,7 @@ impl Place for TempDir {
 
 impl Place for MemoryDisk {
     fn open(&self) -> Opened {
-        MemoryDisk::open(self).unwrap()
+        Self::open(self).unwrap()
     }
 }
 

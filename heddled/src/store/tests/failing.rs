@@ -45,11 +45,11 @@ impl Disk for BadDisk {
     }
 }
 
-fn fill(opened: &mut Opened, history: &mut History, batches: u64) -> Result<(), (Error, Registry)> {
+fn fill(opened: &mut Opened, history: &mut History, batches: u64) -> Result<(), Box<(Error, Registry)>> {
     for seed in 0..batches {
         let before = history.registry.clone();
         history.steps(12, seed);
-        history.commit(opened).map_err(|error| (error, before))?;
+        history.commit(opened).map_err(|error| Box::new((error, before)))?;
     }
     Ok(())
 }
@@ -64,11 +64,11 @@ fn a_failed_append_fails_the_store_until_it_is_opened_again() {
         let mut history = History::default();
         fill(&mut opened, &mut history, 20).unwrap();
         disk.0.store(fault, Ordering::Relaxed);
-        let (error, before) = fill(&mut opened, &mut history, 1).unwrap_err();
+        let (error, before) = *fill(&mut opened, &mut history, 1).unwrap_err();
         assert!(matches!(error, Error::Failed { outcome: Outcome::Unknown, .. }), "{error:?}");
         let unknown = history.registry.clone();
         disk.0.store(0, Ordering::Relaxed);
-        let (error, _) = fill(&mut opened, &mut history, 1).unwrap_err();
+        let (error, _) = *fill(&mut opened, &mut history, 1).unwrap_err();
         assert!(matches!(error, Error::Failed { outcome: Outcome::NotApplied, .. }), "{error:?}");
         assert!(opened.store.close(&history.registry).is_err());
         let reopened = open(place.path(), &options).unwrap();
@@ -84,7 +84,7 @@ fn without_checkpoints_appends_go_on_while_there_are_segments() {
     let mut opened = open(place.path(), &options).unwrap();
     let mut history = History::default();
     disk.0.store(NO_CHECKPOINT, Ordering::Relaxed);
-    let (error, before) = fill(&mut opened, &mut history, 10_000).unwrap_err();
+    let (error, before) = *fill(&mut opened, &mut history, 10_000).unwrap_err();
     assert!(matches!(error, Error::Failed { outcome: Outcome::NotApplied, .. }), "{error:?}");
     drop(opened);
     disk.0.store(0, Ordering::Relaxed);
