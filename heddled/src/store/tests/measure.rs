@@ -37,7 +37,7 @@ fn rate(mut act: impl FnMut()) -> f64 {
 #[test]
 #[ignore = "a measurement"]
 fn appends_against_the_bare_disk() {
-    let place = tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or("/var/tmp".to_owned())).unwrap();
+    let place = tempfile::tempdir().unwrap();
     let mut opened = open(place.path(), &Options::default()).unwrap();
     let path = place.path().join("bare");
     fs::write(&path, vec![0; 8 << 20]).unwrap();
@@ -77,7 +77,7 @@ fn appends_against_the_bare_disk() {
 #[test]
 #[ignore = "a measurement"]
 fn opening_ten_thousand_sessions_and_a_hundred_thousand_operations() {
-    let place = tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or("/var/tmp".to_owned())).unwrap();
+    let place = tempfile::tempdir().unwrap();
     let mut opened = open(place.path(), &Options::default()).unwrap();
     let mut history = History::default();
     for number in 0..10_000u32 {
