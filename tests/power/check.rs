@@ -88,6 +88,9 @@ pub(crate) fn in_store(
     }
     // The start may have brought a branch to its end that was not acknowledged, and nothing else.
     branches(repository, clients, found);
+    if !found.lost.is_empty() {
+        return;
+    }
     for thread in clients.iter_mut().flat_map(|client| &mut client.threads) {
         let Some(request) = thread.unanswered.clone() else { continue };
         match connection.call("agent.reserve", &request) {
