@@ -57,7 +57,7 @@ fn on(mut disk: Disk, number: u64, total: &mut Found) -> usize {
     let mut daemon = Daemon::start(&state_dir, disk.outside.path());
     let mut acknowledged = 0;
     for cut in 0..CUTS {
-        let fills = cut == FILLING && number % 2 == 0;
+        let fills = cut == FILLING && number.is_multiple_of(2);
         let enough = match cut {
             0 => 1 + random.below(40),
             _ if fills => 6000,
