@@ -36,7 +36,7 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{Actor, Change, Deadlines, Decision, HolderProcess, Registry, RepoRecord, TokenHash, decide};
+use crate::registry::{Actor, Change, Deadlines, Decision, HolderProcess, Refusal, Registry, RepoRecord, TokenHash, decide};
 use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
@@ -245,6 +245,8 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
         if let Some(command) = reserve::settle_at_start(shared, session) {
             match decide(&loaded.registry, &command) {
                 Ok(Decision::Change(change)) => writer.change(change),
+                // Busy with work that a crash cut off: this is where it is brought to its end.
+                Err(Refusal::Busy) => writer.change(reserve::cut_off(session.id)),
                 Ok(Decision::Stands(_)) | Err(_) => {}
             }
         }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, ThreadName};
+use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::snapshot::View;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
+    AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
     TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
@@ -255,6 +255,12 @@ fn make(
     let reason = format!("reserved by {}", session.id);
     let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
     Ok((created, Some(shown(&made))))
+}
+
+/// The end of a session whose reserve a crash cut off and that nobody has the token of.
+pub(super) fn cut_off(session: SessionId) -> Change {
+    let reason = EndReason::ConnectionLost;
+    Change::Ended(Box::new(Ending { session, status: SessionStatus::Abandoned, reason, by: None, note: None }))
 }
 
 /// Brings a change of Git that a crash left open to its end, by what the branch says.
