@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::failure::Failure;
 use super::message::Done;
@@ -265,10 +265,22 @@ pub(super) fn cut_off(session: SessionId) -> Change {
 
 /// Brings a change of Git that a crash left open to its end, by what the branch says.
 pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Option<Command> {
+    session.intent.as_ref()?;
     let id = session.id;
     let failed = Command::End { session: id, reason: EndReason::ReserveFailed };
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
-    let tip = repo.as_ref().map(|repo| shared.repo.tip(&repo.git_dir, &session.thread));
+    let tip = repo.as_ref().map(|repo| {
+        let new = match session.intent {
+            Some(Intent::Move { new, .. }) => new,
+            _ => session.anchor_state,
+        };
+        match shared.repo.clear_lock(&repo.git_dir, &session.thread, new) {
+            Ok(true) => info!(session = %id, thread = %session.thread, "a lock that a crash left behind was removed"),
+            Ok(false) => {}
+            Err(error) => warn!(session = %id, %error, "a lock that a crash left behind could not be removed"),
+        }
+        shared.repo.tip(&repo.git_dir, &session.thread)
+    });
     let settled = |created| match session.request {
         // Its caller never had an answer and will not ask again: no ghosts.
         None => Command::End { session: id, reason: EndReason::ConnectionLost },
