@@ -28,7 +28,10 @@ fn templates(repo: &str, held: &Value, random: &mut Random) -> Vec<Value> {
         ("repo.adopt", json!({"repo": repo, "reason": "x"})),
         ("daemon.hello", json!({"protocol": [1, 1], "client": "x"})),
     ];
-    calls.into_iter().map(|(method, params)| json!({"jsonrpc": "2.0", "id": 5, "method": method, "params": params})).collect()
+    calls
+        .into_iter()
+        .map(|(method, params)| json!({"jsonrpc": "2.0", "id": 5, "method": method, "params": params}))
+        .collect()
 }
 
 /// Puts something else in one place of a message.
@@ -77,7 +80,10 @@ fn line(templates: &[Value], random: &mut Random) -> Vec<u8> {
         _ => {
             let mut bytes = message.to_string().into_bytes();
             for _ in 0..=random.below(4) {
-                let at = random.below(bytes.len());
+                let at = random.below(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+                if bytes.is_empty() {
+                    break;
+                }
                 match random.below(4) {
                     0 => drop(bytes.remove(at)),
                     1 => bytes.insert(at, random.next().to_le_bytes()[0]),

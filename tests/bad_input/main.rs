@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod lines;
 #[cfg(test)]
-mod values;
-#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod values;

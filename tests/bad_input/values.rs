@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fault, Place, key};
+use crate::support::{Client, Fault, Place, Repo, key};
 
 const DANGEROUS: [&str; 26] = [
     "",
@@ -79,7 +79,10 @@ fn calls(repo: &str, held: &Value) -> Vec<(&'static str, Value)> {
             }),
         ),
         ("agent.heartbeat", key(held)),
-        ("agent.release", json!({"session_id": session, "reservation_token": held["reservation_token"], "status": "x"})),
+        (
+            "agent.release",
+            json!({"session_id": session, "reservation_token": held["reservation_token"], "status": "x"}),
+        ),
         ("agent.list", json!({"repo": repo, "thread": "t", "status": "active", "cursor": "5"})),
         ("agent.show", json!({"session_id": session})),
         ("agent.validate", validate),
@@ -133,16 +136,25 @@ fn dangerous_names_of_threads_are_refused_with_one_that_works() {
             Ok(result) => {
                 repo.git(&["check-ref-format", "--branch", &name]);
                 client.release(&result["reservation"]);
+                forget(&repo, &name);
             }
             Err(fault) => {
                 assert_eq!(fault.kind(), "thread_name_invalid", "{:.60?}", name);
                 let suggestion = fault.details()["suggestion"].as_str().unwrap();
                 let held = client.reserve(repo.at(), suggestion);
                 client.release(&held);
+                forget(&repo, suggestion);
             }
         }
     }
     nothing_happened(&place.root, repo.at());
+}
+
+/// Removes a branch, so that the next name cannot conflict with it.
+fn forget(repo: &Repo, thread: &str) {
+    if thread != "main" {
+        repo.git(&["update-ref", "-d", &format!("refs/heads/{thread}")]);
+    }
 }
 
 /// No worktree, in places where dangerous paths point to.
@@ -161,7 +173,9 @@ fn dangerous_paths_of_worktrees_make_nothing() {
         let params = json!({"repo": repo.at(), "thread": format!("t{n}"), "worktree": {"path": path}});
         match client.call("agent.reserve", &params) {
             Ok(result) => panic!("{path:.80?}: {result}"),
-            Err(fault) => assert!(matches!(fault.kind(), "invalid_params" | "path_not_allowed"), "{path:.80?}: {fault:?}"),
+            Err(fault) => {
+                assert!(matches!(fault.kind(), "invalid_params" | "path_not_allowed"), "{path:.80?}: {fault:?}")
+            }
         }
         assert!(client.holder(repo.at(), &format!("t{n}")).is_none());
     }

@@ -48,7 +48,8 @@ fn a_caller_killed_in_the_middle_of_a_reserve_leaves_no_ghost() {
         actor.process.kill_and_wait();
         eventually("no ghost holds the thread", || client.holder(repo.at(), &thread).is_none().then_some(()));
         client.ok("daemon.info", &json!({}));
-        let next = eventually("the thread is free", || client.call("agent.reserve", &reserve_params(repo.at(), &thread)).ok());
+        let next =
+            eventually("the thread is free", || client.call("agent.reserve", &reserve_params(repo.at(), &thread)).ok());
         client.release(&next["reservation"]);
     }
 }
@@ -91,7 +92,8 @@ fn connections_dropped_at_any_moment_of_a_reserve_leave_no_ghost() {
         }
         drop(lost);
         // It was granted and ended, or never granted; in the end the thread is free, and stays so.
-        let next = eventually("the thread is free", || client.call("agent.reserve", &reserve_params(repo.at(), &thread)).ok());
+        let next =
+            eventually("the thread is free", || client.call("agent.reserve", &reserve_params(repo.at(), &thread)).ok());
         client.release(&next["reservation"]);
         let after = json!({"after": before, "thread": thread, "limit": 1000});
         let operations = client.ok("oplog.list", &after);

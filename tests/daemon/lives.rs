@@ -48,7 +48,8 @@ fn sigterm_drains_and_removes_the_socket() {
             assert_eq!(client.show(reservation)["status"], "active", "R3");
         }
         let kinds = client.ok("oplog.list", &json!({"limit": 1000}));
-        let stopped = kinds["operations"].as_array().unwrap().iter().any(|operation| operation["kind"] == "daemon_stopped");
+        let stopped =
+            kinds["operations"].as_array().unwrap().iter().any(|operation| operation["kind"] == "daemon_stopped");
         assert!(stopped, "the stop is on record");
     }
 }
@@ -105,8 +106,12 @@ fn shutdown_drains_for_as_long_as_it_is_told() {
 
     daemon.restart();
     let operations = daemon.client().ok("oplog.list", &json!({"limit": 1000}));
-    let stopped = operations["operations"].as_array().unwrap().iter().find(|op| op["kind"] == "daemon_stopped").unwrap();
-    assert!(stopped["detail"].to_string().contains(&std::process::id().to_string()), "who asked is on record: {stopped}");
+    let stopped =
+        operations["operations"].as_array().unwrap().iter().find(|op| op["kind"] == "daemon_stopped").unwrap();
+    assert!(
+        stopped["detail"].to_string().contains(&std::process::id().to_string()),
+        "who asked is on record: {stopped}"
+    );
 }
 
 #[test]

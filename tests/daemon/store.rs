@@ -57,7 +57,9 @@ fn the_last_fencing_token_is_not_granted_again_when_its_record_is_broken() {
 
 #[test]
 fn a_state_that_cannot_be_read_is_refused_and_left_as_it_is() {
-    for (file, content) in [("checkpoint", Some("garbage")), ("checkpoint", None), ("format", Some("heddled state, format 99\n"))] {
+    for (file, content) in
+        [("checkpoint", Some("garbage")), ("checkpoint", None), ("format", Some("heddled state, format 99\n"))]
+    {
         let place = Place::new();
         let mut daemon = place.start();
         daemon.client().reserve(place.repo("r").at(), "t");

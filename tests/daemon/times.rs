@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddled::clock::ManualClock;
-use heddled::coordinator::{
-    Coordinator, Dependencies, Heartbeat, ReserveRequest, Reserved, Running, Settings, hash,
-};
+use heddled::coordinator::{Coordinator, Dependencies, Heartbeat, ReserveRequest, Reserved, Running, Settings, hash};
 use heddled::liveness::LocalLiveness;
 use heddled::registry::AgentRecord;
 use heddled::repo::{Anchor, Claim, Environment, GitRepo};

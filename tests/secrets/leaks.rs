@@ -68,7 +68,9 @@ fn wrong(client: &mut Client, held: &Value, random: &mut Random, tokens: &mut Ve
     }
     client.refused("method_not_found", secret, &json!({}));
     for line in [
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"agent.release\",\"params\":{{\"reservation_token\":\"{secret}\""),
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"agent.release\",\"params\":{{\"reservation_token\":\"{secret}\""
+        ),
         secret.to_owned(),
         format!("{{\"jsonrpc\":\"{secret}\",\"id\":1,\"method\":\"daemon.info\"}}"),
     ] {
@@ -115,5 +117,5 @@ fn no_token_is_in_the_log_or_in_the_state() {
             assert!(!content.contains(&token[4..]), "{} has a token", path.display());
         }
     }
-    assert!(place.log().contains("TRACE"), "the log was talkative");
+    assert!(place.log().lines().count() > 100, "the log was talkative");
 }

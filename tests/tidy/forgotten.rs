@@ -16,12 +16,8 @@ fn is_named(path: &str, all: &[Source]) -> bool {
         _ => (stem, path.parent().unwrap()),
     };
     let ends = [format!("mod {name};"), format!("/{}/mod.rs\"]", name)];
-    let parents = [
-        directory.join("mod.rs"),
-        directory.join("lib.rs"),
-        directory.join("main.rs"),
-        directory.with_extension("rs"),
-    ];
+    let parents =
+        [directory.join("mod.rs"), directory.join("lib.rs"), directory.join("main.rs"), directory.with_extension("rs")];
     let is_parent = |source: &&Source| parents.iter().any(|parent| parent == Path::new(&source.path));
     all.iter().filter(is_parent).any(|source| source.text.lines().any(|line| line.trim_end().ends_with(&ends[0])))
         || all.iter().any(|source| source.text.contains(&ends[1]))

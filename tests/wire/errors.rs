@@ -6,19 +6,23 @@ use crate::schema::Schemas;
 use crate::support::{Client, Place, Random, Repo, key, token};
 
 /// Kinds that take another user, another daemon, a full disk or a defect; each is named with where it is tested.
-const ELSEWHERE: [&str; 6] = [
-    "unauthorized_peer",      // takes another user
-    "store_unavailable",      // coordinator's tests, with a failing disk
-    "internal",               // a defect
-    "fencing_token_stale",    // a race, coordinator's tests
-    "shutting_down",          // a race with the stop
-    "repository_unavailable", // tests/daemon/places.rs, and here by a bad mark
+const ELSEWHERE: [&str; 7] = [
+    "unauthorized_peer",             // takes another user
+    "store_unavailable",             // coordinator's tests, with a failing disk
+    "internal",                      // a defect
+    "agent_session_thread_mismatch", // in this version a reason of agent.validate alone
+    "fencing_token_stale",           // a race, coordinator's tests
+    "shutting_down",                 // a race with the stop
+    "repository_unavailable",        // tests/daemon/places.rs, and here by a bad mark
 ];
 
 #[test]
 fn every_error_is_as_its_schema_says() {
     let place = Place::new();
-    place.configure(&format!("repos = [\"{}\"]\n[limits]\nactive_sessions = 6\nbatch = 3\n", place.root.join("r").display()));
+    place.configure(&format!(
+        "repos = [\"{}\"]\n[limits]\nactive_sessions = 6\nbatch = 3\n",
+        place.root.join("r").display()
+    ));
     let daemon = place.start();
     let repo = place.repo("r");
     let mut client = daemon.client();
@@ -27,8 +31,12 @@ fn every_error_is_as_its_schema_says() {
     threads(&mut client, &mut schemas, &repo);
     repositories(&mut client, &mut schemas, &place, &repo);
     envelopes(&mut client, &mut schemas);
-    let missing: Vec<String> =
-        schemas.kinds().difference(&schemas.failed).filter(|kind| !ELSEWHERE.contains(&kind.as_str())).cloned().collect();
+    let missing: Vec<String> = schemas
+        .kinds()
+        .difference(&schemas.failed)
+        .filter(|kind| !ELSEWHERE.contains(&kind.as_str()))
+        .cloned()
+        .collect();
     assert!(missing.is_empty(), "not brought about: {missing:?}");
 }
 
@@ -63,8 +71,14 @@ fn sessions(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     schemas.refused(client, "agent_session_inactive", "agent.heartbeat", &key(&held));
     let fault = schemas.refused(client, "anchor_drift", "agent.reserve", &drift);
     assert_eq!(fault.details()["owner"], Value::Null, "nobody holds it, but it stands elsewhere");
-    schemas.refused(client, "holder_not_found", "agent.reserve", &json!({"repo": at, "thread": "p", "hold_for_pid": i32::MAX}));
-    let mut request = json!({"repo": at, "thread": "i", "request_id": "r", "reservation_token": token(&mut Random::new(12))});
+    schemas.refused(
+        client,
+        "holder_not_found",
+        "agent.reserve",
+        &json!({"repo": at, "thread": "p", "hold_for_pid": i32::MAX}),
+    );
+    let mut request =
+        json!({"repo": at, "thread": "i", "request_id": "r", "reservation_token": token(&mut Random::new(12))});
     let first = schemas.ok(client, "agent.reserve", &request)["reservation"].take();
     request["task"] = "other".into();
     schemas.refused(client, "idempotency_conflict", "agent.reserve", &request);
@@ -108,7 +122,8 @@ fn threads(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
 
 fn repositories(client: &mut Client, schemas: &mut Schemas, place: &Place, repo: &Repo) {
     for (path, reason) in [("/", "not_a_repository"), (place.repo("other").at(), "not_served")] {
-        let fault = schemas.refused(client, "repository_not_found", "agent.reserve", &json!({"repo": path, "thread": "t"}));
+        let fault =
+            schemas.refused(client, "repository_not_found", "agent.reserve", &json!({"repo": path, "thread": "t"}));
         assert_eq!(fault.details()["reason"], reason);
     }
     let empty = repo.path.join("empty");
@@ -118,7 +133,8 @@ fn repositories(client: &mut Client, schemas: &mut Schemas, place: &Place, repo:
     let mark = repo.path.join(".git/heddle-registry");
     let content = std::fs::read(&mark).unwrap();
     std::fs::write(&mark, "0\n/no/such/state\n").unwrap();
-    let fault = schemas.refused(client, "repository_unavailable", "agent.reserve", &json!({"repo": repo.at(), "thread": "q"}));
+    let fault =
+        schemas.refused(client, "repository_unavailable", "agent.reserve", &json!({"repo": repo.at(), "thread": "q"}));
     assert_eq!(fault.details()["registry"], "/no/such/state");
     std::fs::write(&mark, content).unwrap();
 }
@@ -132,14 +148,22 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "ttl_ms": 999}), "ttl_ms"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "wait_ms": 5}), "wait_ms"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "request_id": "r"}), "reservation_token"),
-        ("agent.reserve", json!({"repo": "/r", "thread": "t", "probe": {"source": "none", "confidence": 2.0}}), "probe.confidence"),
+        (
+            "agent.reserve",
+            json!({"repo": "/r", "thread": "t", "probe": {"source": "none", "confidence": 2.0}}),
+            "probe.confidence",
+        ),
         ("agent.list", json!({"limit": 0}), "limit"),
         ("agent.list", json!({"limit": 1001}), "limit"),
         ("agent.list", json!({"cursor": "x"}), "cursor"),
         ("agent.evict", json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "reason": " "}), "reason"),
         ("agent.show", json!({"session_id": 5}), "session_id"),
         ("daemon.info", json!({"unknown": 1}), "unknown"),
-        ("agent.release", json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "reservation_token": "hrt_x"}), "reservation_token"),
+        (
+            "agent.release",
+            json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "reservation_token": "hrt_x"}),
+            "reservation_token",
+        ),
     ];
     for (method, params, field) in cases {
         let fault = schemas.refused(client, "invalid_params", method, &params);

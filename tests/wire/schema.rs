@@ -55,7 +55,8 @@ impl Schemas {
     /// Checks an error object, by its kind.
     #[track_caller]
     pub(crate) fn check_error(&mut self, error: &Value) {
-        let kind = error["data"]["kind"].as_str().unwrap_or_else(|| panic!("an error without kind: {error}")).to_owned();
+        let kind =
+            error["data"]["kind"].as_str().unwrap_or_else(|| panic!("an error without kind: {error}")).to_owned();
         let validator = self.errors.get(&kind).unwrap_or_else(|| panic!("{kind} is not in the document"));
         let problems: Vec<String> = validator.iter_errors(error).map(|problem| problem.to_string()).collect();
         assert!(problems.is_empty(), "{kind}: {problems:?}\n{error}");

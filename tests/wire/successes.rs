@@ -27,7 +27,11 @@ fn every_method_answers_as_its_schema_says() {
     });
     let parent = schemas.ok(client, "agent.reserve", &full)["reservation"].take();
     assert_eq!((&parent["task"], &parent["path"], &parent["model"]), (&json!("a task"), &json!(at), &json!("m")));
-    let plain = schemas.ok(client, "agent.reserve", &json!({"repo": at, "thread": "plain", "parent_session_id": parent["session_id"]}));
+    let plain = schemas.ok(
+        client,
+        "agent.reserve",
+        &json!({"repo": at, "thread": "plain", "parent_session_id": parent["session_id"]}),
+    );
     assert_eq!((&plain["thread_created"], &plain["replayed"]), (&json!(true), &json!(false)));
     let plain = &plain["reservation"];
     let tree = schemas.ok(client, "agent.reserve", &json!({"repo": at, "thread": "tree", "worktree": {}}));
@@ -62,13 +66,20 @@ fn every_method_answers_as_its_schema_says() {
     assert_eq!(rest["reservations"].as_array().unwrap().len(), 1, "{rest}");
     assert_eq!(rest["next_cursor"], Value::Null);
     assert!(!page.to_string().contains("hrt_"), "a list has no secret");
-    for params in [json!({}), json!({"alive_only": true}), json!({"status": "abandoned"}), json!({"repo": at, "thread": "plain"})] {
+    for params in
+        [json!({}), json!({"alive_only": true}), json!({"status": "abandoned"}), json!({"repo": at, "thread": "plain"})]
+    {
         schemas.ok(client, "agent.list", &params);
     }
     schemas.ok(client, "thread.list", &json!({"repo": at}));
     schemas.ok(client, "thread.list", &json!({"repo": at, "state": "active", "limit": 1}));
     schemas.ok(client, "thread.show", &json!({"repo": at, "thread": "full"}));
-    for params in [json!({}), json!({"repo": at, "after": 1, "limit": 3}), json!({"thread": "plain"}), json!({"session_id": plain["session_id"]})] {
+    for params in [
+        json!({}),
+        json!({"repo": at, "after": 1, "limit": 3}),
+        json!({"thread": "plain"}),
+        json!({"session_id": plain["session_id"]}),
+    ] {
         schemas.ok(client, "oplog.list", &params);
     }
     schemas.ok(client, "repo.adopt", &json!({"repo": at, "reason": "it is ours already"}));

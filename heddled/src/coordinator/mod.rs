@@ -36,7 +36,9 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{Actor, Change, Deadlines, Decision, HolderProcess, Refusal, Registry, RepoRecord, TokenHash, decide};
+use crate::registry::{
+    Actor, Change, Deadlines, Decision, HolderProcess, Refusal, Registry, RepoRecord, TokenHash, decide,
+};
 use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;

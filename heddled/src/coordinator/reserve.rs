@@ -15,8 +15,8 @@ use super::shared::Shared;
 use super::snapshot::View;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
-    TokenHash, decide, replay,
+    AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve,
+    SessionRecord, TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
 
