@@ -31,7 +31,7 @@ fn lines_end_in_any_way_and_blank_ones_are_nothing() {
     ids.sort_unstable();
     assert_eq!(ids, [1, 2, 3]);
     // Byte by byte, in the middle of characters too.
-    for byte in format!("{{\"jsonrpc\":\"2.0\",\"id\":\"\u{1F9F5}\",\"method\":\"daemon.health\"}}\n").as_bytes() {
+    for byte in "{\"jsonrpc\":\"2.0\",\"id\":\"\u{1F9F5}\",\"method\":\"daemon.health\"}\n".as_bytes() {
         client.send(&[*byte]).unwrap();
     }
     assert_eq!(client.receive()["id"], "\u{1F9F5}");

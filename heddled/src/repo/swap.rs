@@ -110,11 +110,14 @@ fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {
                 let cause = Cause::Locked { path: lock_path.into() };
                 return Err(Error::Unavailable { operation: OPERATION, cause });
             }
-            // Another writer that gave up has removed the empty directory in which this lock was to be.
-            Some(io::ErrorKind::NotFound) if retries < DIRECTORY_RETRIES => retries += 1,
-            // The library makes only so many directories at once, and a thread's name may need a hundred.
-            _ if retries < DIRECTORY_RETRIES && path.parent().is_some_and(|parent| create_dir_all(parent).is_ok()) => {
+            // Another writer that gave up has removed the empty directory in which this lock was to be; or there are more
+            // to be made than the library makes at once, for a thread's name may need a hundred.
+            Some(io::ErrorKind::NotFound) if retries < DIRECTORY_RETRIES => {
                 retries += 1;
+                if let Some(parent) = path.parent() {
+                    // When it fails, so does the next try, which says why.
+                    drop(create_dir_all(parent));
+                }
             }
             _ => return Err(Error::library(OPERATION, failed)),
         }
