@@ -77,4 +77,22 @@ impl Shared {
     pub(super) async fn done(&self, command: Command) -> Result<Done, Failure> {
         self.ask(command)?.await.unwrap_or(Err(Failure::ShuttingDown))
     }
+
+    /// Asks for what nobody else would ask for again: the outcome of Git work, the end of a session that has no owner. It
+    /// is not lost when the writer is behind, but waits for room.
+    pub(super) async fn finish(self: &Arc<Self>, command: Command) -> Result<Done, Failure> {
+        let (reply, answer) = oneshot::channel();
+        match self.inbox.try_send(Message::Command { command, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(Failure::ShuttingDown),
+            Err(TrySendError::Full(message)) => {
+                let shared = Arc::clone(self);
+                super::blocking("waiting for the writer", move || {
+                    shared.inbox.send(message).map_err(|_| Failure::ShuttingDown)
+                })
+                .await?;
+            }
+        }
+        answer.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
 }
