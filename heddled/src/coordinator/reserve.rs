@@ -5,18 +5,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, ThreadName};
+use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::failure::Failure;
-use super::message::Done;
+use super::message::{Done, Message};
 use super::shared::Shared;
 use super::snapshot::View;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
-    TokenHash, decide, replay,
+    AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve,
+    SessionRecord, TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
 
@@ -94,6 +94,15 @@ impl Coordinator {
     /// Whatever step failed first; nothing has changed then but the end of dead sessions, except when the branch or the
     /// worktree could not be made after the session was recorded: then it is recorded as failed, and the cause is told.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
+        let coordinator = self.clone();
+        // A task of its own: a caller that is dropped after the grant must not leave its Git work undone, for while that is
+        // open nothing and nobody can end the session.
+        tokio::spawn(async move { coordinator.reserve_to_the_end(request).await })
+            .await
+            .unwrap_or(Err(Failure::Broken("reserving")))
+    }
+
+    async fn reserve_to_the_end(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
         let (id, secret) = draw()?;
         let token = request.token.clone().unwrap_or(secret);
         let token_hash = hash(&token);
@@ -117,7 +126,10 @@ impl Coordinator {
     ) -> Result<Done, Failure> {
         for _ in 0..READS {
             if let Some(record) = &request.request {
-                replay(&self.snapshot().registry, record, token_hash)?;
+                // Whatever has become of the repository since: the same request has the same answer.
+                if let Some(session) = replay(&self.snapshot().registry, record, token_hash)? {
+                    return self.join(session).await;
+                }
             }
             let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
             let settings = Arc::clone(&self.settings);
@@ -139,6 +151,16 @@ impl Coordinator {
         Err(Failure::Broken("the thread keeps changing"))
     }
 
+    /// What a known request has made, once its Git work is done.
+    async fn join(&self, session: Arc<SessionRecord>) -> Result<Done, Failure> {
+        if session.intent.is_none() {
+            return Ok(Done { session, fresh: false });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.post(Message::Join { session: session.id, reply })?;
+        answer.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+
     /// Step 7: the branch, and the worktree where one is wanted.
     async fn settle(
         &self,
@@ -155,13 +177,13 @@ impl Coordinator {
         let made = super::blocking("making the branch", move || make(&shared, &request, &record, &settings)).await;
         match made {
             Ok((created, path)) => {
-                let settle = Command::Settle { session: session.id, created: created || session.thread_created, path };
-                self.shared.done(settle).await.map(|done| done.session)
+                let settle = Command::Settle { session: session.id, created, path };
+                self.shared.finish(settle).await.map(|done| done.session).map_err(Failure::after_git)
             }
             Err(failure) => {
                 if session.intent.is_some() {
                     let command = Command::End { session: session.id, reason: EndReason::ReserveFailed };
-                    if let Err(error) = self.shared.done(command).await {
+                    if let Err(error) = self.shared.finish(command).await {
                         warn!(session = %session.id, ?error, "a failed reserve could not be recorded as failed");
                     }
                 }
@@ -257,40 +279,43 @@ fn make(
     Ok((created, Some(shown(&made))))
 }
 
-/// Brings a change of Git that a crash left open to its end, by what the branch says.
-pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Option<Command> {
+/// Brings a change of Git that a crash left open to its end, by what the branch says. No decision is asked for: nobody is at
+/// work on it any more, so nothing is busy.
+pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<Change> {
+    let Some(intent) = &session.intent else { return Vec::new() };
     let id = session.id;
-    let failed = Command::End { session: id, reason: EndReason::ReserveFailed };
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
     let tip = repo.as_ref().map(|repo| shared.repo.tip(&repo.git_dir, &session.thread));
-    let settled = |created| match session.request {
-        // Its caller never had an answer and will not ask again: no ghosts.
-        None => Command::End { session: id, reason: EndReason::ConnectionLost },
-        Some(_) => Command::Settle { session: id, created, path: None },
+    let ended = |reason| {
+        let status = SessionStatus::Abandoned;
+        Change::Ended(Box::new(Ending { session: id, status, reason, by: None, note: None }))
     };
-    Some(match (session.intent.as_ref()?, tip) {
-        (Intent::Create, Some(Ok(Some(tip)))) if tip == session.anchor_state => settled(true),
-        (Intent::Create, Some(Ok(None))) if session.request.is_some() => {
-            let repo = repo?;
-            let log = format!("heddle: reserved by {id}");
-            match shared.repo.compare_and_swap(
-                &repo.git_dir,
-                &session.thread,
-                Expected::Absent,
-                session.anchor_state,
-                &log,
-            ) {
+    let settled = |created| {
+        let settled = Change::Settled { session: id, created, path: None };
+        match session.request {
+            // Its caller never had an answer and will not ask again: no ghosts.
+            None => vec![settled, ended(EndReason::ConnectionLost)],
+            Some(_) => vec![settled],
+        }
+    };
+    match (intent, tip, repo) {
+        (Intent::Create, Some(Ok(Some(tip))), _) if tip == session.anchor_state => settled(true),
+        (Intent::Create, Some(Ok(None)), Some(repo)) if session.request.is_some() => {
+            let (log, absent) = (format!("heddle: reserved by {id}"), Expected::Absent);
+            match shared.repo.compare_and_swap(&repo.git_dir, &session.thread, absent, session.anchor_state, &log) {
                 Ok(()) => settled(true),
                 Err(error) => {
                     warn!(session = %id, %error, "a reserve that was cut off could not be finished");
-                    failed
+                    vec![ended(EndReason::ReserveFailed)]
                 }
             }
         }
-        (Intent::Create, Some(Ok(None))) => Command::End { session: id, reason: EndReason::ConnectionLost },
-        (Intent::Create, _) => failed,
-        (Intent::Worktree, _) => settled(false),
-        (Intent::Move { new, .. }, Some(Ok(Some(tip)))) => Command::FinishMove { session: id, moved: tip == *new },
-        (Intent::Move { .. }, _) => Command::FinishMove { session: id, moved: false },
-    })
+        (Intent::Create, Some(Ok(None)), _) => vec![ended(EndReason::ConnectionLost)],
+        (Intent::Create, ..) => vec![ended(EndReason::ReserveFailed)],
+        (Intent::Worktree, ..) => settled(false),
+        (Intent::Move { expected, new }, Some(Ok(Some(tip))), _) if tip == *new => {
+            vec![Change::Moved { session: id, before: *expected, after: *new }]
+        }
+        (Intent::Move { .. }, ..) => vec![Change::MoveDropped { session: id }],
+    }
 }
