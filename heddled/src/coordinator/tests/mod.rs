@@ -112,17 +112,16 @@ impl Daemon {
         handled
     }
 
-    /// Until nobody has anything to say any more.
+    /// Until nobody has anything to say any more: not in several rounds, for a call may need some to get from one blocking
+    /// job to its next message.
     async fn rest(&mut self) {
-        loop {
+        let mut quiet = 0;
+        while quiet < 8 {
             self.settle().await;
-            let handled = self.handle(usize::MAX);
+            quiet = if self.handle(usize::MAX) == 0 { quiet + 1 } else { 0 };
             self.writer.commit();
-            self.settle().await;
-            if handled == 0 {
-                return;
-            }
         }
+        self.settle().await;
     }
 
     /// Runs a call to its end.
