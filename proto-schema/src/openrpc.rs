@@ -1,7 +1,5 @@
 //! The documents that are generated from the types: OpenRPC, JSON Schemas, the table of errors.
 
-use std::fmt::Write as _;
-
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -135,14 +133,12 @@ pub fn errors_markdown() -> String {
             .collect();
         let retryable = if kind.retryable() { "yes" } else { "no" };
         let methods = if methods.is_empty() { "any".to_owned() } else { methods.join(", ") };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            page,
-            "| {} | `{}` | {} | {retryable} | {methods} |",
+        page.extend([format!(
+            "| {} | `{}` | {} | {retryable} | {methods} |\n",
             kind.code(),
             kind.as_str(),
             kind.exit_code()
-        );
+        )]);
     }
     page
 }

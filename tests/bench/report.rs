@@ -121,7 +121,7 @@ impl Report {
                 percentiles: own.map(|own| (own.microseconds(50.0), own.microseconds(99.0))),
                 peer: (*peer).to_owned(),
                 theirs: other.map(Track::median),
-                ratio: own.zip(other).map(|(own, other)| own.ratio(other)),
+                ratio: own.zip(other).map(|(own, other)| own.ratio(other)).filter(|ratio| ratio.is_finite()),
                 goal: *goal,
             });
         }

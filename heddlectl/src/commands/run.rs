@@ -99,7 +99,7 @@ impl Run {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
             watch::watch(&connector, Some(client), id, &token, stop, tell)
         };
-        let on_lost = |lost| app.out.warn(&format!("{}; stopping the command", told(lost, reservation)));
+        let on_lost = |lost| app.out.alert(&format!("{}; stopping the command", told(lost, reservation)));
         supervise(child, signals, watching, on_lost).map_err(failed)
     }
 

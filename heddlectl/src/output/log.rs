@@ -19,15 +19,21 @@ fn detail(value: &Value) -> String {
 
 /// Renders `oplog.list`, oldest first.
 pub(crate) fn table_of(operations: &[Operation], page: Page) -> String {
+    let revisions = operations.iter().map(|one| one.revision.to_string().len()).max().unwrap_or_default().max(3);
+    let kinds = operations.iter().map(|one| one.kind.as_str().len()).max().unwrap_or_default().max(4);
+    let thread_width = page.beside(revisions + 19 + kinds + 26 + 4 * 2, 10);
     let rows: Vec<_> = operations
         .iter()
         .map(|operation| {
-            let thread = operation.thread.as_ref().map_or("-", proto_schema::ThreadName::as_str);
+            let name = operation.thread.as_ref().map_or("-", proto_schema::ThreadName::as_str);
+            let thread = fit(name, thread_width).into_owned();
             let detail = detail(&operation.detail);
             let mut below = Vec::new();
-            let width = page.beside(4, 20);
+            if thread != name {
+                below.push(name.to_owned());
+            }
             if !detail.is_empty() {
-                below.push(fit(&detail, width).into_owned());
+                below.push(fit(&detail, page.beside(4, 20)).into_owned());
             }
             Row {
                 cells: vec![
@@ -35,7 +41,7 @@ pub(crate) fn table_of(operations: &[Operation], page: Page) -> String {
                     // To the second: `2026-08-01 12:00:00`.
                     operation.at.to_string().get(..19).unwrap_or_default().replace('T', " "),
                     operation.kind.as_str().to_owned(),
-                    fit(thread, page.beside(8 + 21 + 16 + 26 + 2, 10)).into_owned(),
+                    thread,
                     operation.session_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
                 ],
                 below,

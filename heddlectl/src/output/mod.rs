@@ -70,6 +70,12 @@ impl Output {
         }
     }
 
+    /// Tells what must be known, asked to be quiet or not.
+    pub(crate) fn alert(&self, text: &str) {
+        let style = color::ERROR;
+        self.say(&format!("{style}error:{style:#} {}\n", text::clean(text)));
+    }
+
     /// Tells of a failure: as text on stderr, or as the wire's error object on stdout.
     pub(crate) fn fail(&self, error: &Error) -> Exit {
         if matches!(error, Error::ClosedPipe) {
@@ -90,3 +96,6 @@ impl Output {
         stream.write_all(text.as_bytes()).ok();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use proto_schema::{Alive, EndReason, Reservation, SessionStatus};
 use super::human::{Card, Page, Row, table};
 use super::text::{age, fit, left};
 
-/// The columns of `list` beside the thread: id 26, status 9, holder, age 3, time left, and the gaps.
+/// The least that the column of the thread gets.
 const THREAD_LEAST: usize = 13;
-const HOLDER_MOST: usize = 12;
+/// The most that the column of the holder gets.
+const HOLDER_MOST: usize = 11;
 
 /// Who holds it: the harness, else what else is known of the agent.
 pub(crate) fn holder(reservation: &Reservation) -> String {
@@ -35,16 +36,11 @@ pub(crate) fn ended(reservation: &Reservation, now_ms: i64) -> Option<String> {
     Some(format!("{why} {} ago", age(now_ms - at.unix_ms())))
 }
 
-/// Time left of an active session, or what holds it instead.
+/// Time left of a session that heartbeats keep alive.
 fn time_left(reservation: &Reservation, now_ms: i64) -> String {
-    if reservation.status != SessionStatus::Active {
-        return "-".to_owned();
-    }
-    match (&reservation.hold.heartbeat, &reservation.hold.process) {
-        (Some(heartbeat), _) => left(heartbeat.expires_at.unix_ms() - now_ms),
-        (None, Some(process)) => format!("pid {}", process.pid),
-        (None, None) => "open".to_owned(),
-    }
+    let active = reservation.status == SessionStatus::Active;
+    let heartbeat = reservation.hold.heartbeat.as_ref().filter(|_| active);
+    heartbeat.map_or_else(|| "-".to_owned(), |heartbeat| left(heartbeat.expires_at.unix_ms() - now_ms))
 }
 
 /// What keeps it alive, in words.
@@ -72,12 +68,12 @@ fn row(reservation: &Reservation, page: Page, thread_width: usize) -> Row {
         facts.push(reservation.thread.to_string());
     }
     facts.extend(ended(reservation, page.now_ms));
-    if reservation.hold.heartbeat.is_some()
-        && let Some(process) = reservation.hold.process.as_ref().filter(|_| reservation.completed_at.is_none())
-    {
-        facts.push(format!("pid {}", process.pid));
+    if reservation.status == SessionStatus::Active {
+        facts.extend(reservation.hold.process.as_ref().map(|process| format!("process {}", process.pid)));
     }
-    facts.extend(reservation.task.as_ref().map(ToString::to_string));
+    // `show` has the whole task; a path must be whole everywhere.
+    let width = page.beside(4, 20);
+    facts.extend(reservation.task.as_ref().map(|task| fit(task.as_str(), width).into_owned()));
     facts.extend(reservation.path.as_ref().map(ToString::to_string));
     Row {
         cells: vec![
@@ -93,7 +89,7 @@ fn row(reservation: &Reservation, page: Page, thread_width: usize) -> Row {
     }
 }
 
-/// Facts one after another, in as few lines as the page allows; a fact is never broken, only one of a whole line cut.
+/// Facts one after another, in as few lines as the page allows; a fact is never broken.
 fn join(facts: &[String], page: Page) -> Vec<String> {
     let width = page.beside(4, 20);
     let mut lines: Vec<String> = Vec::new();

@@ -21,6 +21,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -43,6 +44,10 @@ use crate::store::{OperationLog, Store};
 use message::Message;
 use shared::{INBOX, Shared};
 use writer::Writer;
+
+/// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
+/// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
+const RELEASE_GRACE: Duration = Duration::from_millis(25);
 
 /// What the coordinator works with.
 pub struct Dependencies {
@@ -213,19 +218,19 @@ pub fn hash(token: &ReservationToken) -> TokenHash {
     TokenHash(Sha256::digest(token.secret()).into())
 }
 
-/// Tells the writer of every process that was found dead.
+/// Tells the writer of every process that was found dead, once whoever started it has had the time to say how it ended.
 async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<HolderProcess>) {
     while let Some(process) = deaths.recv().await {
         let shared = Arc::clone(&shared);
-        // Not try_send: a death must not be lost because the writer is behind.
-        if blocking("ending sessions", move || {
-            shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)
-        })
-        .await
-        .is_err()
-        {
-            return;
-        }
+        tokio::spawn(async move {
+            // The time is what is waited for.
+            let _elapsed = tokio::time::timeout(RELEASE_GRACE, std::future::pending::<()>()).await;
+            // Not try_send: a death must not be lost because the writer is behind. Nobody is told once it has stopped.
+            let _told = blocking("ending sessions", move || {
+                shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)
+            })
+            .await;
+        });
     }
 }
 

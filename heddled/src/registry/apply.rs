@@ -187,9 +187,11 @@ impl Registry {
         }
     }
 
+    /// Changes a thread's record. One that is of a later revision has this change already: a replay upon a checkpoint that was
+    /// cut off finds such records, and must not mix what was before into them (R5).
     fn change_thread(&mut self, session: &SessionRecord, entry: &Entry, change: impl FnOnce(&mut ThreadRecord)) {
         let key = session.thread_key();
-        let Some(thread) = self.threads.get(&key) else { return };
+        let Some(thread) = self.threads.get(&key).filter(|thread| thread.revision <= entry.revision) else { return };
         let mut thread = ThreadRecord::clone(thread);
         change(&mut thread);
         thread.updated_at = entry.at;
@@ -200,6 +202,9 @@ impl Registry {
     /// Makes or renews the record of the thread that the session reserved.
     fn reserve_thread(&mut self, session: &SessionRecord, entry: &Entry, created: bool) {
         let key = session.thread_key();
+        if self.threads.get(&key).is_some_and(|thread| thread.revision > entry.revision) {
+            return;
+        }
         let parent_thread = session
             .agent
             .parent_session_id

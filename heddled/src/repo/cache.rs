@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use proto_schema::RepositoryProblem;
+use proto_schema::{RepositoryProblem, Timestamp};
 
 use super::discover::{Found, discover};
 use super::error::Error;
 use super::files::Stamp;
 use super::opened::{Opened, key_of};
+use super::refs::Target;
 use super::settings::UserSettings;
 use super::{Located, RepoKey};
 
@@ -27,9 +28,13 @@ const PLACES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// One path and what it leads to.
 pub(super) struct Place {
     pub(super) located: Located,
-    /// The Git directory of the worktree that the path lies in: where its HEAD is.
+    /// The Git directory of the worktree that the path lies in.
     pub(super) private: PathBuf,
+    /// HEAD in that directory.
+    head_path: PathBuf,
     pub(super) repository: Arc<Opened>,
+    /// HEAD as last read, and the version that it was.
+    head: Mutex<Option<(Stamp, Option<Target>)>>,
     depends: Vec<(PathBuf, Option<Stamp>)>,
     /// What `safe.directory` had to name for this repository of another user.
     needs_safe: Option<PathBuf>,
@@ -67,6 +72,8 @@ impl Cache {
         let repository = self.opened(path, &found)?;
         let place = Arc::new(Place {
             located: repository.locate(&found),
+            head_path: found.private.join("HEAD"),
+            head: Mutex::new(None),
             private: found.private,
             repository,
             depends: found.depends,
@@ -96,6 +103,23 @@ impl Cache {
 }
 
 impl Place {
+    /// What HEAD says, with one stat when it is as it was; `None` when the worktree has none any more.
+    pub(super) fn head(&self, now: impl FnOnce() -> Timestamp) -> Result<Option<Target>, Error> {
+        let version =
+            Stamp::at_link(&self.head_path).map_err(|source| Error::io("read HEAD", &self.head_path, source))?;
+        if let Some((known, target)) = &*self.head.lock()
+            && Some(*known) == version
+        {
+            return Ok(target.clone());
+        }
+        let target = self.repository.refs.attached(&self.private)?;
+        // What was written just now may be written again without a difference in its times.
+        if let Some(version) = version.filter(|version| version.is_settled(now())) {
+            *self.head.lock() = Some((version, target.clone()));
+        }
+        Ok(target)
+    }
+
     fn holds(&self, user: &UserSettings, home: Option<&Path>) -> bool {
         let is_unchanged =
             |(path, stamp): &(PathBuf, Option<Stamp>)| matches!(Stamp::at(path), Ok(now) if now == *stamp);

@@ -6,14 +6,24 @@
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use lru::LruCache;
 use nix::fcntl::OFlag;
+use parking_lot::Mutex;
+use proto_schema::Timestamp;
 
 /// The most bytes that are read of a file which Git keeps small (a ref, a `gitdir` file).
 const SMALL_FILE: u64 = 64 * 1024;
+
+/// The most directories of one repository that are remembered as synced.
+const SYNCED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// How coarse file times may be: two changes closer together can leave the same time.
+const TIME_GRAIN_MS: i64 = 20;
 
 /// What tells one version of a file or directory from another.
 ///
@@ -61,6 +71,12 @@ impl Stamp {
     /// The stamp of the path itself, a symbolic link not followed; `None` when there is nothing.
     pub(super) fn at_link(path: &Path) -> io::Result<Option<Self>> {
         absent_as_none(std::fs::symlink_metadata(path)).map(|data| data.as_ref().map(Self::of))
+    }
+
+    /// Whether the last change is so long ago that a further one would show in the times, `now` being wall time.
+    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        seconds * 1000 + nanoseconds / 1_000_000 + TIME_GRAIN_MS < now.unix_ms()
     }
 
     pub(super) fn identity(self) -> (u64, u64) {
@@ -114,15 +130,38 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes the entries of every directory from `file`'s parent up to `top` durable.
+/// The directories below one Git directory whose own entries are known to be durable.
 ///
-/// All of them each time: another process may have made one a moment ago without syncing it, and the sync of a clean
-/// directory costs little.
-pub(super) fn sync_parents(file: &Path, top: &Path) -> io::Result<()> {
-    for directory in file.ancestors().skip(1).take_while(|directory| directory.starts_with(top)) {
-        sync_directory(directory)?;
+/// A directory that was removed and made anew has another identity, and is synced again.
+#[derive(Debug)]
+pub(super) struct Synced(Mutex<LruCache<PathBuf, Stamp>>);
+
+impl Synced {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(LruCache::new(SYNCED_DIRECTORIES)))
     }
-    Ok(())
+
+    /// Makes a file's entry in its directory durable, and the entries of the directories above it up to `top`: those may
+    /// have been made a moment ago, here or by another process that does not sync them.
+    pub(super) fn sync_parents(&self, file: &Path, top: &Path) -> io::Result<()> {
+        let mut parents = file.ancestors().skip(1).take_while(|directory| directory.starts_with(top)).peekable();
+        if let Some(parent) = parents.peek() {
+            sync_directory(parent)?;
+        }
+        while let (Some(directory), Some(above)) = (parents.next(), parents.peek()) {
+            // The stamp is taken before the sync, so that it cannot be that of a later directory of this name.
+            let stamp = Stamp::at(directory)?;
+            if stamp.is_some() && self.0.lock().get(directory).copied() == stamp {
+                continue;
+            }
+            sync_directory(above)?;
+            if let Some(stamp) = stamp {
+                self.0.lock().put(directory.to_owned(), stamp);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Removes a directory in which there are only empty directories, as Git does when a branch needs its name.

@@ -54,7 +54,7 @@ impl Repo for GitRepo {
         let place = self.place(path)?;
         let repository = &place.repository;
         let tip = repository.refs.tip(thread)?;
-        let head = repository.refs.attached(&place.private)?;
+        let head = place.head(|| (self.now)())?;
         let at_head = || repository.refs.follow(head.clone())?.ok_or(Error::NoHead);
         let (anchor, root) = match (anchor, tip) {
             (Anchor::Tip, Some(tip)) => (tip, repository.objects.root(tip)?),

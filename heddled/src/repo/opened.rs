@@ -7,7 +7,7 @@ use proto_schema::RepositoryProblem;
 
 use super::discover::Found;
 use super::error::Error;
-use super::files::Stamp;
+use super::files::{Stamp, Synced};
 use super::format::{self, Format};
 use super::marker::Verified;
 use super::objects::Objects;
@@ -27,6 +27,7 @@ pub(super) struct Opened {
     pub(super) refs: Refs,
     pub(super) objects: Objects,
     pub(super) marker: Verified,
+    pub(super) synced: Synced,
 }
 
 impl Opened {
@@ -45,6 +46,7 @@ impl Opened {
             refs: Refs::new(Arc::clone(&git_dir), format.hash),
             objects: Objects::new(Arc::clone(&git_dir))?,
             marker: Verified::default(),
+            synced: Synced::new(),
             format,
             git_dir,
         })

@@ -1,22 +1,41 @@
-//! The reflog entry of a moved ref, in the cases in which Git writes one, durable on return.
+//! The reflog entry of a moved ref, in the cases in which Git writes one. It is written before the ref is moved, as Git
+//! does it, and made durable after.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use proto_schema::ObjectId;
 
 use super::Signature;
 use super::error::Error;
-use super::files::{remove_empty_tree, sync_parents};
+use super::files::remove_empty_tree;
 use super::opened::Opened;
 use super::settings::LogUpdates;
 
 const OPERATION: &str = "write the reflog";
 
-/// Appends the entry of a change; `None` as the old value for a ref that is created.
+/// An entry that was written and is not durable yet.
+#[must_use]
+pub(super) struct Entry {
+    file: File,
+    path: PathBuf,
+    is_new: bool,
+}
+
+impl Entry {
+    /// Makes the entry durable.
+    pub(super) fn sync(self, repository: &Opened) -> Result<(), Error> {
+        let synced = self.file.sync_all().and_then(|()| {
+            if self.is_new { repository.synced.sync_parents(&self.path, &repository.git_dir) } else { Ok(()) }
+        });
+        synced.map_err(|source| Error::io(OPERATION, &self.path, source))
+    }
+}
+
+/// Appends the entry of a change, where there is to be one; `None` as the old value for a ref that is created.
 pub(super) fn append(
     repository: &Opened,
     name: &str,
@@ -24,13 +43,13 @@ pub(super) fn append(
     new: ObjectId,
     signature: &Signature,
     message: &str,
-) -> Result<(), Error> {
+) -> Result<Option<Entry>, Error> {
     let path = repository.git_dir.join("logs").join(name);
     let failed = |source| Error::io(OPERATION, &path, source);
     // Unset means: in every repository but a bare one. A log that exists is continued in any case.
     let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };
     let create = repository.format.log_updates.or(signature.log_updates).unwrap_or(unset) == LogUpdates::Always;
-    let Some((mut file, is_new)) = open(&path, create).map_err(failed)? else { return Ok(()) };
+    let Some((mut file, is_new)) = open(&path, create).map_err(failed)? else { return Ok(None) };
     let zeros = "0".repeat(new.as_bytes().len() * 2);
     let old = old.map_or(zeros, |old| old.to_string());
     let name = clean(repository.format.name.as_deref().or(signature.name.as_deref()), "heddled");
@@ -39,11 +58,8 @@ pub(super) fn append(
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = format!("{old} {new} {name} <{email}> {} +0000\t{message}\n", signature.seconds);
     // One write: with O_APPEND, entries of several processes stay whole.
-    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    if is_new {
-        sync_parents(&path, &repository.git_dir).map_err(failed)?;
-    }
-    Ok(())
+    file.write_all(line.as_bytes()).map_err(failed)?;
+    Ok(Some(Entry { file, path, is_new }))
 }
 
 /// Opens the log for appending, and says whether it is new; `None` when there is none and none is to be made.

@@ -1,8 +1,8 @@
 //! The compare-and-swap of a thread's ref, by Git's own lock protocol.
 //!
 //! The order is what makes it safe: take `<ref>.lock`, read the ref under it, compare, write the new id into the lock
-//! file and sync it, append to the reflog and sync it, rename, sync the directories. Whatever ends this in between, the
-//! ref is whole and either old or new; at worst a lock file stays behind (which is reported, never removed, for it may be
+//! file and sync it, append to the reflog, rename, sync the directories and the reflog (which after the rename costs the
+//! file system one commit for all of them). Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which is reported, never removed, for it may be
 //! another's) or a reflog has an entry for a change that did not happen, as it would with Git.
 
 use std::io::{self, Write as _};
@@ -13,7 +13,7 @@ use gix::lock::acquire::Fail;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::{remove_empty_tree, sync_parents};
+use super::files::remove_empty_tree;
 use super::opened::Opened;
 use super::reflog;
 use super::{Expected, Signature};
@@ -60,7 +60,7 @@ pub(super) fn compare_and_swap(
         file.sync_all()
     });
     written.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
-    reflog::append(repository, &name, previous, new, signature, message)?;
+    let entry = reflog::append(repository, &name, previous, new, signature, message)?;
     let committed = lock.commit().or_else(|failed| {
         // Empty directories that a deleted `<thread>/...` left behind are in the way; Git removes them, too.
         match remove_empty_tree(&path) {
@@ -73,7 +73,9 @@ pub(super) fn compare_and_swap(
         repository.refs.refuse_conflict(thread)?;
         return Err(Error::io(OPERATION, &path, source));
     }
-    sync_parents(&path, &repository.git_dir.join("refs/heads")).map_err(|source| Error::io(OPERATION, &path, source))
+    let synced = repository.synced.sync_parents(&path, &repository.git_dir);
+    synced.map_err(|source| Error::io(OPERATION, &path, source))?;
+    entry.map_or(Ok(()), |entry| entry.sync(repository))
 }
 
 fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {

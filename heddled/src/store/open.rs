@@ -35,6 +35,8 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
         loaded.bad = expected.bad;
     }
     if !loaded.bad.is_empty() {
+        // First, for the records are missing from the count as soon as they are put aside.
+        Mark::new(&loaded.meta, &Registry::restore(loaded.records.clone()), Vec::new()).write(&layout)?;
         tables.put_aside(&loaded.bad)?;
         tables.flush()?;
         options.disk.sync_database(&layout.database).map_err(Error::io("sync", &layout.database))?;

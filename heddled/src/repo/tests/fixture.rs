@@ -34,7 +34,7 @@ impl Fixture {
     fn repo_at(root: &Path) -> GitRepo {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let environment = Environment { path, home: Some(root.join("home")), xdg_config_home: None };
-        GitRepo::new(environment, Arc::new(|| Timestamp::from_unix_ms(1_700_000_000_000)))
+        GitRepo::new(environment, Arc::new(wall_time))
     }
 
     /// A repository with one commit on `main`.
@@ -84,6 +84,13 @@ impl Fixture {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && !stderr.contains("error"), "git fsck: {stderr}");
     }
+}
+
+/// The real time: HEAD is remembered only once its own time is past.
+#[expect(clippy::disallowed_methods, reason = "tests stand for the edge that passes the time in")]
+fn wall_time() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap())
 }
 
 pub(super) fn thread(name: &str) -> ThreadName {

@@ -118,6 +118,26 @@ fn head_may_be_detached_unborn_or_of_a_linked_worktree() {
 }
 
 #[test]
+fn a_head_that_moves_is_noticed_each_time() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    f.git(&main, &["branch", "mine"]);
+    for round in 0..200 {
+        let branch = if round % 2 == 0 { "mine" } else { "main" };
+        // Written in place and at once, and every tenth time as Git does it.
+        if round % 10 == 0 {
+            f.git(&main, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
+        } else {
+            std::fs::write(main.join(".git/HEAD"), format!("ref: refs/heads/{branch}\n")).unwrap();
+        }
+        for _ in 0..3 {
+            let seen = f.repo.sight(&main, &thread("main"), &Anchor::Head).unwrap();
+            assert_eq!(seen.checked_out, Some(thread(branch)));
+        }
+    }
+}
+
+#[test]
 fn packing_and_collecting_between_calls_is_noticed() {
     let f = Fixture::new();
     let main = f.init("main", &[]);

@@ -107,6 +107,12 @@ impl Blocks {
         }
     }
 
+    /// Whether a block that begins with one of these revisions was put aside.
+    pub(crate) fn is_put_aside(&self, first: u64, before: u64) -> bool {
+        let name = |revision| [Tree::Operations.name().as_bytes(), b"/", &key(revision)].concat();
+        self.quarantine.range(name(first)..name(before)).next().is_some()
+    }
+
     /// Moves a record to the quarantine.
     pub(crate) fn put_aside(&self, tree: Tree, from: &sled::Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let aside = [tree.name().as_bytes(), b"/", key].concat();

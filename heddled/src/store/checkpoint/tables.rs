@@ -181,3 +181,14 @@ fn session_key(token: FencingToken) -> [u8; 8] {
 fn thread_key(thread: &ThreadRecord) -> Vec<u8> {
     [&thread.repo.0.to_be_bytes(), thread.thread.as_str().as_bytes()].concat()
 }
+
+#[cfg(test)]
+impl Tables {
+    /// Spoils a record.
+    pub(crate) fn spoil(&self, tree: Tree, key: &[u8]) {
+        let mut value = self.tree(tree).get(key).unwrap().unwrap().to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        self.tree(tree).insert(key, value).unwrap();
+        self.db.flush().unwrap();
+    }
+}

@@ -27,12 +27,17 @@ pub(crate) fn load(layout: &Layout, path: &Path, cache: u64) -> Result<(Tables, 
         Err(Damage::Database(sled::Error::Io(error))) if error.to_string().contains(LOCKED) => {
             Err(Error::Locked { path: layout.database.clone() })
         }
-        // A full disk or a missing permission is no damage.
-        Err(Damage::Database(source @ sled::Error::Io(_))) => {
+        Err(Damage::Database(source)) if is_of_the_system(&source) => {
             Err(Error::Checkpoint { operation: "open", path: path.to_owned(), source })
         }
         Err(why) => Err(layout.damaged(&layout.database, why)),
     }
+}
+
+/// Whether the system refused: a full disk or a missing permission is no damage. What the database itself finds wrong has
+/// kinds without a number of the system's.
+fn is_of_the_system(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.raw_os_error().is_some())
 }
 
 /// Compares what was read with what was recorded when the last checkpoint was complete.
@@ -82,12 +87,16 @@ fn operations(tables: &Tables, loaded: &Loaded) -> Result<Vec<Quarantined>, Dama
     let newest = loaded.meta.counters.revision;
     let mut last = None;
     let mut known = true;
+    let gap = |after: u64, before| match tables.blocks().is_put_aside(after + 1, before) {
+        true => Ok(()),
+        false => Err(Damage::LogGap { after, before }),
+    };
     for block in tables.blocks().before(newest + 1) {
         let (key, value) = block.map_err(Damage::Database)?;
         match blocks::span(&key, &value) {
             Ok(span) => {
                 if let Some(after) = last.filter(|last| known && *last + 1 != span.first) {
-                    return Err(Damage::LogGap { after, before: span.first });
+                    gap(after, span.first)?;
                 }
                 last = Some(span.last);
                 known = true;
@@ -99,7 +108,7 @@ fn operations(tables: &Tables, loaded: &Loaded) -> Result<Vec<Quarantined>, Dama
         }
     }
     if known && last.unwrap_or(0) != newest {
-        return Err(Damage::LogGap { after: last.unwrap_or(0), before: newest + 1 });
+        gap(last.unwrap_or(0), newest + 1)?;
     }
     Ok(bad)
 }

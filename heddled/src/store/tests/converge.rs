@@ -18,6 +18,10 @@ fn records(registry: &Registry) -> Records {
     records
 }
 
+fn records_of(registry: &Registry) -> Vec<Difference> {
+    registry.since(&Registry::default()).collect()
+}
+
 fn overwrite(records: &mut Records, difference: Difference) {
     match difference {
         Difference::Repo(repo) => {
@@ -44,7 +48,7 @@ proptest! {
         steps in proptest::collection::vec((any::<u8>(), 0u8..4, any::<u8>()), 1..60),
         first in 0usize..60,
         second in 0usize..60,
-        written in proptest::collection::vec(any::<bool>(), 200),
+        written in proptest::collection::vec(any::<bool>(), 30),
     ) {
         let (first, second) = (first.min(second).min(steps.len()), first.max(second).min(steps.len()));
         let mut history = History::default();
@@ -75,6 +79,7 @@ proptest! {
         for entry in &history.entries[old.1..] {
             healed.apply(entry);
         }
+        prop_assert_eq!(records_of(&healed), records_of(&history.registry), "{:?}", history.entries.iter().map(|entry| &entry.change).collect::<Vec<_>>());
         prop_assert_eq!(healed, history.registry);
     }
 }

@@ -82,7 +82,7 @@ impl History {
             }
             (Some(session), _) if matches!(session.intent, Some(Intent::Create)) && action % 8 != 1 => {
                 let (session, path) = (session.id, Some("/w".into()));
-                self.happen(Change::Settled { session, created: value % 3 != 0, path });
+                self.happen(Change::Settled { session, created: !value.is_multiple_of(3), path });
             }
             (Some(session), 0 | 1) => {
                 let (status, reason) = match value % 3 {
@@ -96,7 +96,8 @@ impl History {
             (Some(session), 2) => {
                 let process =
                     HolderProcess { pid: i32::from(value), start_time: 5, boot_id: "boot".into(), pid_namespace: 4 };
-                let hold = HoldRecord { ttl_ms: Some(1000), process: Some(process), connection: value % 2 == 0 };
+                let hold =
+                    HoldRecord { ttl_ms: Some(1000), process: Some(process), connection: value.is_multiple_of(2) };
                 self.happen(Change::Held { session: session.id, hold });
             }
             (Some(session), 3) => {
@@ -108,7 +109,7 @@ impl History {
                 let session = session.id;
                 let intent = Intent::Move { expected: before, new: after };
                 self.happen(Change::MoveIntended { session, intent });
-                if value % 4 == 0 {
+                if value.is_multiple_of(4) {
                     self.happen(Change::MoveDropped { session });
                 } else {
                     self.happen(Change::Moved { session, before, after });
@@ -129,7 +130,7 @@ impl History {
             thread_id: known.unwrap_or(counters.thread + 1),
             status: SessionStatus::Active,
             end_reason: None,
-            intent: (value % 2 == 0).then_some(Intent::Create),
+            intent: (value.is_multiple_of(2)).then_some(Intent::Create),
             anchor_state: state(token),
             anchor_root: state(token + 500),
             fencing_token: FencingToken(token),
@@ -143,7 +144,7 @@ impl History {
             agent: agent(),
             request: Some(RequestRecord { id: format!("r{token}").parse().unwrap(), params: vec![("a".into(), 1)] }),
             thread_created: false,
-            target_thread: (value % 5 == 0).then(|| "main".parse().unwrap()),
+            target_thread: (value.is_multiple_of(5)).then(|| "main".parse().unwrap()),
             mode: ThreadMode::InPlace,
         };
         let known = self.registry.repo(repo).is_some_and(|known| known.key.inode == u64::from(repo.0));

@@ -1,0 +1,20 @@
+# What contributors run; `just check` is what lands.
+
+default:
+    @just --list
+
+check:
+    .ci/run
+    cargo deny check advisories
+
+test *args:
+    cargo test --workspace {{args}}
+
+# Write proto-schema/schema/ from the types.
+schema:
+    cargo run -p proto-schema --bin generate
+
+# Measure against Redis, Git and the floors; see README.md, "How fast".
+bench *args:
+    cargo build --release --workspace
+    cargo bench -p heddled --bench load -- {{args}}

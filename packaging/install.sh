@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs heddled and heddlectl with cargo, then shows on a repository of yours what they do.
+#
+#   sh packaging/install.sh [REPOSITORY]
+#
+# Needs Rust and Git. Installs into cargo's own directory, and changes nothing in the repository.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+repository=${1:-.}
+
+for program in cargo git; do
+  command -v "$program" >/dev/null 2>&1 || { echo "install.sh: please install $program first" >&2; exit 69; }
+done
+git -C "$repository" rev-parse --git-dir >/dev/null 2>&1 || {
+  echo "install.sh: there is no Git repository at $repository; name one: sh packaging/install.sh REPOSITORY" >&2
+  exit 66
+}
+
+# One target directory for both, so that what they share is built once.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
+export CARGO_TARGET_DIR
+cargo install --locked --quiet --path "$here/heddled"
+cargo install --locked --quiet --path "$here/heddlectl"
+
+bin=${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/bin
+case ":$PATH:" in
+  *":$bin:"*) ;;
+  *) echo "note: add $bin to your PATH" >&2 ;;
+esac
+exec "$bin/heddlectl" --repo "$repository" demo
