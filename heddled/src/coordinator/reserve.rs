@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::failure::Failure;
 use super::message::{Done, Message};
@@ -133,17 +133,18 @@ impl Coordinator {
             }
             let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
             let settings = Arc::clone(&self.settings);
-            let (answer, answered) = oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
             let sighted = tokio::task::spawn_blocking(move || {
-                let asked = see(&shared, &request, id, token_hash, &settings)
-                    .and_then(|reserve| shared.ask(Command::Reserve(Box::new(reserve))));
-                // The caller went away: the writer's answer finds nobody, and whoever lost its connection is ended.
-                drop(answer.send(asked));
+                match see(&shared, &request, id, token_hash, &settings) {
+                    Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
+                    // A caller that went away has no use for its answer.
+                    Err(failure) => drop(reply.send(Err(failure))),
+                }
             });
-            let asked = answered.await.map_err(|_| Failure::Broken("reading the branch"))?;
+            let answered = answer.await.unwrap_or(Err(Failure::ShuttingDown));
             drop(sighted);
-            match asked?.await.unwrap_or(Err(Failure::ShuttingDown)) {
+            match answered {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 other => return other,
             }
@@ -285,7 +286,15 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<C
     let Some(intent) = &session.intent else { return Vec::new() };
     let id = session.id;
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
-    let tip = repo.as_ref().map(|repo| shared.repo.tip(&repo.git_dir, &session.thread));
+    let tip = repo.as_ref().map(|repo| {
+        let new = if let Intent::Move { new, .. } = intent { *new } else { session.anchor_state };
+        match shared.repo.clear_lock(&repo.git_dir, &session.thread, new) {
+            Ok(true) => info!(session = %id, thread = %session.thread, "a lock that a crash left behind was removed"),
+            Ok(false) => {}
+            Err(error) => warn!(session = %id, %error, "a lock that a crash left behind could not be removed"),
+        }
+        shared.repo.tip(&repo.git_dir, &session.thread)
+    });
     let ended = |reason| {
         let status = SessionStatus::Abandoned;
         Change::Ended(Box::new(Ending { session: id, status, reason, by: None, note: None }))

@@ -9,7 +9,7 @@ use proto_schema::FencingToken;
 use tokio::sync::{Notify, oneshot};
 
 use super::failure::Failure;
-use super::message::{Done, Message};
+use super::message::{Done, Message, Reply};
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
@@ -71,6 +71,19 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         self.post(Message::Command { command, reply })?;
         Ok(answer)
+    }
+
+    /// Asks for a change in somebody's name: a full inbox is their answer.
+    pub(super) fn ask_for(&self, command: Command, reply: Reply) {
+        let refused = match self.inbox.try_send(Message::Command { command, reply }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(message)) => (message, Failure::Overloaded { max: INBOX }),
+            Err(TrySendError::Disconnected(message)) => (message, Failure::ShuttingDown),
+        };
+        if let (Message::Command { reply, .. }, failure) = refused {
+            // Nobody is told who does not wait any more.
+            drop(reply.send(Err(failure)));
+        }
     }
 
     /// Asks for a change and waits until it is durable.

@@ -24,8 +24,8 @@ use crate::registry::{
 };
 use crate::store::Store;
 
-/// The most messages that one flush serves, so that no caller waits for an endless batch.
-const MAX_BATCH: usize = 1024;
+/// The most messages that one flush serves: no caller waits for an endless batch, and the largest fits a journal segment.
+const MAX_BATCH: usize = 256;
 
 /// How much later a session that cannot be ended now is looked at again, in milliseconds of lease time.
 const LOOK_AGAIN_MS: u64 = 1000;

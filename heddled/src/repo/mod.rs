@@ -161,6 +161,14 @@ pub trait Repo: Send + Sync + 'static {
         log: &str,
     ) -> Result<(), Error>;
 
+    /// Removes the lock of the thread's ref that an earlier life of this daemon left behind when it was killed while it
+    /// moved the ref to `new`. Only for a move that this registry has recorded as begun and not as ended: a lock that holds
+    /// anything but that state, or part of it, is another's and stays. Answers whether there was one.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn clear_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error>;
+
     /// The tree of a commit.
     ///
     /// # Errors

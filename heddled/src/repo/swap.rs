@@ -2,18 +2,19 @@
 //!
 //! The order is what makes it safe: take `<ref>.lock`, read the ref under it, compare, write the new id into the lock
 //! file and sync it, append to the reflog, rename, sync the directories and the reflog (which after the rename costs the
-//! file system one commit for all of them). Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which is reported, never removed, for it may be
-//! another's) or a reflog has an entry for a change that did not happen, as it would with Git.
+//! file system one commit for all of them). Whatever ends this in between, the ref is whole and either old or new; at
+//! worst a reflog has an entry for a change that did not happen, as it would with Git, or a lock file stays behind: it is
+//! reported and not removed, for it may be another's, but for the one of a change that the registry knows was begun.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gix::lock::acquire::Fail;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::remove_empty_tree;
+use super::files::{read_small, remove_empty_tree};
 use super::opened::Opened;
 use super::reflog;
 use super::{Expected, Signature};
@@ -76,6 +77,20 @@ pub(super) fn compare_and_swap(
     let synced = repository.synced.sync_parents(&path, &repository.git_dir);
     synced.map_err(|source| Error::io(OPERATION, &path, source))?;
     entry.map_or(Ok(()), |entry| entry.sync(repository))
+}
+
+/// Removes a lock file that holds the beginning of what [`compare_and_swap`] writes for `new`, or all of it.
+pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
+    let mut path = repository.refs.loose_path(&thread.ref_name()).into_os_string();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let failed = |source| Error::io(OPERATION, &path, source);
+    let Some(content) = read_small(&path).map_err(failed)? else { return Ok(false) };
+    if !format!("{new}\n").as_bytes().starts_with(&content) {
+        return Ok(false);
+    }
+    std::fs::remove_file(&path).map_err(failed)?;
+    Ok(true)
 }
 
 fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {

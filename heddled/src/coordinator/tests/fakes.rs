@@ -45,6 +45,10 @@ impl FakeRepo {
 }
 
 impl Repo for FakeRepo {
+    fn clear_lock(&self, _: &Path, _: &ThreadName, _: ObjectId) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     fn locate(&self, _: &Path) -> Result<Located, Error> {
         if *self.unreadable.lock() {
             return Err(unavailable("find the repository"));
