@@ -17,6 +17,15 @@ use crate::exit::Exit;
 /// More than any token file has.
 const MOST: u64 = 256;
 
+/// How old a file is before it is asked whether it is of any use: 7 days, as long as the daemon keeps ended sessions.
+const OLD_MS: i64 = 7 * 86_400_000;
+
+/// Whether this is the name of a file that [`Tokens::begin`] made: `.r-` and 26 base32 characters.
+fn is_own_request(name: &str) -> bool {
+    name.strip_prefix(".r-")
+        .is_some_and(|id| id.len() == 26 && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')))
+}
+
 /// The directory of token files of one daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
@@ -87,6 +96,51 @@ impl Tokens {
             return Err(unsafe_file(&path, "open to others (its mode should be 0600)"));
         }
         parse(file, &path).map(Some)
+    }
+
+    /// Forgets the tokens of these sessions, which have ended and been done with for a while.
+    pub(crate) fn forget(&self, ended: impl Iterator<Item = SessionId>) {
+        let mut ended = ended.peekable();
+        if ended.peek().is_none() || !self.directory.is_dir() {
+            return;
+        }
+        for session in ended {
+            self.remove(&session.to_string());
+        }
+    }
+
+    /// What was written more than 7 days ago: the sessions that the files are of. Requests of ours that were never
+    /// answered are forgotten here; files of other clients, by any other name, are not looked at.
+    pub(crate) fn old(&self, now_ms: i64) -> Vec<SessionId> {
+        let mut sessions = Vec::new();
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let session = name.parse::<SessionId>().ok();
+            if session.is_none() && !is_own_request(name) {
+                continue;
+            }
+            let Ok(meta) = entry.metadata() else { continue };
+            let age_ms = now_ms.saturating_sub(meta.mtime().saturating_mul(1_000));
+            if !meta.is_file() || meta.uid() != self.uid || age_ms < OLD_MS {
+                continue;
+            }
+            match session {
+                Some(session) => sessions.push(session),
+                None => self.remove(name),
+            }
+        }
+        sessions
+    }
+
+    /// Removes a file if it is a plain one of this user's own.
+    fn remove(&self, name: &str) {
+        let path = self.directory.join(name);
+        let own = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.uid() == self.uid);
+        if own {
+            // One that stays is harmless: its token opens nothing.
+            fs::remove_file(&path).ok();
+        }
     }
 
     /// Makes the directory, or checks the one that is there.

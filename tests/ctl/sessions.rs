@@ -75,7 +75,10 @@ fn a_hook_is_told_by_exit_2_and_stderr() {
     assert_eq!(plain.code, Some(3));
     let json = world.say(world.command(&["validate", "--json"]).env("HEDDLE_SESSION", &id));
     let value: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!((json.code, &value["valid"], &value["reason"]), (Some(3), &false.into(), &"agent_session_inactive".into()));
+    assert_eq!(
+        (json.code, &value["valid"], &value["reason"]),
+        (Some(3), &false.into(), &"agent_session_inactive".into())
+    );
 }
 
 #[test]

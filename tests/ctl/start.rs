@@ -88,7 +88,10 @@ fn started_stopped_and_looked_at() {
     let said = world.run(&["daemon", "start"]);
     assert!(said.code == Some(0) && said.stdout.contains("is running already"), "{said}");
     let said = world.run(&["daemon", "status"]);
-    assert!(said.code == Some(0) && said.stdout.contains("is running") && said.stdout.contains("$ROOT/state"), "{said}");
+    assert!(
+        said.code == Some(0) && said.stdout.contains("is running") && said.stdout.contains("$ROOT/state"),
+        "{said}"
+    );
     let id = world.reserve("x");
     let pid = world.recorded_daemon().expect("a daemon");
     let said = world.run(&["daemon", "stop"]);

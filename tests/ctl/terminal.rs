@@ -41,14 +41,17 @@ fn no_line_is_wider_than_the_terminal() {
     }
     let ended = world.reserve("ended");
     assert_eq!(world.run(&["evict", &ended, "--reason", &"a long reason ".repeat(20)]).code, Some(0));
-    for arguments in [&["list"][..], &["thread", "list"], &["log"], &["status"], &["thread", "show", long], &["show", &ended]] {
+    for arguments in
+        [&["list"][..], &["thread", "list"], &["log"], &["status"], &["thread", "show", long], &["show", &ended]]
+    {
         let output = at_terminal(&world, arguments).wait_with_output().expect("ended");
         let text = plain(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{text}");
         assert!(text.lines().count() > 2, "{text}");
         for line in text.lines() {
             // What is to be copied is never cut: a path or an id alone on its line.
-            let whole = line.trim().split(' ').count() == 1 || line.trim_start().starts_with("socket ") || line.contains("  /");
+            let whole =
+                line.trim().split(' ').count() == 1 || line.trim_start().starts_with("socket ") || line.contains("  /");
             assert!(line.chars().count() <= 80 || whole, "{} columns: {line}\n{text}", line.chars().count());
         }
     }

@@ -23,6 +23,15 @@ use crate::run::signals::Signals;
 use crate::run::supervise::{Ended, supervise};
 use crate::run::watch::{self, Lost};
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl run --thread fix-login -- claude
+  heddlectl run --thread fix-login --worktree -- codex exec 'fix the login'
+
+It ends with the command's own exit code; the session is then complete after 0,
+else abandoned. A session that is lost stops the command: TERM, 10 s later KILL.";
+
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
@@ -42,9 +51,9 @@ impl Run {
         let program = self.command.first().ok_or_else(|| Error::usage("there is no command to run"))?;
         if !gate::exists(program, app.env().os("PATH")) {
             let name = Path::new(program).display();
-            return Err(
-                Error::local(Exit::NOT_FOUND, format!("there is no command {name}")).fact("nothing was reserved")
-            );
+            return Err(Error::local(Exit::NOT_FOUND, format!("there is no command {name}"))
+                .fact("nothing was reserved")
+                .hint("check its name and your PATH, or give its whole path"));
         }
         let gated = Gated::spawn(&self.command)?;
         match self.reserve(app, gated.pid()) {
@@ -115,7 +124,7 @@ impl Run {
             let stands = branch.map_or_else(|| "on no branch".to_owned(), |branch| format!("on {branch}"));
             let top = worktree.top.display().to_string();
             let command = shell_words::join(["git", "-C", &top, "switch", thread.as_str()]);
-            app.out.warn(&format!("this worktree is {stands}, not on {thread}: {command}"));
+            app.out.warn(&format!("this worktree is {stands}, not on {thread}\nnext: {command}"));
         }
     }
 }
