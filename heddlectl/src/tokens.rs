@@ -17,6 +17,14 @@ use crate::exit::Exit;
 /// More than any token file has.
 const MOST: u64 = 256;
 
+/// A file that keeps a token.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    path: PathBuf,
+    /// The session; none for a request of ours whose answer never came.
+    pub(crate) session: Option<SessionId>,
+}
+
 /// How old a file is before it is asked whether it is of any use: 7 days, as long as the daemon keeps ended sessions.
 const OLD_MS: i64 = 7 * 86_400_000;
 
@@ -98,49 +106,34 @@ impl Tokens {
         parse(file, &path).map(Some)
     }
 
-    /// Forgets the tokens of these sessions, which have ended and been done with for a while.
-    pub(crate) fn forget(&self, ended: impl Iterator<Item = SessionId>) {
-        let mut ended = ended.peekable();
-        if ended.peek().is_none() || !self.directory.is_dir() {
-            return;
-        }
-        for session in ended {
-            self.remove(&session.to_string());
-        }
+    /// The files that this directory keeps, by name only. Those of other clients, by any other name, are left out.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let name = name.to_str()?;
+                let session = name.parse().ok();
+                (session.is_some() || is_own_request(name)).then(|| Kept { path: entry.path(), session })
+            })
+            .collect()
     }
 
-    /// What was written more than 7 days ago: the sessions that the files are of. Requests of ours that were never
-    /// answered are forgotten here; files of other clients, by any other name, are not looked at.
-    pub(crate) fn old(&self, now_ms: i64) -> Vec<SessionId> {
-        let mut sessions = Vec::new();
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let session = name.parse::<SessionId>().ok();
-            if session.is_none() && !is_own_request(name) {
-                continue;
-            }
-            let Ok(meta) = entry.metadata() else { continue };
-            let age_ms = now_ms.saturating_sub(meta.mtime().saturating_mul(1_000));
-            if !meta.is_file() || meta.uid() != self.uid || age_ms < OLD_MS {
-                continue;
-            }
-            match session {
-                Some(session) => sessions.push(session),
-                None => self.remove(name),
-            }
-        }
-        sessions
+    /// Whether a file is a plain one of this user's, and was written more than 7 days ago.
+    pub(crate) fn is_old(&self, kept: &Kept, now_ms: i64) -> bool {
+        self.own(kept).is_some_and(|meta| now_ms.saturating_sub(meta.mtime().saturating_mul(1_000)) > OLD_MS)
     }
 
-    /// Removes a file if it is a plain one of this user's own.
-    fn remove(&self, name: &str) {
-        let path = self.directory.join(name);
-        let own = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.uid() == self.uid);
-        if own {
+    /// Removes a file if it is a plain one of this user's.
+    pub(crate) fn forget(&self, kept: &Kept) {
+        if self.own(kept).is_some() {
             // One that stays is harmless: its token opens nothing.
-            fs::remove_file(&path).ok();
+            fs::remove_file(&kept.path).ok();
         }
+    }
+
+    fn own(&self, kept: &Kept) -> Option<fs::Metadata> {
+        fs::symlink_metadata(&kept.path).ok().filter(|meta| meta.is_file() && meta.uid() == self.uid)
     }
 
     /// Makes the directory, or checks the one that is there.

@@ -116,8 +116,8 @@ fn a_day_of_one_session_as_people_see_it() {
       started   $AT
 
     export HEDDLE_SESSION=$AGENT
-    ! it expires at $AT unless `heddlectl heartbeat` renews
-    !   it; --hold-for-pid holds it for a process
+    ! it expires at $AT unless `heddlectl heartbeat` renews it;
+    !   --hold-for-pid holds it for a process
     [exit 0]
     ");
     let said = world.run(&["heartbeat"]).steady();

@@ -34,7 +34,7 @@ fn each_kind_that_a_command_can_meet_has_its_exit_code() {
     let ask = |arguments: &[&str]| world.run(&[&["--json"], arguments].concat());
     let id = world.reserve("held");
     is(&ask(&["reserve", "-t", "held"]), "live_owner", 1001, 3);
-    is(&ask(&["reserve", "-t", "-bad"]), "thread_name_invalid", 1201, 2);
+    is(&ask(&["reserve", "--thread=-bad"]), "thread_name_invalid", 1201, 2);
     is(&ask(&["reserve", "-t", "held/below"]), "thread_name_conflict", 1204, 2);
     is(&ask(&["reserve", "-t", "n", "--anchor", "no-such-rev"]), "anchor_not_found", 1102, 3);
     is(&ask(&["reserve", "-t", "n", "--hold-for-pid", "99999999"]), "holder_not_found", 1107, 3);

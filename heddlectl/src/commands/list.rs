@@ -68,7 +68,6 @@ impl List {
         let answer = app.repeatable(&mut client, "agent.list", &params)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;
-            tidy::after_list(app, &mut client, &[]);
             return Ok(Exit::OK);
         }
         let list: ListResult = answer.read()?;
