@@ -4,7 +4,7 @@
 //! The suite belongs to the package `heddled`, for cargo names that package's program to it; `heddlectl` is looked for
 //! beside it, so the workspace is built first. Only `faults` uses a scripted server: for what a sound daemon never does.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 mod commands;
 mod demo;
