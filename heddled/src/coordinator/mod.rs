@@ -16,6 +16,7 @@ mod snapshot;
 mod tests;
 mod timekeeper;
 mod update;
+mod worktrees;
 mod writer;
 
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
 /// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
-const RELEASE_GRACE: Duration = Duration::from_millis(25);
+const RELEASE_GRACE: Duration = Duration::from_millis(40);
 
 /// What the coordinator works with.
 pub struct Dependencies {
@@ -123,6 +124,7 @@ impl Coordinator {
         let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let committed = Snapshot { registry, leases };
+        let (ended, unlocking) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -134,6 +136,7 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
+            ended,
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -143,6 +146,7 @@ impl Coordinator {
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
+            tokio::spawn(worktrees::run(Arc::clone(&shared), unlocking)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
     }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::message::{Done, Message};
 use super::shared::Shared;
 use super::snapshot::View;
+use super::worktrees::lock_reason;
 use super::{Coordinator, hash};
 use crate::registry::{
     AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve,
@@ -275,7 +276,7 @@ fn make(
         shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log)?;
     }
     let Some(path) = &request.worktree else { return Ok((created, None)) };
-    let reason = format!("reserved by {}", session.id);
+    let reason = lock_reason(session.id);
     let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
     Ok((created, Some(shown(&made))))
 }

@@ -6,14 +6,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use proto_schema::FencingToken;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::failure::Failure;
 use super::message::{Done, Message, Reply};
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
-use crate::registry::{Command, Deadlines};
+use crate::registry::{Command, Deadlines, SessionRecord};
 use crate::repo::Repo;
 use crate::store::OperationLog;
 
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) deadlines: Mutex<Deadlines>,
     /// Told when an earlier deadline than all before has come in.
     pub(super) rearmed: Notify,
+    /// Sessions that have ended and had a worktree of their own.
+    pub(super) ended: mpsc::UnboundedSender<Arc<SessionRecord>>,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use parking_lot::Mutex;
-use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
+use proto_schema::{EndReason, FencingToken, Outcome, SessionId, ThreadMode};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -35,6 +35,7 @@ enum Effect {
     Watch(HolderProcess),
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
+    Unlock(Arc<SessionRecord>),
 }
 
 /// The writer's own state.
@@ -200,8 +201,11 @@ impl Writer {
                 }
             }
             Change::Ended(_) => {
-                if let Some(process) = ended.and_then(|session| session.hold.process.clone()) {
-                    self.effects.push(Effect::Unwatch(process));
+                if let Some(session) = ended {
+                    self.effects.extend(session.hold.process.clone().map(Effect::Unwatch));
+                    if session.mode == ThreadMode::Worktree {
+                        self.effects.push(Effect::Unlock(session));
+                    }
                 }
             }
             _ => {}
@@ -368,6 +372,8 @@ impl Writer {
                 Effect::Watch(process) => self.shared.liveness.watch(&process),
                 Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
                 Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
+                // Fails only when the daemon is stopping, and a lock that stays does no harm.
+                Effect::Unlock(session) => drop(self.shared.ended.send(session)),
             }
         }
     }

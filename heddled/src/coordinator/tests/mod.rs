@@ -73,6 +73,7 @@ impl Daemon {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
+            ended: tokio::sync::mpsc::unbounded_channel().0,
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {
