@@ -80,7 +80,10 @@ fn line(templates: &[Value], random: &mut Random) -> Vec<u8> {
         _ => {
             let mut bytes = message.to_string().into_bytes();
             for _ in 0..=random.below(4) {
-                let at = random.below(bytes.len());
+                let at = random.below(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+                if bytes.is_empty() {
+                    break;
+                }
                 match random.below(4) {
                     0 => drop(bytes.remove(at)),
                     1 => bytes.insert(at, random.next().to_le_bytes()[0]),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fault, Place, key};
+use crate::support::{Client, Fault, Place, Repo, key};
 
 const DANGEROUS: [&str; 26] = [
     "",
@@ -136,16 +136,25 @@ fn dangerous_names_of_threads_are_refused_with_one_that_works() {
             Ok(result) => {
                 repo.git(&["check-ref-format", "--branch", &name]);
                 client.release(&result["reservation"]);
+                forget(&repo, &name);
             }
             Err(fault) => {
                 assert_eq!(fault.kind(), "thread_name_invalid", "{:.60?}", name);
                 let suggestion = fault.details()["suggestion"].as_str().unwrap();
                 let held = client.reserve(repo.at(), suggestion);
                 client.release(&held);
+                forget(&repo, suggestion);
             }
         }
     }
     nothing_happened(&place.root, repo.at());
+}
+
+/// Removes a branch, so that the next name cannot conflict with it.
+fn forget(repo: &Repo, thread: &str) {
+    if thread != "main" {
+        repo.git(&["update-ref", "-d", &format!("refs/heads/{thread}")]);
+    }
 }
 
 /// No worktree, in places where dangerous paths point to.

@@ -10,7 +10,9 @@ use crate::load::{Field, run};
 use crate::model::{Grant, History, Journal, Known};
 use crate::support::{Client, Daemon, Place, Random, Repo, Stopwatch, eventually, key};
 
-const KILLS: usize = 100;
+/// Registries that live side by side, each with its own daemon.
+const WORLDS: usize = 4;
+const KILLS: usize = 100 / WORLDS;
 const CLIENTS: usize = 16;
 
 /// What was found that the specification leaves open, to be told.
@@ -25,10 +27,20 @@ struct Found {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
+    let mut random = Random::new(0x6865_6464_6c65);
+    let seeds: Vec<Random> = (0..WORLDS).map(|_| random.branch()).collect();
+    std::thread::scope(|scope| {
+        for random in seeds {
+            scope.spawn(|| world(random));
+        }
+    });
+}
+
+/// Kills the daemon of one registry again and again.
+fn world(mut random: Random) {
     let place = Place::new();
     let repo = place.repo("r");
     let states = [repo.id("HEAD"), repo.loose_commit("HEAD", "two")];
-    let mut random = Random::new(0x6865_6464_6c65);
     let mut daemon = place.start();
     let mut history = History::default();
     let mut found = Found::default();
@@ -45,6 +57,8 @@ fn nothing_acknowledged_is_lost_when_the_daemon_is_killed() {
         history.take(&journals);
         let mut client = daemon.client();
         verify(&mut client, &repo, &journals, &mut history, &mut found);
+        let locks = repo.locks();
+        assert!(locks.is_empty(), "locks were left behind in life {life}: {locks:?}");
     }
     eprintln!("{KILLS} kills in {:?}: {found:?}, {} grants", watch.elapsed(), history.fencing.len());
     assert!(found.acknowledged > KILLS * CLIENTS, "there was load: {found:?}");

@@ -1,10 +1,15 @@
-//! V1: a process whose main thread has ended shows state `Z`, but it lives as long as another thread does.
+//! V1: a process whose main thread has ended shows state `Z`, but it lives as long as another thread does, and holds what
+//! it holds.
 //!
 //! Not a usual test binary: only with a main of its own can the main thread end. Started without a role it is the test,
 //! and starts itself again as the process that is looked at.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
+
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
 
 const NAME: &str = "a_process_lives_on_without_its_main_thread";
 const ROLE: &str = "without-main-thread";
@@ -62,6 +67,7 @@ fn end_thread() -> ! {
 fn test() -> anyhow::Result<()> {
     use anyhow::{Context, anyhow, ensure};
     use heddled::liveness::{Liveness, LocalLiveness, Verdict};
+    use serde_json::json;
 
     let mut child = Command::new(std::env::current_exe()?)
         .arg(ROLE)
@@ -78,6 +84,13 @@ fn test() -> anyhow::Result<()> {
         std::thread::yield_now();
     }
 
+    let place = support::Place::new();
+    let daemon = place.start();
+    let mut client = daemon.client();
+    let params = json!({"repo": place.repo("r").at(), "thread": "t", "hold_for_pid": pid});
+    let held = client.ok("agent.reserve", &params)["reservation"].take();
+    ensure!(client.show(&held)["alive"] == "alive", "V1: to the daemon it lives");
+
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (died, mut deaths) = tokio::sync::mpsc::unbounded_channel();
@@ -86,11 +99,16 @@ fn test() -> anyhow::Result<()> {
         ensure!(liveness.check(&holder) == Verdict::Alive, "V1: unwatched");
         liveness.watch(&holder);
         ensure!(liveness.check(&holder) == Verdict::Alive, "V1: watched");
+        let other = client.call("agent.reserve", &json!({"repo": params["repo"], "thread": "t"}));
+        ensure!(other.is_err_and(|fault| fault.kind() == "live_owner"), "V1: its thread is not free");
         ensure!(deaths.try_recv().is_err(), "V1: its death was reported while it lived");
 
         drop(child.stdin.take());
         ensure!(deaths.recv().await.as_ref() == Some(&holder), "V4: the end of its last thread is its death");
         ensure!(liveness.check(&holder) == Verdict::Exited, "V2");
+        support::eventually("the session has ended", || {
+            (client.show(&held)["end_reason"] == "process_exited").then_some(())
+        });
         child.wait()?;
         Ok(())
     })

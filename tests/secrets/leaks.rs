@@ -117,5 +117,5 @@ fn no_token_is_in_the_log_or_in_the_state() {
             assert!(!content.contains(&token[4..]), "{} has a token", path.display());
         }
     }
-    assert!(place.log().contains("TRACE"), "the log was talkative");
+    assert!(place.log().lines().count() > 100, "the log was talkative");
 }

@@ -58,6 +58,23 @@ impl Repo {
         self.git(&["rev-parse", "--verify", revision])
     }
 
+    /// The locks of branches that somebody holds, or left behind.
+    pub(crate) fn locks(&self) -> Vec<PathBuf> {
+        fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    collect(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "lock") {
+                    found.push(path);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.path.join(".git/refs/heads"), &mut found);
+        found
+    }
+
     /// Every branch and where it is.
     pub(crate) fn branches(&self) -> HashMap<String, String> {
         let listed = self.git(&["for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/"]);

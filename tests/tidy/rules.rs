@@ -53,6 +53,12 @@ const MAY_NOT: &[(&str, &[&str])] = &[
     ("proto-schema/src/", &["tokio", "heddled::", "jsonrpsee", "nix::"]),
 ];
 
+/// Whether a line has the name, and not as the end of a longer one.
+fn names(line: &str, name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    line.match_indices(name).any(|(at, _)| at == 0 || !is_part(line.as_bytes()[at - 1]))
+}
+
 #[test]
 fn every_file_says_first_what_it_is() {
     let silent: Vec<String> =
@@ -68,7 +74,7 @@ fn the_dependency_rule_holds() {
             MAY_NOT.iter().filter(|(folder, _)| source.path.starts_with(folder)).flat_map(|(_, names)| *names);
         for name in forbidden {
             // In `use` lines and in paths alike.
-            let found = source.code().filter(|(_, line)| line.contains(name));
+            let found = source.code().filter(|(_, line)| names(line, name));
             broken.extend(found.map(|(number, line)| format!("{}:{number}: {name}: {}", source.path, line.trim())));
         }
     }
@@ -95,7 +101,9 @@ fn manifests_keep_the_rule_too() {
 fn nothing_is_unwrapped_outside_tests() {
     let mut found = Vec::new();
     for source in shipped().iter().filter(|source| !source.is_test()) {
-        let lines = source.code().filter(|(_, line)| line.contains(".unwrap()") || line.contains(".unwrap_err()"));
+        // In a constant the compiler unwraps, not the daemon.
+        let lines = source.code().filter(|(_, line)| !line.trim_start().starts_with("const "));
+        let lines = lines.filter(|(_, line)| line.contains(".unwrap()") || line.contains(".unwrap_err()"));
         found.extend(lines.map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim())));
     }
     assert!(found.is_empty(), "{found:#?}");

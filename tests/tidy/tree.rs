@@ -49,10 +49,23 @@ impl Source {
         self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
 
-    /// The lines before the tests that stand at the end of a file, without comments, with their numbers.
+    /// The lines of the shipped code, without comments and without what is compiled for tests only, with their numbers.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
-        let lines = self.text[..end].lines().enumerate();
-        lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(number, line)| (number + 1, line))
+        let mut test_only: Option<usize> = None;
+        self.text.lines().enumerate().filter_map(move |(number, line)| {
+            let indent = line.len() - line.trim_start().len();
+            if let Some(at) = test_only {
+                // It ends where its indentation comes back with a closing brace, or at once when it has no body.
+                if indent == at && (line.trim() == "}" || line.ends_with(';')) {
+                    test_only = None;
+                }
+                return None;
+            }
+            if line.trim() == "#[cfg(test)]" {
+                test_only = Some(indent);
+                return None;
+            }
+            (!line.trim_start().starts_with("//")).then_some((number + 1, line))
+        })
     }
 }

@@ -6,13 +6,14 @@ use crate::schema::Schemas;
 use crate::support::{Client, Place, Random, Repo, key, token};
 
 /// Kinds that take another user, another daemon, a full disk or a defect; each is named with where it is tested.
-const ELSEWHERE: [&str; 6] = [
-    "unauthorized_peer",      // takes another user
-    "store_unavailable",      // coordinator's tests, with a failing disk
-    "internal",               // a defect
-    "fencing_token_stale",    // a race, coordinator's tests
-    "shutting_down",          // a race with the stop
-    "repository_unavailable", // tests/daemon/places.rs, and here by a bad mark
+const ELSEWHERE: [&str; 7] = [
+    "unauthorized_peer",             // takes another user
+    "store_unavailable",             // coordinator's tests, with a failing disk
+    "internal",                      // a defect
+    "agent_session_thread_mismatch", // in this version a reason of agent.validate alone
+    "fencing_token_stale",           // a race, coordinator's tests
+    "shutting_down",                 // a race with the stop
+    "repository_unavailable",        // tests/daemon/places.rs, and here by a bad mark
 ];
 
 #[test]

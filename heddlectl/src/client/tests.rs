@@ -1,3 +1,5 @@
+//! Connecting: to the right daemon, or with the right advice.
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};

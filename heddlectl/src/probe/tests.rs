@@ -1,3 +1,5 @@
+//! Who the agent is, by its environment and its ancestors.
+
 use std::fs;
 
 use super::*;

@@ -6,6 +6,7 @@
 //! worst a reflog has an entry for a change that did not happen, as it would with Git, or a lock file stays behind: it is
 //! reported and not removed, for it may be another's, but for the one of a change that the registry knows was begun.
 
+use std::fs::create_dir_all;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,6 +112,10 @@ fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {
             }
             // Another writer that gave up has removed the empty directory in which this lock was to be.
             Some(io::ErrorKind::NotFound) if retries < DIRECTORY_RETRIES => retries += 1,
+            // The library makes only so many directories at once, and a thread's name may need a hundred.
+            _ if retries < DIRECTORY_RETRIES && path.parent().is_some_and(|parent| create_dir_all(parent).is_ok()) => {
+                retries += 1;
+            }
             _ => return Err(Error::library(OPERATION, failed)),
         }
     }
