@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, ThreadName};
+use proto_schema::{EndReason, ObjectId, ProbeSource, ReservationToken, SessionId, ThreadName};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -15,8 +15,8 @@ use super::shared::Shared;
 use super::snapshot::View;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve, SessionRecord,
-    TokenHash, decide, replay,
+    AgentRecord, Command, Decision, HoldRecord, Intent, Refusal, RepoRecord, RepoSeen, RequestRecord, Reserve,
+    SessionRecord, TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
 
@@ -257,11 +257,36 @@ fn make(
     Ok((created, Some(shown(&made))))
 }
 
+/// Removes what an earlier life of the daemon left of moving the branch to `target`: its lock would block the branch for
+/// ever. And where the branch is there already, it may not be durable yet.
+fn make_way(shared: &Shared, repo: &RepoRecord, session: &SessionRecord, target: ObjectId) {
+    let (id, thread) = (session.id, &session.thread);
+    match shared.repo.clear_own_lock(&repo.git_dir, thread, target) {
+        Ok(true) => warn!(session = %id, %thread, "removed the lock of a change that was cut off"),
+        Ok(false) => {}
+        Err(error) => warn!(session = %id, %error, "the lock of a change that was cut off could not be removed"),
+    }
+    if shared.repo.tip(&repo.git_dir, thread).is_ok_and(|tip| tip == Some(target)) {
+        let log = format!("heddle: settled {id}");
+        if let Err(error) = shared.repo.compare_and_swap(&repo.git_dir, thread, Expected::At(target), target, &log) {
+            warn!(session = %id, %error, "a branch that was moved before could not be made durable");
+        }
+    }
+}
+
 /// Brings a change of Git that a crash left open to its end, by what the branch says.
 pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Option<Command> {
     let id = session.id;
     let failed = Command::End { session: id, reason: EndReason::ReserveFailed };
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
+    let target = match session.intent.as_ref()? {
+        Intent::Create => Some(session.anchor_state),
+        Intent::Move { new, .. } => Some(*new),
+        Intent::Worktree => None,
+    };
+    if let (Some(repo), Some(target)) = (&repo, target) {
+        make_way(shared, repo, session, target);
+    }
     let tip = repo.as_ref().map(|repo| shared.repo.tip(&repo.git_dir, &session.thread));
     let settled = |created| match session.request {
         // Its caller never had an answer and will not ask again: no ghosts.
