@@ -12,6 +12,8 @@ mod reserve;
 mod session;
 mod shared;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod timekeeper;
 mod update;
 mod writer;
@@ -36,7 +38,7 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{Actor, Change, Deadlines, Decision, HolderProcess, Registry, RepoRecord, TokenHash, decide};
+use crate::registry::{Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoRecord, SessionRecord, TokenHash};
 use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
@@ -117,7 +119,10 @@ impl Coordinator {
         let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
         let (inbox, outbox) = sync_channel(INBOX);
         let lease_clock = LeaseClock::new(clock.monotonic_ms());
-        let committed = Snapshot { registry, leases: imbl::OrdMap::new() };
+        // There are leases from the first moment on: should the start not become durable, heartbeats are taken all the same.
+        let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
+        let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
+        let committed = Snapshot { registry, leases };
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -242,12 +247,7 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
     }
     for session in loaded.registry.active(None) {
         writer.begin(session);
-        if let Some(command) = reserve::settle_at_start(shared, session) {
-            match decide(&loaded.registry, &command) {
-                Ok(Decision::Change(change)) => writer.change(change),
-                Ok(Decision::Stands(_)) | Err(_) => {}
-            }
-        }
+        reserve::settle_at_start(shared, session).into_iter().for_each(|change| writer.change(change));
         match session.hold.process.as_ref().map(|process| shared.liveness.check(process)) {
             Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),
             Some(Verdict::BootChanged) => writer.end(session.id, proto_schema::EndReason::BootChanged),

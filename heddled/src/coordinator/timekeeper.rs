@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::message::Message;
 use super::shared::Shared;
+use crate::clock::MAX_STEP_MS;
 
 /// How often the lease clock ticks at least.
 const TICK: Duration = Duration::from_millis(250);
@@ -23,6 +24,7 @@ const SAVE_EVERY_MS: u64 = 1000;
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut fence = Fence::new();
     let mut saved_at = shared.clock.monotonic_ms();
+    let (mut ticked_at, mut reprieve) = (saved_at, 0);
     loop {
         let wait = shared.deadlines.lock().next().map_or(TICK, |next| {
             Duration::from_millis(next.saturating_sub(shared.lease_now())).clamp(Duration::from_millis(1), TICK)
@@ -31,11 +33,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let _elapsed = tokio::time::timeout(wait, shared.rearmed.notified()).await;
         let now = shared.clock.monotonic_ms();
         shared.lease_clock.tick(now);
+        if now.saturating_sub(std::mem::replace(&mut ticked_at, now)) > MAX_STEP_MS {
+            // The daemon stood still. What that counts of the time is given back, and what was sent meanwhile comes in.
+            reprieve = shared.lease_now() + MAX_STEP_MS;
+        }
         let committed = shared.committed.load_full();
         let due = shared.deadlines.lock().due(shared.lease_clock.now(now), |session| {
             committed.leases.get(&session).and_then(|lease| lease.lock().deadline())
         });
-        if !due.is_empty() {
+        if shared.lease_now() < reprieve {
+            due.into_iter().for_each(|session| shared.look_at(reprieve, session));
+        } else if !due.is_empty() {
             fence.pass().await;
             post(&shared, Message::Overdue(due));
         }
@@ -61,7 +69,11 @@ fn post(shared: &Shared, message: Message) {
             due.into_iter().for_each(|session| shared.look_at(again, session));
         }
         Message::Unsaved(sessions) => shared.unsaved.lock().extend(sessions),
-        Message::Command { .. } | Message::Died(_) | Message::Barrier(_) | Message::Stop { .. } => {}
+        Message::Command { .. }
+        | Message::Join { .. }
+        | Message::Died(_)
+        | Message::Barrier(_)
+        | Message::Stop { .. } => {}
     }
 }
 
@@ -78,7 +90,8 @@ impl Fence {
         if let Some((near, far)) = &mut self.0 {
             // Errors leave only the turns below, which is no worse than having no pair.
             let _written = near.write_all(&[0]).await;
-            let _read = far.read_u8().await;
+            // Room for more than comes: only a read that leaves some makes the next one wait for its event.
+            let _read = far.read(&mut [0; 8]).await;
         }
         for _ in 0..8 {
             tokio::task::yield_now().await;

@@ -101,8 +101,8 @@ impl Repo for GitRepo {
         swap::compare_and_swap(&place.repository, thread, expected, new, &signature, log)
     }
 
-    fn clear_own_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
-        swap::clear_own_lock(&self.place(git_dir)?.repository, thread, new)
+    fn clear_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
+        swap::clear_lock(&self.place(git_dir)?.repository, thread, new)
     }
 
     fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error> {

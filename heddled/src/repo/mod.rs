@@ -171,7 +171,7 @@ pub trait Repo: Send + Sync + 'static {
     ///
     /// # Errors
     /// None but those of every method.
-    fn clear_own_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error>;
+    fn clear_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error>;
 
     /// The tree of a commit.
     ///

@@ -3,7 +3,7 @@
 //! The order is what makes it safe: make durable what `new` leads to, take `<ref>.lock`, read the ref under it, compare,
 //! write the new id into the lock file, append to the reflog, sync the lock file, rename, sync the directories and the
 //! reflog. Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which
-//! is removed only by [`clear_own_lock`], for it may be another's) or a reflog has an entry for a change that did not
+//! is removed only by [`clear_lock`], for it may be another's) or a reflog has an entry for a change that did not
 //! happen, as it would with Git.
 //!
 //! It is also what makes it fast: everything but the rename is in the file system when the lock file is synced, so that a
@@ -96,7 +96,7 @@ pub(super) fn compare_and_swap(
 }
 
 /// Removes a lock file that says just what this daemon would have written to move the thread to `new`.
-pub(super) fn clear_own_lock(repository: &Opened, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
+pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
     let mut path = repository.refs.loose_path(&thread.ref_name()).into_os_string();
     path.push(".lock");
     let path = PathBuf::from(path);

@@ -79,6 +79,7 @@ pub(super) fn not_json(problem: &serde_json::Error) -> WireError {
 
 /// The JSON is not a call.
 pub(super) fn invalid_request(problem: &str) -> WireError {
+    let problem = excerpt(problem);
     let hint = r#"send {"jsonrpc":"2.0","id":1,"method":"..","params":{..}}"#;
     WireError::new(Kind::InvalidRequest, format!("the message is not a JSON-RPC 2.0 call: {problem}"), hint, &json!({}))
 }
@@ -116,8 +117,19 @@ pub(super) fn internal() -> WireError {
     WireError::new(Kind::Internal, "an internal error", hint, &json!({}))
 }
 
+/// The beginning of a text, as far as an error repeats it.
+fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A parameter is not what it should be.
 pub(super) fn invalid_params(field: &str, expected: &str) -> WireError {
+    // Both may repeat what was sent, which may be a whole line.
+    let (field, expected) = (&excerpt(field), &excerpt(expected));
     let details = proto_schema::InvalidParamsDetails { field: field.to_owned(), expected: expected.to_owned() };
     let hint = "rpc.discover describes each method's parameters";
     WireError::new(Kind::InvalidParams, format!("the parameter `{field}` is not valid: {expected}"), hint, &details)

@@ -184,7 +184,7 @@ fn only_the_lock_that_says_what_this_daemon_wrote_is_removed() {
     let git_dir = main.join(".git");
     let state = f.id(&main, "HEAD");
     let lock = git_dir.join("refs/heads/a.lock");
-    let clear = || f.repo.clear_own_lock(&git_dir, &thread("a"), state).unwrap();
+    let clear = || f.repo.clear_lock(&git_dir, &thread("a"), state).unwrap();
     assert!(!clear(), "there is none");
     for content in ["", "x", &format!("{state}"), &format!("{state}\n\n"), &format!("{}\n", "1".repeat(40))] {
         std::fs::write(&lock, content).unwrap();

@@ -1,0 +1,19 @@
+//! The weak spots, each by its own test: callers, holders and daemons that die, stop, come twice or repeat themselves.
+
+#[cfg(test)]
+mod callers;
+#[cfg(test)]
+mod holders;
+#[cfg(test)]
+mod lives;
+#[cfg(test)]
+mod places;
+#[cfg(test)]
+mod repeats;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod times;

@@ -1,0 +1,135 @@
+//! Sockets, locks and state directories that are somebody else's, or nobody's.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, key};
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    daemon.kill();
+    assert!(place.socket().exists(), "kill -9 leaves the socket");
+    UnixStream::connect(place.socket()).unwrap_err();
+    daemon.restart();
+    daemon.stop();
+    assert!(!place.socket().exists());
+}
+
+fn prepare_socket_directory(place: &Place) {
+    let directory = place.socket().parent().unwrap().to_owned();
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_socket_that_somebody_listens_on_is_left_alone() {
+    let place = Place::new();
+    prepare_socket_directory(&place);
+    let listener = UnixListener::bind(place.socket()).unwrap();
+    let (code, told) = place.run(&mut place.command());
+    assert_eq!(code, Some(69), "{told}");
+    assert!(told.contains("something else is listening") && told.contains(place.socket().to_str().unwrap()), "{told}");
+    let _connection = UnixStream::connect(place.socket()).unwrap();
+    // One was the daemon's own look, which said nothing.
+    listener.accept().unwrap();
+    listener.accept().unwrap();
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_left_alone() {
+    let place = Place::new();
+    prepare_socket_directory(&place);
+    std::fs::write(place.socket(), "precious").unwrap();
+    let (code, told) = place.run(&mut place.command());
+    assert_eq!(code, Some(69), "{told}");
+    assert!(told.contains("is not a socket"), "{told}");
+    assert_eq!(std::fs::read_to_string(place.socket()).unwrap(), "precious");
+}
+
+#[test]
+fn a_second_daemon_with_the_same_state_says_who_the_first_is() {
+    let place = Place::new();
+    let daemon = place.start();
+    let other_socket = place.root.join("heddle-2/d.sock");
+    let (code, told) = place.run(place.command().env("HEDDLE_SOCKET", &other_socket));
+    assert_eq!(code, Some(69), "{told}");
+    assert!(told.contains(&format!("pid {}", daemon.pid())), "{told}");
+    assert!(told.contains(place.socket().to_str().unwrap()), "{told}");
+    assert!(!other_socket.exists(), "the lock comes before the socket");
+    daemon.client().ok("daemon.info", &json!({}));
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.socket()), 0o600);
+    assert_eq!(mode(place.socket().parent().unwrap().to_owned()), 0o700);
+    assert_eq!(mode(place.state()), 0o700);
+}
+
+#[test]
+fn two_daemons_never_grant_one_repository() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    let (mut first, second) = (ours.start(), theirs.start());
+    let repo = ours.repo("r");
+    let held = first.client().reserve(repo.at(), "t");
+    let mut other = second.client();
+    let reserve = json!({"repo": repo.at(), "thread": "t"});
+    let adopt = json!({"repo": repo.at(), "reason": "the other one is gone"});
+    for (method, params) in [
+        ("agent.reserve", &reserve),
+        ("agent.reserve", &json!({"repo": repo.at(), "thread": "another"})),
+        ("repo.adopt", &adopt),
+    ] {
+        let fault = other.refused("repository_unavailable", method, params);
+        assert_eq!(fault.details()["registry"], ours.state().to_str().unwrap(), "the owner is named: {fault:?}");
+    }
+    assert!(!repo.branches().contains_key("another"));
+    assert_eq!(first.client().show(&held)["status"], "active");
+
+    first.stop();
+    other.refused("repository_unavailable", "agent.reserve", &reserve);
+    other.ok("repo.adopt", &adopt);
+    let taken = other.reserve(repo.at(), "t");
+    first.restart();
+    let mut client = first.client();
+    let fault = client.refused("repository_unavailable", "agent.reserve", &json!({"repo": repo.at(), "thread": "t"}));
+    assert_eq!(fault.details()["registry"], theirs.state().to_str().unwrap());
+    assert_eq!(other.ok("agent.validate", &key(&taken))["valid"], true);
+}
+
+#[test]
+fn what_is_wrong_at_the_start_has_its_exit_code() {
+    let place = Place::new();
+    let code = |command: &mut std::process::Command, part: &str| {
+        let (code, told) = place.run(command);
+        assert!(told.contains(part), "{told}");
+        code
+    };
+    assert_eq!(code(place.command().arg("--no-such-flag"), "--no-such-flag"), Some(2));
+    assert_eq!(code(place.command().args(["--config", "/none.toml"]), "/none.toml"), Some(78));
+    assert_eq!(code(place.command().env("HEDDLE_SOCKET", "relative"), "absolute"), Some(78));
+    let long = place.root.join("x".repeat(120));
+    assert_eq!(code(place.command().env("HEDDLE_SOCKET", long), "107"), Some(78));
+    place.configure("default_tll_ms = 5\n");
+    assert_eq!(code(&mut place.command(), "default_ttl_ms"), Some(78));
+    place.configure("");
+    let open = place.root.join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(code(place.command().env("HEDDLE_STATE_DIR", &open), "others can enter"), Some(77));
+    let link = place.root.join("link");
+    std::os::unix::fs::symlink(place.root.join("tmp"), &link).unwrap();
+    assert_eq!(code(place.command().env("HEDDLE_STATE_DIR", &link), "not a directory"), Some(77));
+    assert_eq!(std::fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o755, "left as it was");
+}
+
+#[test]
+fn information_says_where_the_daemon_is() {
+    let place = Place::new();
+    let daemon = place.start();
+    let info = daemon.client().ok("daemon.info", &json!({}));
+    assert_eq!(info["socket"], place.socket().to_str().unwrap());
+    assert_eq!(info["state_dir"], place.state().to_str().unwrap());
+    assert_ne!(info["boot_id"], Value::Null);
+}

@@ -1,0 +1,67 @@
+//! Repositories, made by `git`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A repository with one commit on `main`.
+#[derive(Clone)]
+pub(crate) struct Repo {
+    pub(crate) path: PathBuf,
+    home: PathBuf,
+}
+
+impl Repo {
+    pub(crate) fn new(root: &Path, name: &str) -> Self {
+        let repo = Self { path: root.join(name), home: root.join("home") };
+        std::fs::create_dir(&repo.path).unwrap();
+        repo.git(&["init", "--quiet", "-b", "main"]);
+        repo.commit("one");
+        repo
+    }
+
+    pub(crate) fn at(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// Runs Git there and gives what it printed.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.home)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "gc.auto=0"])
+            .args(arguments)
+            .current_dir(&self.path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Commits onto the branch that is checked out.
+    pub(crate) fn commit(&self, message: &str) -> String {
+        std::fs::write(self.path.join("file"), message).unwrap();
+        self.git(&["add", "file"]);
+        self.git(&["commit", "--quiet", "-m", message]);
+        self.id("HEAD")
+    }
+
+    /// Makes a commit with this parent that no branch has.
+    pub(crate) fn loose_commit(&self, parent: &str, message: &str) -> String {
+        let tree = self.git(&["rev-parse", &format!("{parent}^{{tree}}")]);
+        self.git(&["commit-tree", "-p", parent, "-m", message, &tree])
+    }
+
+    pub(crate) fn id(&self, revision: &str) -> String {
+        self.git(&["rev-parse", "--verify", revision])
+    }
+
+    /// Every branch and where it is.
+    pub(crate) fn branches(&self) -> HashMap<String, String> {
+        let listed = self.git(&["for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads/"]);
+        let parse = |line: &str| line.split_once(' ').map(|(name, id)| (name.to_owned(), id.to_owned()));
+        listed.lines().filter_map(parse).collect()
+    }
+}

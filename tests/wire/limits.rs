@@ -1,0 +1,106 @@
+//! Limits: each stops who goes over it, and nobody else.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Place, eventually};
+
+#[test]
+fn a_client_that_never_reads_costs_bounded_memory_and_nobody_waits_for_it() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut other = daemon.client();
+    other.ok("rpc.discover", &json!({}));
+    let before = daemon.resident_kib();
+    let mut deaf: Vec<Client> = (0..4).map(|_| daemon.client()).collect();
+    for client in &mut deaf {
+        client.stream.set_nonblocking(true).unwrap();
+        // Each answer has some 100 KiB; it is written until the daemon takes no more.
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"}).to_string() + "\n";
+        let mut refused = 0;
+        let mut sent = 0;
+        eventually("the daemon takes no more of it", || {
+            match client.send(call.as_bytes()) {
+                Ok(()) => (sent, refused) = (sent + 1, 0),
+                Err(_) => refused += 1,
+            }
+            other.ok("daemon.info", &json!({}));
+            (refused > 50).then_some(())
+        });
+        assert!(sent > 64, "more than may be in flight: {sent}");
+    }
+    let grown = daemon.resident_kib().saturating_sub(before);
+    // 64 calls in flight of 100 KiB and 1 MiB of waiting answers each, at most.
+    assert!(grown < 4 * 16 * 1024, "{grown} KiB more for 4 connections that do not read");
+    for _ in 0..100 {
+        other.ok("daemon.info", &json!({}));
+    }
+    drop(deaf);
+    eventually("they are gone", || (other.ok("daemon.info", &json!({}))["counts"]["connections"] == 1).then_some(()));
+}
+
+#[test]
+fn the_call_over_the_limit_waits_and_is_answered() {
+    let place = Place::new();
+    place.configure("[limits]\ncalls_in_flight = 2\n");
+    let daemon = place.start();
+    let repo = place.repo("r");
+    let mut client = daemon.client();
+    for n in 0..65 {
+        client.start("agent.reserve", &json!({"repo": repo.at(), "thread": format!("t{n}")}));
+    }
+    let mut ids: Vec<u64> = (0..65).map(|_| client.receive()["id"].as_u64().unwrap()).collect();
+    // With two in flight no answer can overtake another by more than its own place.
+    for (place, id) in ids.iter().enumerate() {
+        assert!(*id <= place as u64 + 2, "{ids:?}");
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=65).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_65th_call_in_flight_waits() {
+    let place = Place::new();
+    let daemon = place.start();
+    let repo = place.repo("r");
+    let mut client = daemon.client();
+    let mut lines = String::new();
+    for n in 1..=200_u64 {
+        let params = json!({"repo": repo.at(), "thread": format!("t{n}")});
+        lines += &(json!({"jsonrpc": "2.0", "id": n, "method": "agent.reserve", "params": params}).to_string() + "\n");
+    }
+    client.send(lines.as_bytes()).unwrap();
+    let ids: Vec<u64> = (0..200).map(|_| client.receive()["id"].as_u64().unwrap()).collect();
+    for (place, id) in ids.iter().enumerate() {
+        assert!(*id <= place as u64 + 64, "call {id} was taken while 64 others were in flight: {ids:?}");
+    }
+}
+
+#[test]
+fn a_connection_over_the_limit_is_told_so_and_closed() {
+    let place = Place::new();
+    place.configure("[limits]\nconnections = 3\n");
+    let daemon = place.start();
+    let mut clients: Vec<Client> = Vec::new();
+    while clients.len() < 3 {
+        let mut client = daemon.client();
+        // The one that looked whether the daemon answers may not be gone yet.
+        if client.try_call("daemon.info", &json!({})).is_ok_and(|answer| answer.is_ok()) {
+            clients.push(client);
+        }
+    }
+    for _ in 0..5 {
+        let mut over = daemon.client();
+        let answer = over.receive();
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(1401)), "{answer}");
+        assert_eq!(answer["error"]["data"]["details"], json!({"limit": "connections", "value": 4, "max": 3}));
+        over.expect_end();
+    }
+    for client in &mut clients {
+        client.ok("daemon.info", &json!({}));
+    }
+    drop(clients.pop());
+    eventually("there is room again", || {
+        let mut client = daemon.client();
+        client.try_call("daemon.info", &json!({})).ok()?.ok()
+    });
+}

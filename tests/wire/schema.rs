@@ -1,0 +1,103 @@
+//! Answers against the schemas that are generated from the types and committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Fault};
+
+/// The committed schemas, and what has been checked against them.
+pub(crate) struct Schemas {
+    results: BTreeMap<String, Validator>,
+    errors: BTreeMap<String, Validator>,
+    pub(crate) succeeded: BTreeSet<String>,
+    pub(crate) failed: BTreeSet<String>,
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+impl Schemas {
+    pub(crate) fn read() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto-schema/schema");
+        let mut results = BTreeMap::new();
+        for entry in std::fs::read_dir(folder.join("methods")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            results.insert(name, jsonschema::validator_for(&read(&path)).unwrap());
+        }
+        let document = read(&folder.join("openrpc.json"));
+        let mut errors = BTreeMap::new();
+        for (kind, error) in document["components"]["errors"].as_object().unwrap() {
+            // The data's schema refers to the document's components, and the code goes with the kind.
+            let schema = json!({
+                "components": document["components"],
+                "type": "object",
+                "required": ["code", "message", "data"],
+                "properties": {"code": {"const": error["code"]}, "message": {"type": "string"}, "data": error["data"]},
+            });
+            errors.insert(kind.clone(), jsonschema::validator_for(&schema).unwrap());
+        }
+        Self { results, errors, succeeded: BTreeSet::new(), failed: BTreeSet::new() }
+    }
+
+    pub(crate) fn methods(&self) -> BTreeSet<String> {
+        self.results.keys().cloned().collect()
+    }
+
+    pub(crate) fn kinds(&self) -> BTreeSet<String> {
+        self.errors.keys().cloned().collect()
+    }
+
+    /// Checks an error object, by its kind.
+    #[track_caller]
+    pub(crate) fn check_error(&mut self, error: &Value) {
+        let kind =
+            error["data"]["kind"].as_str().unwrap_or_else(|| panic!("an error without kind: {error}")).to_owned();
+        let validator = self.errors.get(&kind).unwrap_or_else(|| panic!("{kind} is not in the document"));
+        let problems: Vec<String> = validator.iter_errors(error).map(|problem| problem.to_string()).collect();
+        assert!(problems.is_empty(), "{kind}: {problems:?}\n{error}");
+        let data = &error["data"];
+        assert_ne!(data["error"], "", "{error}");
+        assert_ne!(data["hint"], "", "{error}");
+        assert_eq!(data["primary_command"], data["recovery_commands"].get(0).cloned().unwrap_or_default(), "{error}");
+        self.failed.insert(kind);
+    }
+
+    #[track_caller]
+    fn check_result(&mut self, method: &str, params: &Value, result: &Value) {
+        let problems = |value: &Value| -> Vec<String> {
+            self.results[method].iter_errors(value).map(|problem| problem.to_string()).collect()
+        };
+        let found = problems(&json!({"params": params, "result": result}));
+        assert!(found.is_empty(), "{method}: {found:?}\n{result}");
+        self.succeeded.insert(method.to_owned());
+    }
+
+    /// Calls and checks whatever comes.
+    #[track_caller]
+    pub(crate) fn call(&mut self, client: &mut Client, method: &str, params: &Value) -> Result<Value, Fault> {
+        let answer = client.call(method, params);
+        match &answer {
+            Ok(result) => self.check_result(method, params, result),
+            Err(fault) => self.check_error(&fault.0),
+        }
+        answer
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(&mut self, client: &mut Client, method: &str, params: &Value) -> Value {
+        self.call(client, method, params).unwrap_or_else(|fault| panic!("{method} {params}: {fault:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn refused(&mut self, client: &mut Client, kind: &str, method: &str, params: &Value) -> Fault {
+        match self.call(client, method, params) {
+            Err(fault) if fault.kind() == kind => fault,
+            other => panic!("{method} {params}: expected {kind}, got {other:?}"),
+        }
+    }
+}
