@@ -27,6 +27,9 @@ const MOST: usize = 512;
 /// Makes a branch durable that is at a commit, and the commit.
 pub(super) fn branch(repository: &Opened, name: &str, state: ObjectId) -> Result<(), Error> {
     commit(repository, state)?;
+    if matches!(repository.refs.look(name)?, Some((_, true))) {
+        return Ok(());
+    }
     let path = repository.refs.loose_path(name);
     let failed = |source| Error::io(OPERATION, &path, source);
     let now = (repository.now)();
