@@ -294,7 +294,15 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<C
             Ok(false) => {}
             Err(error) => warn!(session = %id, %error, "a lock that a crash left behind could not be removed"),
         }
-        shared.repo.tip(&repo.git_dir, &session.thread)
+        let tip = shared.repo.tip(&repo.git_dir, &session.thread);
+        // Where the branch is there already, the daemon may have been killed before it had waited for the disk.
+        if matches!(tip, Ok(Some(tip)) if tip == new) && *intent != Intent::Worktree {
+            let (log, there) = (format!("heddle: settled {id}"), Expected::At(new));
+            if let Err(error) = shared.repo.compare_and_swap(&repo.git_dir, &session.thread, there, new, &log) {
+                warn!(session = %id, %error, "a branch that a crash cut off could not be made durable");
+            }
+        }
+        tip
     });
     let ended = |reason| {
         let status = SessionStatus::Abandoned;

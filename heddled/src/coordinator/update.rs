@@ -39,6 +39,9 @@ impl Coordinator {
         let stands = blocking("reading the branch", move || {
             let tip = shared.repo.tip(&git_dir, &thread)?;
             if tip == Some(new) {
+                // Whoever moved it there may not have waited for the disk.
+                let log = format!("heddle: moved by {id}");
+                shared.repo.compare_and_swap(&git_dir, &thread, Expected::At(new), new, &log)?;
                 return Ok(true);
             }
             if tip != expected {
