@@ -7,7 +7,7 @@ use clap::Parser;
 use proto_schema::PathText;
 use serde::Serialize;
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 use crate::client::connector::Connector;
 use crate::client::{Answer, CallError, Client};
 use crate::env::Env;
@@ -34,7 +34,8 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         plain.fail(&error);
         return exit;
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
@@ -49,7 +50,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
 
 impl App {
     /// Prepares a run.
-    pub(crate) fn new(global: &crate::cli::Global, out: Output, env: Env) -> Result<Self, Error> {
+    pub(crate) fn new(global: &cli::Global, out: Output, env: Env) -> Result<Self, Error> {
         let uid = nix::unistd::geteuid().as_raw();
         let paths = Paths::find(&env, global.socket.as_deref(), uid)?;
         let directory = match &global.repo {

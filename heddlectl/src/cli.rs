@@ -1,5 +1,6 @@
 //! The command line. Each command's own arguments stand beside what it does, in `commands/`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use anstream::ColorChoice;
@@ -13,9 +14,19 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// What to do first, and what the exit codes mean.
+const BEGIN: &str = "\
+Start here:
+  heddlectl run --thread fix-login -- claude   hold fix-login while the agent runs
+  heddlectl list                               who holds what, and for how long
+  heddlectl demo                               see it happen, without a trace
+
+Exit codes: 0 done, 2 usage, 3 refused, 4 somebody else changed it first, 69 no
+daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration, 1 and 70 defect";
+
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
-#[command(name = "heddlectl", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "heddlectl", version, disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -67,8 +78,10 @@ impl Global {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Run a command that holds a thread as long as it lives
+    #[command(after_help = run::EXAMPLES)]
     Run(run::Run),
     /// Reserve a thread for one agent
+    #[command(after_help = reserve::EXAMPLES)]
     Reserve(reserve::Reserve),
     /// Keep a session alive
     Heartbeat(heartbeat::Heartbeat),
@@ -79,8 +92,10 @@ pub(crate) enum Command {
     /// Show one session
     Show(show::Show),
     /// Tell whether a session still has the right to write: exit 0 or 3
+    #[command(after_help = validate::EXAMPLES)]
     Validate(validate::Validate),
     /// End another's session, with a reason
+    #[command(after_help = evict::EXAMPLES)]
     Evict(evict::Evict),
     /// Look at threads
     #[command(subcommand)]
@@ -124,6 +139,37 @@ impl Command {
     }
 }
 
+/// One command alone, with the options of every command.
+#[derive(Parser, Debug)]
+#[command(name = "heddlectl", disable_help_flag = true)]
+struct One<C: Args> {
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    command: C,
+}
+
+/// Reads the command lines that agents and their hooks send all the time, without building every other command for it.
+///
+/// None means that the whole command line must be looked at: another command, a call for help, or a mistake, which is to
+/// be told with everything in view.
+pub(crate) fn quick(arguments: &[OsString]) -> Option<Cli> {
+    fn alone<C: Args>(rest: &[OsString], command: fn(C) -> Command) -> Option<Cli> {
+        let words = std::iter::once(OsStr::new("heddlectl")).chain(rest.iter().map(OsString::as_os_str));
+        let one = One::<C>::try_parse_from(words).ok()?;
+        Some(Cli { global: one.global, command: command(one.command) })
+    }
+    let [_, name, rest @ ..] = arguments else { return None };
+    match name.to_str()? {
+        "heartbeat" => alone(rest, Command::Heartbeat),
+        "validate" => alone(rest, Command::Validate),
+        "list" => alone(rest, Command::List),
+        "reserve" => alone(rest, Command::Reserve),
+        "release" => alone(rest, Command::Release),
+        _ => None,
+    }
+}
+
 /// Reads a length of time: `500ms`, `30s`, `5m`, `2h`, `1d`, or several of them: `1h30m`.
 pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     const WRONG: &str = "a length of time is a number and one of ms, s, m, h, d: 500ms, 30s, 5m, 1h30m";
@@ -158,6 +204,30 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_quick_way_reads_what_the_whole_does() {
+        for line in [
+            "heartbeat",
+            "heartbeat --progress --session agent-abcdefghij234567abcd --token-file f --json -q",
+            "validate --hook --thread x --repo .",
+            "list --all-repos --limit 3 --color never",
+            "list --status active -t x --socket s",
+            "reserve -t x --worktree --ttl 5m --model m",
+            "reserve --thread=x --worktree=p --at-tip",
+            "release --status abandoned",
+        ] {
+            let words: Vec<OsString> = ["heddlectl"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            let (quick, whole) = (quick(&words).expect("read"), Cli::try_parse_from(&words).expect("read"));
+            assert_eq!(format!("{quick:?}"), format!("{whole:?}"), "{line}");
+        }
+        for line in
+            ["list --help", "list -h", "list --version", "heartbeat extra", "--json list", "reserve", "list --limit x"]
+        {
+            let words: Vec<OsString> = ["heddlectl"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            assert!(quick(&words).is_none(), "{line}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod paths;
 mod probe;
 mod run;
 mod session;
+mod tidy;
 mod tokens;
 mod worktree;
 

@@ -17,6 +17,23 @@ use crate::exit::Exit;
 /// More than any token file has.
 const MOST: u64 = 256;
 
+/// A file that keeps a token.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    path: PathBuf,
+    /// The session; none for a request of ours whose answer never came.
+    pub(crate) session: Option<SessionId>,
+}
+
+/// How old a file is before it is asked whether it is of any use: 7 days, as long as the daemon keeps ended sessions.
+const OLD_MS: i64 = 7 * 86_400_000;
+
+/// Whether this is the name of a file that [`Tokens::begin`] made: `.r-` and 26 base32 characters.
+fn is_own_request(name: &str) -> bool {
+    name.strip_prefix(".r-")
+        .is_some_and(|id| id.len() == 26 && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')))
+}
+
 /// The directory of token files of one daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
@@ -87,6 +104,36 @@ impl Tokens {
             return Err(unsafe_file(&path, "open to others (its mode should be 0600)"));
         }
         parse(file, &path).map(Some)
+    }
+
+    /// The files that this directory keeps, by name only. Those of other clients, by any other name, are left out.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let name = name.to_str()?;
+                let session = name.parse().ok();
+                (session.is_some() || is_own_request(name)).then(|| Kept { path: entry.path(), session })
+            })
+            .collect()
+    }
+
+    /// Whether a file is a plain one of this user's, and was written more than 7 days ago.
+    pub(crate) fn is_old(&self, kept: &Kept, now_ms: i64) -> bool {
+        self.own(kept).is_some_and(|meta| now_ms.saturating_sub(meta.mtime().saturating_mul(1_000)) > OLD_MS)
+    }
+
+    /// Removes a file if it is a plain one of this user's.
+    pub(crate) fn forget(&self, kept: &Kept) {
+        if self.own(kept).is_some() {
+            // One that stays is harmless: its token opens nothing.
+            fs::remove_file(&kept.path).ok();
+        }
+    }
+
+    fn own(&self, kept: &Kept) -> Option<fs::Metadata> {
+        fs::symlink_metadata(&kept.path).ok().filter(|meta| meta.is_file() && meta.uid() == self.uid)
     }
 
     /// Makes the directory, or checks the one that is there.

@@ -202,6 +202,7 @@ pub fn secure_dir(path: &Path) -> Result<(), PathError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed("make the directory")(error)),
     };
+    sync_above(path).map_err(failed("make durable"))?;
     // From here on only the open directory is looked at, so that nothing can be put in its place between two looks.
     let directory = open_directory(path)?;
     let metadata = directory.metadata().map_err(failed("look at"))?;
@@ -217,6 +218,27 @@ pub fn secure_dir(path: &Path) -> Result<(), PathError> {
         return if mode & 0o077 == 0 { Ok(()) } else { Err(PathError::Open { path: path.to_owned(), mode }) };
     }
     directory.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed("set the mode of"))
+}
+
+/// Makes the entries of a directory and of those above it durable: a journal in a directory that is gone after a power cut
+/// is gone too. Always, for whoever made them may have been killed before this; where nothing is new it costs nothing.
+fn sync_above(path: &Path) -> io::Result<()> {
+    for directory in path.ancestors().skip(1) {
+        let open = match File::open(directory) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            open => open?,
+        };
+        // What is not ours we have not made.
+        if open.metadata()?.uid() != Uid::effective().as_raw() {
+            break;
+        }
+        match open.sync_all() {
+            // A file system that knows no such thing.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 fn open_directory(path: &Path) -> Result<File, PathError> {

@@ -1,10 +1,18 @@
-//! Black-box tests of `heddlectl`: the real binary against a small scripted daemon, in an environment of its own.
+//! Black-box tests of `heddlectl`: the real program against the real daemon, each test in a home, a runtime directory, a
+//! state directory and a repository of its own, in an environment that has nothing else.
+//!
+//! The suite belongs to the package `heddled`, for cargo names that package's program to it; `heddlectl` is looked for
+//! beside it, so the workspace is built first. Only `faults` uses a scripted server: for what a sound daemon never does.
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
-mod fake;
-mod output;
+mod commands;
+mod demo;
+mod faults;
+mod refusals;
 mod run;
 mod sessions;
 mod start;
 mod support;
+mod terminal;
+mod tokens;

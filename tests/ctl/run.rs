@@ -3,42 +3,64 @@
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use serde_json::json;
 
-use crate::support::{World, text_of, until};
+use crate::support::{World, alive, pid, text_of, until, until_within};
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
+/// A command that says when it runs, and goes on until it is told to stop.
+const WAITS: &str =
+    "echo $$ > ready.tmp; mv ready.tmp ready; while [ ! -e stop ]; do sleep 0.01; done; echo done > finished";
+
+fn began(world: &World) -> i32 {
+    until("the command runs", || world.path("app/ready").exists());
+    text_of(&world.path("app/ready")).trim().parse().unwrap_or_default()
 }
 
-fn alive(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None).is_ok()
+fn start(world: &World, script: &str) -> Child {
+    let mut command = world.command(&["run", "--thread", "x", "--", "sh", "-c", script]);
+    command.stderr(Stdio::piped()).spawn().expect("started")
+}
+
+fn end(world: &World) {
+    std::fs::write(world.path("app/stop"), "").expect("written");
+}
+
+fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
 }
 
 #[test]
 fn the_command_runs_under_its_reservation_and_its_code_is_ours() {
-    let (world, fake) = World::with_daemon();
-    let script = "echo $$ $HEDDLE_SESSION $HEDDLE_THREAD; test -S $HEDDLE_SOCKET && test -d $HEDDLE_REPO && exit 7";
-    let said = world.run(&["run", "--thread", "feature/x", "--", "sh", "-c", script]);
-    assert_eq!(said.code, Some(7));
-    let call = &fake.calls("agent.reserve")[0];
-    assert_eq!((&call["at_tip"], &call["thread"]), (&json!(true), &json!("feature/x")));
-    let pid = call["hold_for_pid"].as_i64().expect("a pid");
-    assert_eq!(said.stdout, format!("{pid} agent-aaaaaaaaaaaaaaaaaaab feature/x\n"), "held for CMD's own process");
+    let world = World::with_daemon();
+    let script = "echo $$ $HEDDLE_SESSION $HEDDLE_THREAD; test -S $HEDDLE_SOCKET && test -d $HEDDLE_REPO || exit 1
+        heddlectl() { \"$0\" \"$@\"; }; heddlectl validate --hook && exit 7";
+    let program = crate::support::heddlectl();
+    let said = world.run(&["run", "-t", "feature/x", "--", "sh", "-c", script, program.to_str().expect("text")]);
+    assert_eq!(said.code, Some(7), "{said}");
+    let session = world.session("feature/x").expect("a session");
+    let id = session["session_id"].as_str().expect("an id");
+    let holder = session["hold"]["process"]["pid"].as_i64().expect("a pid");
+    assert_eq!(said.stdout, format!("{holder} {id} feature/x\n"), "held for CMD's own process");
     assert!(said.stderr.contains("git -C $ROOT/app switch feature/x"), "{}", said.stderr);
-    assert_eq!(fake.calls("agent.release")[0]["status"], "abandoned");
+    assert_eq!(world.standing("feature/x"), pair("abandoned", "released"));
+}
 
-    let said = world.run(&["run", "--quiet", "--thread", "feature/y", "--", "true"]);
-    insta::assert_snapshot!(said, @"[exit 0]");
-    assert_eq!(fake.calls("agent.release")[1]["status"], "complete");
+#[test]
+fn it_is_complete_whenever_the_command_succeeds() {
+    let world = World::with_daemon();
+    for round in 0..50 {
+        let said = world.run(&["run", "-q", "-t", "x", "--", "true"]);
+        assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
+        assert_eq!(world.standing("x"), pair("complete", "released"), "round {round}");
+    }
 }
 
 #[test]
 fn it_works_in_a_pipe() {
-    let (world, _fake) = World::with_daemon();
+    let world = World::with_daemon();
     let mut command = world.command(&["run", "-q", "-t", "x", "--", "tr", "a-z", "A-Z"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
     child.stdin.take().expect("a pipe").write_all(b"through the gate\n").expect("written");
@@ -47,105 +69,167 @@ fn it_works_in_a_pipe() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_the_commands_own_affair() {
+    let world = World::with_daemon();
+    let mut command = world.command(&["run", "-q", "-t", "x", "--", "yes"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ended");
+    // By SIGPIPE, or by an error that it reports itself.
+    assert!(matches!(output.status.code(), Some(141 | 1)), "{:?}", output.status);
+    assert_eq!(world.standing("x"), pair("abandoned", "released"));
+}
+
+#[test]
 fn a_refusal_starts_nothing() {
-    let (world, fake) = World::with_daemon();
-    let _first = world.run(&["reserve", "-t", "x", "--no-hold-for-agent"]);
+    let world = World::with_daemon();
+    let held = world.reserve("x");
     let said = world.run(&["run", "-t", "x", "--", "touch", "ran"]);
-    assert_eq!(said.code, Some(3));
+    assert_eq!(said.code, Some(3), "{said}");
     assert!(!world.path("app/ran").exists());
-    let pid = fake.calls("agent.reserve")[1]["hold_for_pid"].as_i64().expect("a pid");
-    assert!(!alive(i32::try_from(pid).expect("a pid")), "the process that waited is gone");
-    let kept = std::fs::read_dir(world.path("run/heddle/sessions")).expect("there").count();
-    assert_eq!(kept, 1, "the refused token is forgotten");
+    assert_eq!(world.token_files(), [held], "the refused token is forgotten");
 }
 
 #[test]
 fn a_typing_error_reserves_nothing() {
-    let (world, fake) = World::with_daemon();
-    let said = world.run(&["run", "-t", "x", "--", "no-such-command"]);
-    insta::assert_snapshot!(said, @r"
+    let world = World::with_daemon();
+    insta::assert_snapshot!(world.run(&["run", "-t", "x", "--", "no-such-command"]), @r"
     ! error: there is no command no-such-command
     !   nothing was reserved
+    ! hint: check its name and your PATH, or give its whole path
     [exit 127]
     ");
-    assert!(fake.calls("agent.reserve").is_empty());
+    assert_eq!(world.session("x"), None);
     let said = world.run(&["run", "-q", "-t", "x", "--", "./no-such-command"]);
     assert_eq!(said.code, Some(127), "{said}");
-    assert_eq!(fake.calls("agent.release")[0]["status"], "abandoned");
+    assert_eq!(world.standing("x"), pair("abandoned", "released"));
 }
 
 #[test]
 fn a_signal_reaches_the_command_and_its_end_is_ours() {
-    let (world, fake) = World::with_daemon();
-    let script = "trap 'echo got it > got; exit 9' TERM; echo > ready; while :; do sleep 0.01; done";
-    let mut child = world.command(&["run", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
-    until("the command runs", || world.path("app/ready").exists());
+    let world = World::with_daemon();
+    let mut child = start(&world, &format!("trap 'echo got it > got; exit 9' TERM; {WAITS}"));
+    began(&world);
     kill(pid(&child), Signal::SIGTERM).expect("sent");
     assert_eq!(child.wait().expect("ended").code(), Some(9));
     assert_eq!(text_of(&world.path("app/got")), "got it\n");
-    assert_eq!(fake.calls("agent.release")[0]["status"], "abandoned");
+    assert_eq!(world.standing("x"), pair("abandoned", "released"));
 }
 
 #[test]
-fn a_command_killed_by_a_signal_gives_128_and_its_number() {
-    let (world, _fake) = World::with_daemon();
-    let said = world.run(&["run", "-q", "-t", "x", "--", "sh", "-c", "kill -9 $$"]);
-    assert_eq!(said.code, Some(137));
+fn kill_9_of_the_command_gives_128_and_9() {
+    let world = World::with_daemon();
+    let mut child = start(&world, WAITS);
+    kill(Pid::from_raw(began(&world)), Signal::SIGKILL).expect("killed");
+    assert_eq!(child.wait().expect("ended").code(), Some(137));
+    assert_eq!(world.standing("x").0, "abandoned");
 }
 
 #[test]
-fn the_command_outlives_us() {
-    let (world, fake) = World::with_daemon();
-    let script = "echo > ready; while [ ! -e stop ]; do sleep 0.01; done; echo done > finished";
-    let mut child = world.command(&["run", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
-    until("the command runs", || world.path("app/ready").exists());
+fn kill_9_of_heddlectl_leaves_the_command_and_its_thread() {
+    let world = World::with_daemon();
+    let mut child = start(&world, WAITS);
+    let command = began(&world);
     child.kill().expect("killed");
     assert_eq!(child.wait().expect("ended").signal(), Some(9));
-    let held = fake.session("x").expect("a session");
-    assert_eq!(held["status"], "active", "nobody gave it back");
-    assert!(alive(i32::try_from(held["hold"]["process"]["pid"].as_i64().expect("a pid")).expect("a pid")));
-    std::fs::write(world.path("app/stop"), "").expect("written");
+    assert!(alive(command));
+    let refused = world.run(&["reserve", "-t", "x", "--at-tip"]);
+    assert_eq!(refused.code, Some(3), "the thread is held: {refused}");
+    assert_eq!(world.standing("x"), pair("active", "-"));
+    end(&world);
     until("the command goes on to its end", || text_of(&world.path("app/finished")) == "done\n");
+    until("and its thread is free", || world.standing("x") == pair("abandoned", "process_exited"));
+    assert_eq!(world.run(&["reserve", "-t", "x", "--at-tip"]).code, Some(0));
+}
+
+#[test]
+fn kill_9_of_the_daemon_costs_nothing() {
+    let mut world = World::with_daemon();
+    let mut child = start(&world, WAITS);
+    began(&world);
+    world.kill_daemon();
+    world.start_daemon();
+    assert_eq!(world.standing("x"), pair("active", "-"), "the session is there again");
+    end(&world);
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    assert_eq!(world.standing("x"), pair("complete", "released"));
+}
+
+#[test]
+fn the_daemon_that_was_killed_is_started_again_by_the_watch() {
+    let mut world = World::with_daemon();
+    let mut command = world.command(&["run", "--thread", "x", "--", "sh", "-c", WAITS]);
+    let mut child = command.env_remove("HEDDLE_NO_AUTOSTART").spawn().expect("started");
+    began(&world);
+    world.kill_daemon();
+    until("a daemon serves again", || world.run(&["list"]).code == Some(0));
+    assert_eq!(world.standing("x"), pair("active", "-"));
+    end(&world);
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    assert_eq!(world.standing("x"), pair("complete", "released"));
+}
+
+#[test]
+fn a_daemon_that_is_gone_for_good_does_not_stop_the_command() {
+    let mut world = World::with_daemon();
+    let child = start(&world, WAITS);
+    began(&world);
+    world.kill_daemon();
+    end(&world);
+    let output = child.wait_with_output().expect("ended");
+    let said = world.said(&output);
+    assert_eq!(said.code, Some(0), "its own code: {said}");
+    assert!(said.stderr.contains("the session was not given back"), "{said}");
 }
 
 #[test]
 fn an_eviction_stops_the_command() {
-    let (world, fake) = World::with_daemon();
-    let script = "trap 'exit 5' TERM; echo > ready; while :; do sleep 0.01; done";
-    let mut command = world.command(&["run", "-t", "x", "--", "sh", "-c", script]);
-    let child = command.stderr(Stdio::piped()).spawn().expect("started");
-    until("the command runs", || world.path("app/ready").exists());
-    fake.end_all("evicted");
-    let output = child.wait_with_output().expect("ended");
-    assert_eq!(output.status.code(), Some(5));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("holds x no longer: it was evicted; stopping the command"), "{said}");
-    assert!(fake.calls("agent.release").is_empty(), "there is nothing to give back");
+    let world = World::with_daemon();
+    let child = start(&world, &format!("trap 'exit 5' TERM; {WAITS}"));
+    began(&world);
+    let id = world.session("x").expect("a session")["session_id"].as_str().expect("an id").to_owned();
+    assert_eq!(world.run(&["evict", &id, "--reason", "stuck"]).code, Some(0));
+    let said = world.said(&child.wait_with_output().expect("ended"));
+    assert_eq!(said.code, Some(5), "{said}");
+    assert!(said.stderr.contains("holds x no longer: it was evicted; stopping the command"), "{said}");
+    assert_eq!(world.standing("x"), pair("abandoned", "evicted"));
+}
+
+/// Slow: the grace of 10 s is waited out.
+#[test]
+fn a_command_that_ignores_term_is_killed_10_s_later() {
+    let world = World::with_daemon();
+    let mut child = start(&world, &format!("trap '' TERM; {WAITS}"));
+    let command = began(&world);
+    let id = world.session("x").expect("a session")["session_id"].as_str().expect("an id").to_owned();
+    assert_eq!(world.run(&["evict", &id, "--reason", "stuck"]).code, Some(0));
+    let mut ended = None;
+    until_within("it is killed", Duration::from_secs(25), || {
+        ended = child.try_wait().expect("asked");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(137));
+    assert!(!alive(command));
 }
 
 #[test]
-fn the_session_goes_on_when_the_daemon_comes_back() {
-    let (world, fake) = World::with_daemon();
-    let script = "echo > ready; while [ ! -e stop ]; do sleep 0.01; done";
-    let mut child = world.command(&["run", "-q", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
-    until("the command runs", || world.path("app/ready").exists());
-    until("the watch asks", || !fake.calls("agent.validate").is_empty());
-    std::fs::remove_file(world.socket()).expect("removed");
-    fake.cut();
-    fake.listen_again(&world.socket());
-    let before = fake.calls("agent.validate").len();
-    until("the watch asks the new daemon", || fake.calls("agent.validate").len() > before);
-    std::fs::write(world.path("app/stop"), "").expect("written");
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
-    assert_eq!(fake.calls("agent.release")[0]["status"], "complete");
+fn with_worktree_it_runs_there() {
+    let world = World::with_daemon();
+    let script = "git rev-parse --show-toplevel --abbrev-ref HEAD";
+    let said = world.run(&["run", "-t", "feature/x", "--worktree", "--", "sh", "-c", script]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "$ROOT/app.worktrees/feature/x\nfeature/x\n"), "{said}");
+    assert!(!said.stderr.contains("warning"), "it stands on its thread: {said}");
+    let session = world.session("feature/x").expect("a session");
+    assert_eq!(session["path"], "$ROOT/app.worktrees/feature/x");
 }
 
 #[test]
 fn a_signal_to_the_whole_group_ends_both() {
-    let (world, _fake) = World::with_daemon();
-    let mut command = world.command(&["run", "-q", "-t", "x", "--", "sh", "-c", "echo > ready; sleep 60"]);
+    let world = World::with_daemon();
+    let mut command = world.command(&["run", "-q", "-t", "x", "--", "sh", "-c", WAITS]);
     let mut child = command.process_group(0).spawn().expect("started");
-    until("the command runs", || world.path("app/ready").exists());
+    began(&world);
     killpg(pid(&child), Signal::SIGINT).expect("sent");
     assert_eq!(child.wait().expect("ended").code(), Some(130));
+    assert_eq!(world.standing("x").0, "abandoned");
 }

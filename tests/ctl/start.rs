@@ -1,7 +1,15 @@
-//! Finding the daemon, and when it is not started.
+//! Finding the daemon, starting it, and when it is not started.
 
-use crate::fake::Fake;
-use crate::support::World;
+use std::process::{Child, Stdio};
+
+use crate::support::{World, alive, until};
+
+/// The environment of somebody for whom the daemon is started.
+fn eager(world: &World, arguments: &[&str]) -> std::process::Command {
+    let mut command = world.command(arguments);
+    command.env_remove("HEDDLE_NO_AUTOSTART");
+    command
+}
 
 #[test]
 fn no_daemon_and_not_allowed_to_start_one() {
@@ -20,8 +28,7 @@ fn no_daemon_and_not_allowed_to_start_one() {
 #[test]
 fn in_a_sandbox_none_is_started() {
     let world = World::new();
-    let mut command = world.command(&["list"]);
-    let said = world.say(command.env("HEDDLE_NO_AUTOSTART", "0").env("CODEX_SANDBOX", "seatbelt"));
+    let said = world.say(eager(&world, &["list"]).env("CODEX_SANDBOX", "seatbelt"));
     insta::assert_snapshot!(said, @r"
     ! error: no daemon is listening on $ROOT/run/heddle/heddled.sock
     !   CODEX_SANDBOX is set: a daemon started inside a sandbox would serve nobody
@@ -30,18 +37,117 @@ fn in_a_sandbox_none_is_started() {
     ! next: heddlectl daemon start
     [exit 69]
     ");
+    let said = world.say(eager(&world, &["daemon", "start"]).env("CODEX_SANDBOX_NETWORK_DISABLED", "1"));
+    assert_eq!(said.code, Some(69), "{said}");
+    assert_eq!(world.recorded_daemon(), None);
+}
+
+#[test]
+fn of_twenty_that_need_it_one_starts_it() {
+    let world = World::new();
+    let start = |_| eager(&world, &["daemon", "start", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let all: Vec<Child> = (0..20).map(start).map(|child| child.expect("started")).collect();
+    let mut pids: Vec<_> = all
+        .into_iter()
+        .map(|child| {
+            let said = world.said(&child.wait_with_output().expect("ended"));
+            assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said}");
+            serde_json::from_str::<serde_json::Value>(&said.stdout).expect("JSON")["pid"].as_i64()
+        })
+        .collect();
+    pids.dedup();
+    assert_eq!(pids.len(), 1, "all are served by one daemon: {pids:?}");
+    let log = std::fs::read_to_string(world.path("state/heddled.log")).expect("a log");
+    assert!(!log.contains("another heddled"), "no second one was even tried: {log}");
+}
+
+#[test]
+fn a_daemon_that_was_started_has_nothing_of_the_agent() {
+    let world = World::new();
+    let mut command = eager(&world, &["list"]);
+    let said = world.say(command.env("CLAUDECODE", "1").env("HEDDLE_SESSION", format!("agent-{}", "a".repeat(20))));
+    assert_eq!(said.code, Some(0), "{said}");
+    let pid = world.recorded_daemon().expect("a daemon");
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).expect("read");
+    let environment = String::from_utf8(read("environ")).expect("text");
+    assert!(!environment.contains("CLAUDECODE") && !environment.contains("HEDDLE_SESSION"), "{environment}");
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).expect("read"), std::path::Path::new("/"));
+    let stat = String::from_utf8(read("stat")).expect("text");
+    let session = stat.rsplit_once(')').expect("a name").1.split_whitespace().nth(3).expect("a session").to_owned();
+    assert_eq!(session, pid.to_string(), "it leads a session of its own");
+}
+
+#[test]
+fn started_stopped_and_looked_at() {
+    let world = World::new();
+    let said = world.run(&["daemon", "status"]);
+    assert_eq!(said.code, Some(69), "{said}");
+    assert!(said.stderr.contains("next: heddlectl daemon start"), "{said}");
+    let said = world.run(&["daemon", "start"]);
+    assert!(said.code == Some(0) && said.stdout.contains("was started: pid"), "{said}");
+    let said = world.run(&["daemon", "start"]);
+    assert!(said.code == Some(0) && said.stdout.contains("is running already"), "{said}");
+    let said = world.run(&["daemon", "status"]);
+    assert!(
+        said.code == Some(0) && said.stdout.contains("is running") && said.stdout.contains("$ROOT/state"),
+        "{said}"
+    );
+    let id = world.reserve("x");
+    let pid = world.recorded_daemon().expect("a daemon");
+    let said = world.run(&["daemon", "stop"]);
+    assert!(said.code == Some(0) && said.stdout.contains("was stopped"), "{said}");
+    assert!(!alive(pid) && !world.socket().exists());
+    insta::assert_snapshot!(world.run(&["daemon", "stop"]), @r"
+    no daemon is running
+    [exit 0]
+    ");
+    assert_eq!(world.run(&["daemon", "start", "-q"]).code, Some(0));
+    let said = world.run(&["heartbeat", "--session", &id]);
+    assert_eq!(said.code, Some(0), "sessions stay: {said}");
+}
+
+#[test]
+fn one_that_does_not_come_up_is_told_in_its_own_words() {
+    let world = World::new();
+    std::fs::create_dir_all(world.path("home/.config/heddle")).expect("made");
+    std::fs::write(world.path("home/.config/heddle/heddled.toml"), "no_such_key = 1\n").expect("written");
+    let said = world.say(&mut eager(&world, &["list"]));
+    assert_eq!(said.code, Some(69), "{said}");
+    assert!(said.stderr.contains("no_such_key") && said.stderr.contains("$ROOT/state/heddled.log"), "{said}");
 }
 
 #[test]
 fn the_running_daemon_is_found_by_what_its_lock_says() {
-    let world = World::new();
-    std::fs::create_dir_all(world.path("elsewhere")).expect("made");
-    let socket = world.path("elsewhere/s.sock");
-    let _fake = Fake::listen(&socket);
-    let lock = serde_json::json!({"pid": 1, "socket": socket, "started_at": "2026-08-01T12:00:00.000Z"});
-    std::fs::write(world.path("state/heddled.lock"), format!("{lock}\n")).expect("written");
-    assert_eq!(world.run(&["list"]).code, Some(0));
+    let world = World::with_daemon();
+    world.reserve("x");
+    let list = |named: &[&str]| {
+        let mut command = world.command(&[&["list"], named].concat());
+        // As ssh and cron have it.
+        world.say(command.env_remove("XDG_RUNTIME_DIR"))
+    };
+    let said = list(&[]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(said.stdout.contains("active"));
     let named = world.path("run/heddle/other.sock");
-    let said = world.run(&["list", "--socket", named.to_str().expect("text")]);
-    assert_eq!(said.code, Some(69), "a socket that was named is the one that is meant");
+    assert_eq!(list(&["--socket", named.to_str().expect("text")]).code, Some(69), "a socket that was named is meant");
+    let mut beat = world.command(&["heartbeat"]);
+    let said = world.say(beat.env_remove("XDG_RUNTIME_DIR"));
+    assert_eq!(said.code, Some(0), "its tokens are beside its socket: {said}");
+}
+
+#[test]
+fn what_a_killed_daemon_left_does_not_stop_the_next() {
+    let mut world = World::with_daemon();
+    world.kill_daemon();
+    assert!(world.socket().exists());
+    let said = world.say(&mut eager(&world, &["list"]));
+    assert_eq!(said.code, Some(0), "{said}");
+    until("it serves", || world.run(&["list"]).code == Some(0));
+}
+
+#[test]
+fn a_socket_path_that_cannot_be_is_told_at_once() {
+    let world = World::new();
+    let said = world.run(&["list", "--socket", &format!("/{}", "a".repeat(120))]);
+    assert_eq!(said.code, Some(78), "{said}");
 }

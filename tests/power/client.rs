@@ -90,7 +90,7 @@ impl Client {
         });
         let is_new = thread.state().is_none();
         if is_new {
-            let anchor = &round.repository.commits[self.random.below(round.repository.commits.len())];
+            let anchor = &fresh(round, &mut self.random)?;
             request["anchor"] = Value::from(anchor.as_str());
             thread.states = vec![None, Some(anchor.clone())];
         } else {
@@ -105,7 +105,7 @@ impl Client {
     }
 
     fn update(&mut self, round: &Round<'_>, connection: &mut Connection, at: usize) -> Result<(), Failed> {
-        let new = &round.repository.commits[self.random.below(round.repository.commits.len())];
+        let new = &fresh(round, &mut self.random)?;
         let thread = &mut self.threads[at];
         let before = thread.state().map(str::to_owned);
         let mut call = thread.authorized();
@@ -126,6 +126,18 @@ impl Client {
         session.standing = Standing::Ended;
         Ok(())
     }
+}
+
+/// A commit to move to: every second time one that was made just now and that nobody has synced.
+fn fresh(round: &Round<'_>, random: &mut Random) -> Result<String, Failed> {
+    let known = &round.repository.commits[random.below(round.repository.commits.len())];
+    if random.below(2) == 0 {
+        return Ok(known.clone());
+    }
+    let content = format!("{}-{}\n", random.next(), random.next());
+    let made = round.repository.unsynced(known, &content);
+    assert!(made.is_some() || round.is_cut.load(Ordering::Acquire), "Git cannot make a commit");
+    made.ok_or(Failed::Gone)
 }
 
 impl Thread {

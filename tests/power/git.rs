@@ -40,6 +40,38 @@ impl Repository {
         self.git(&["update-ref", "--stdin"], &lines.collect::<String>());
     }
 
+    /// Makes a commit with a tree and a file of its own, on top of another, and syncs none of it, whatever Git would do by
+    /// default. None when Git could not, as after a power cut.
+    pub(crate) fn unsynced(&self, parent: &str, content: &str) -> Option<String> {
+        let made = |arguments: &[&str], input: &str| {
+            let output = self.run(&[&["-c", "core.fsync=none"], arguments].concat(), input);
+            let id = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+            Some(id.trim().to_owned()).filter(|id| id.len() == 40)
+        };
+        let file = made(&["hash-object", "-w", "--stdin"], content)?;
+        let tree = made(&["mktree"], &format!("100644 blob {file}\tfile\n"))?;
+        let who = ["-c", "user.name=T", "-c", "user.email=t@example.org"];
+        made(&[&who[..], &["commit-tree", "-p", parent, "-m", content, &tree]].concat(), "")
+    }
+
+    /// Reads everything that a branch leads to. What no branch leads to may be broken: nobody was told of it.
+    pub(crate) fn read_all(&self) -> Result<usize, String> {
+        let listed = self.run(&["rev-list", "--objects", "--no-object-names", "--branches"], "");
+        let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let read = self.run(&["cat-file", "--batch-check"], &ids);
+        let content = self.run(&["cat-file", "--batch"], &ids);
+        let failed =
+            [&listed, &read, &content].into_iter().find(|output| !output.status.success() || !output.stderr.is_empty());
+        if let Some(failed) = failed {
+            return Err(String::from_utf8_lossy(&failed.stderr).into_owned());
+        }
+        let kinds = String::from_utf8_lossy(&read.stdout).into_owned();
+        match kinds.lines().find(|line| line.ends_with(" missing")) {
+            Some(missing) => Err(missing.to_owned()),
+            None => Ok(kinds.lines().count()),
+        }
+    }
+
     fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = Command::new("git")
             .env_clear()
@@ -53,8 +85,12 @@ impl Repository {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+        // Beside the reading of the output, of which there may be more than a pipe holds. A program that failed reads none.
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
+            child.wait_with_output().unwrap()
+        })
     }
 
     /// Runs Git, which must succeed and have nothing to complain about.

@@ -185,7 +185,7 @@ fn skew(result: &str) -> Option<String> {
     let ours = concat!("heddled/", env!("CARGO_PKG_VERSION"));
     (hello.server != ours).then(|| {
         let mine = env!("CARGO_PKG_VERSION");
-        format!("{} is running, this is heddlectl {mine}; `heddlectl daemon stop` lets the next call start the daemon of this version", hello.server.replace('/', " "))
+        format!("{} is running, this is heddlectl {mine}\nnext: heddlectl daemon stop  (the next command starts this version)", hello.server.replace('/', " "))
     })
 }
 

@@ -7,6 +7,14 @@ use crate::app::App;
 use crate::error::Error;
 use crate::exit::Exit;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Example:
+  heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 o'\''clock'
+
+Its thread is free at once. An agent under `heddlectl run` is stopped; any other goes
+on until it asks, and is then refused.";
+
 /// Arguments of `evict`.
 #[derive(Args, Debug)]
 pub(crate) struct Evict {

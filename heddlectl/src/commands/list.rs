@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::sessions;
+use crate::tidy;
 
 /// Arguments of `list`.
 #[derive(Args, Debug)]
@@ -63,21 +64,28 @@ impl List {
             limit: self.limit,
             cursor: self.cursor.as_deref().map(Into::into),
         };
-        let answer = app.ask("agent.list", &params)?;
+        let mut client = app.connect()?;
+        let answer = app.repeatable(&mut client, "agent.list", &params)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;
             return Ok(Exit::OK);
         }
         let list: ListResult = answer.read()?;
+        self.print(app, &list)?;
+        tidy::after_list(app, &mut client, &list.reservations);
+        Ok(Exit::OK)
+    }
+
+    fn print(&self, app: &App, list: &ListResult) -> Result<(), Error> {
         if list.reservations.is_empty() {
             app.out.print(&self.sentence())?;
         } else {
             app.out.print(&sessions::list(&list.reservations, app.out.page()))?;
         }
-        if let Some(cursor) = list.next_cursor {
-            app.out.note(&format!("there are more: --cursor {}", shell_words::quote(&cursor)));
+        if let Some(cursor) = &list.next_cursor {
+            app.out.note(&format!("there are more: --cursor {}", shell_words::quote(cursor)));
         }
-        Ok(Exit::OK)
+        Ok(())
     }
 
     fn sentence(&self) -> String {

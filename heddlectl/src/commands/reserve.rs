@@ -12,6 +12,16 @@ use crate::exit::Exit;
 use crate::grant::{self, Granted};
 use crate::output::sessions;
 use crate::probe::{self, AgentArgs};
+use crate::tidy;
+
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl reserve --thread fix-login --at-tip
+  heddlectl reserve --thread fix-login --hold-for-pid $$ --task 'Fix the login'
+
+Give it back with `heddlectl release`; keep it by `heddlectl heartbeat`, unless a
+process holds it.";
 
 /// Arguments of `reserve`.
 #[derive(Args, Debug)]
@@ -107,7 +117,7 @@ impl Reserve {
         }
         params.hold_for_pid = self.hold_for_pid.or(agent.filter(|_| !self.no_hold_for_agent));
         let asked_for = self.hold_for_pid.is_some() || self.hold_for_agent;
-        let granted = match grant::obtain(app, params.clone()) {
+        let (mut client, granted) = match grant::obtain(app, params.clone()) {
             // Nobody asked for this hold, and the daemon cannot watch the process: heartbeats it is.
             Err(error) if !asked_for && params.hold_for_pid.is_some() && error.kind() == Some(Kind::HolderNotFound) => {
                 params.hold_for_pid = None;
@@ -115,7 +125,8 @@ impl Reserve {
             }
             granted => granted?,
         };
-        self.tell(app, &granted.1)?;
+        self.tell(app, &granted)?;
+        tidy::after_reserve(app, &mut client, granted.reservation().fencing_token.0);
         Ok(Exit::OK)
     }
 

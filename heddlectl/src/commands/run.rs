@@ -23,6 +23,15 @@ use crate::run::signals::Signals;
 use crate::run::supervise::{Ended, supervise};
 use crate::run::watch::{self, Lost};
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl run --thread fix-login -- claude
+  heddlectl run --thread fix-login --worktree -- codex exec 'fix the login'
+
+It ends with the command's own exit code; the session is then complete after 0,
+else abandoned. A session that is lost stops the command: TERM, 10 s later KILL.";
+
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
@@ -42,9 +51,9 @@ impl Run {
         let program = self.command.first().ok_or_else(|| Error::usage("there is no command to run"))?;
         if !gate::exists(program, app.env().os("PATH")) {
             let name = Path::new(program).display();
-            return Err(
-                Error::local(Exit::NOT_FOUND, format!("there is no command {name}")).fact("nothing was reserved")
-            );
+            return Err(Error::local(Exit::NOT_FOUND, format!("there is no command {name}"))
+                .fact("nothing was reserved")
+                .hint("check its name and your PATH, or give its whole path"));
         }
         let gated = Gated::spawn(&self.command)?;
         match self.reserve(app, gated.pid()) {
@@ -73,7 +82,7 @@ impl Run {
         self.tell(app, reservation);
         let ended = self.start(app, gated, client, granted);
         let done = matches!(&ended, Ok(ended) if ended.status.success() && ended.lost.is_none());
-        if !matches!(&ended, Ok(ended) if ended.lost.is_some()) {
+        if !matches!(&ended, Ok(ended) if ended.lost.is_some() || ended.released) {
             let status = if done { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
             release(app, granted, status);
         }
@@ -99,8 +108,16 @@ impl Run {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
             watch::watch(&connector, Some(client), id, &token, stop, tell)
         };
+        // Open before it is needed: the daemon waits only a moment for the word that is said on it.
+        let mut ready = app.connector.running().ok().flatten();
+        let params = released(granted, ReleaseStatus::Complete);
+        let release = move |succeeded| {
+            let status = if succeeded { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
+            let params = ReleaseParams { status: Some(status), ..params };
+            ready.as_mut().is_some_and(|client| client.call("agent.release", &params).is_ok())
+        };
         let on_lost = |lost| app.out.alert(&format!("{}; stopping the command", told(lost, reservation)));
-        supervise(child, signals, watching, on_lost).map_err(failed)
+        supervise(child, signals, release, watching, on_lost).map_err(failed)
     }
 
     fn tell(&self, app: &App, reservation: &Reservation) {
@@ -115,7 +132,7 @@ impl Run {
             let stands = branch.map_or_else(|| "on no branch".to_owned(), |branch| format!("on {branch}"));
             let top = worktree.top.display().to_string();
             let command = shell_words::join(["git", "-C", &top, "switch", thread.as_str()]);
-            app.out.warn(&format!("this worktree is {stands}, not on {thread}: {command}"));
+            app.out.warn(&format!("this worktree is {stands}, not on {thread}\nnext: {command}"));
         }
     }
 }
@@ -132,14 +149,17 @@ fn told(lost: Lost, reservation: &Reservation) -> String {
     format!("{id} holds {} no longer: {why}", reservation.thread)
 }
 
-/// Gives the session back. The daemon sees the process end too, and may have been first.
-fn release(app: &App, granted: &Granted, status: ReleaseStatus) {
-    let params = ReleaseParams {
+fn released(granted: &Granted, status: ReleaseStatus) -> ReleaseParams {
+    ReleaseParams {
         session_id: granted.reservation().session_id,
         reservation_token: granted.token.clone(),
         status: Some(status),
-    };
-    if let Err(error) = app.ask("agent.release", &params)
+    }
+}
+
+/// Gives the session back. The daemon sees the process end too, and may have been first.
+fn release(app: &App, granted: &Granted, status: ReleaseStatus) {
+    if let Err(error) = app.ask("agent.release", &released(granted, status))
         && error.kind() != Some(Kind::AgentSessionInactive)
     {
         app.warn_of("the session was not given back; the daemon ends it, for its process is gone", &error);

@@ -9,6 +9,11 @@ use crate::exit::Exit;
 use crate::output::sessions;
 use crate::session::SessionArgs;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+With --hook, as agents' hooks want it: exit 0, or 2 and the reason on stderr. A hook
+that cannot find out, for want of a daemon say, does not let the write pass.";
+
 /// Arguments of `validate`.
 #[derive(Args, Debug)]
 pub(crate) struct Validate {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use unicode_width::UnicodeWidthStr;
 
 use super::color::{FAINT, STRONG};
 use super::text::{clean, wrap};
@@ -35,26 +35,30 @@ pub(crate) struct Row {
 
 /// Renders rows below a heading. Cells are never wrapped, so an id can be copied.
 pub(crate) fn table(heading: &[&str], right: &[usize], rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(heading.to_vec());
-    for row in rows {
-        table.add_row(row.cells.iter().map(|cell| clean(cell).into_owned()).collect::<Vec<_>>());
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut page = String::new();
-    for (index, line) in table.lines().enumerate() {
-        let line = line.trim_end();
-        let Some(row) = index.checked_sub(1).and_then(|index| rows.get(index)) else {
+    let rows_of_cells: Vec<Vec<_>> =
+        rows.iter().map(|row| row.cells.iter().map(|cell| clean(cell)).collect()).collect();
+    let widths: Vec<usize> = heading
+        .iter()
+        .enumerate()
+        .map(|(index, word)| {
+            let cells = rows_of_cells.iter().filter_map(|cells| cells.get(index));
+            cells.map(|cell| cell.width()).max().unwrap_or_default().max(word.width())
+        })
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = String::new();
+        for (index, (cell, width)) in cells.zip(&widths).enumerate() {
+            let gap = width.saturating_sub(cell.width());
+            let (before, after) = if right.contains(&index) { (gap, 0) } else { (0, gap) };
             // Writing to a String cannot fail.
-            writeln!(page, "{STRONG}{line}{STRONG:#}").ok();
-            continue;
-        };
+            write!(line, "{:before$}{cell}{:after$}  ", "", "").ok();
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    let mut page = format!("{STRONG}{}{STRONG:#}\n", line(&mut heading.iter().copied()));
+    for (row, cells) in rows.iter().zip(&rows_of_cells) {
+        let line = line(&mut cells.iter().map(AsRef::as_ref));
         if row.faint { writeln!(page, "{FAINT}{line}{FAINT:#}") } else { writeln!(page, "{line}") }.ok();
         for below in &row.below {
             writeln!(page, "{FAINT}    {}{FAINT:#}", clean(below)).ok();

@@ -12,8 +12,11 @@ pub(crate) mod status;
 pub(crate) mod text;
 pub(crate) mod threads;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use anstream::adapter::strip_str;
+use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 
 use crate::clock;
@@ -41,7 +44,8 @@ impl Output {
 
     /// Prints to stdout.
     pub(crate) fn print(&self, text: &str) -> Result<(), Error> {
-        let mut stream = AutoStream::new(io::stdout().lock(), self.color);
+        let mut stream = io::stdout().lock();
+        let text = styled(text, self.color, &stream);
         stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(|cause| {
             if cause.kind() == io::ErrorKind::BrokenPipe {
                 return Error::ClosedPipe;
@@ -58,7 +62,7 @@ impl Output {
     /// Tells how things go, unless asked to be quiet.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            self.say(&format!("{}\n", text::clean(text)));
+            self.say(&text::wrap("", &text::clean(text), 2, text::WRAP));
         }
     }
 
@@ -91,9 +95,21 @@ impl Output {
     }
 
     fn say(&self, text: &str) {
-        let mut stream = AutoStream::new(io::stderr().lock(), self.color);
+        let mut stream = io::stderr().lock();
         // There is nowhere left to tell that stderr cannot be written.
-        stream.write_all(text.as_bytes()).ok();
+        stream.write_all(styled(text, self.color, &stream).as_bytes()).ok();
+    }
+}
+
+/// The text as this stream wants it, in one piece: a stream that strips by itself writes piece by piece.
+fn styled<'a>(text: &'a str, color: ColorChoice, stream: &impl RawStream) -> Cow<'a, str> {
+    if !text.contains('\u{1b}') {
+        return Cow::Borrowed(text);
+    }
+    let color = if color == ColorChoice::Auto { AutoStream::choice(stream) } else { color };
+    match color {
+        ColorChoice::Never => Cow::Owned(strip_str(text).to_string()),
+        ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => Cow::Borrowed(text),
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn list(threads: &[Thread], page: Page) -> String {
             if name != thread.thread.as_str() {
                 below.push(thread.thread.to_string());
             }
-            below.extend(thread.task.as_ref().map(ToString::to_string));
+            below.extend(thread.task.as_ref().map(|task| fit(task.as_str(), page.beside(4, 20)).into_owned()));
             Row {
                 cells: vec![
                     name,

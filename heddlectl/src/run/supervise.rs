@@ -19,8 +19,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// What can happen while CMD runs.
 #[derive(Debug)]
 enum Event {
-    /// CMD has ended, and has not been reaped.
-    Exited,
+    /// CMD has ended, and has not been reaped; whether its session was given back.
+    Exited(bool),
     /// A signal came for it.
     Signal(Arrived),
     /// Its reservation is lost.
@@ -34,12 +34,16 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// Why it was stopped by us, if it was.
     pub(crate) lost: Option<Lost>,
+    /// Whether its session was given back already.
+    pub(crate) released: bool,
 }
 
-/// Waits for `child`; `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
+/// Waits for `child`. `release` is called on the very thread that sees its end, with whether it succeeded, and says whether
+/// the session was given back: the daemon sees the end too, and waits only for a moment to be told how it was. `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
 pub(crate) fn supervise(
     mut child: Child,
     mut signals: Signals,
+    release: impl FnOnce(bool) -> bool + Send + 'static,
     watch: impl FnOnce(&mpsc::Receiver<()>) -> Option<Lost> + Send + 'static,
     on_lost: impl Fn(Lost),
 ) -> io::Result<Ended> {
@@ -57,8 +61,8 @@ pub(crate) fn supervise(
     })?;
     let sender = events.clone();
     thread::Builder::new().name("exit".to_owned()).spawn(move || {
-        wait_unreaped(pid);
-        sender.send(Event::Exited).ok();
+        let succeeded = wait_unreaped(pid);
+        sender.send(Event::Exited(release(succeeded))).ok();
     })?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         if let Some(lost) = watch(&stopped) {
@@ -67,7 +71,7 @@ pub(crate) fn supervise(
     })?;
     let mut lost = None;
     let mut deadline: Option<Instant> = None;
-    loop {
+    let released = loop {
         let event = match deadline {
             None => inbox.recv().map_err(io::Error::other)?,
             Some(deadline) => match inbox.recv_timeout(deadline.saturating_duration_since(clock::now())) {
@@ -76,11 +80,11 @@ pub(crate) fn supervise(
                     signals::send(pid, Signal::SIGKILL);
                     inbox.recv().map_err(io::Error::other)?
                 }
-                Err(RecvTimeoutError::Disconnected) => Event::Exited,
+                Err(RecvTimeoutError::Disconnected) => Event::Exited(false),
             },
         };
         match event {
-            Event::Exited => break,
+            Event::Exited(released) => break released,
             Event::Signal(arrived) => signals::pass_on(arrived, pid),
             Event::Lost(why) => {
                 on_lost(why);
@@ -91,15 +95,21 @@ pub(crate) fn supervise(
                 deadline = Some(clock::now() + GRACE);
             }
         }
-    }
+    };
     stop.send(()).ok();
     // Reaped only here, so that its pid was its own as long as signals could be sent to it.
-    Ok(Ended { status: child.wait()?, lost })
+    Ok(Ended { status: child.wait()?, lost, released })
 }
 
-/// Waits until the process has ended, and leaves it to be reaped.
-fn wait_unreaped(pid: i32) {
-    let Some(pid) = Pid::from_raw(pid) else { return };
+/// Waits until the process has ended, and leaves it to be reaped; says whether it succeeded.
+fn wait_unreaped(pid: i32) -> bool {
+    let Some(pid) = Pid::from_raw(pid) else { return false };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while waitid(WaitId::Pid(pid), options).is_err_and(|cause| cause == rustix::io::Errno::INTR) {}
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(status) => return status.is_some_and(|status| status.exit_status() == Some(0)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
 }

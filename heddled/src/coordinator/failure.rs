@@ -58,3 +58,10 @@ impl From<repo::Error> for Failure {
         Self::Repo(Arc::new(error))
     }
 }
+
+impl Failure {
+    /// The same of a call that had changed Git already: what could not be recorded then may well have happened.
+    pub(super) fn after_git(self) -> Self {
+        if matches!(self, Self::Store(_)) { Self::Store(Outcome::Unknown) } else { self }
+    }
+}

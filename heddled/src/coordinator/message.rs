@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::FencingToken;
+use proto_schema::{FencingToken, SessionId};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
@@ -26,6 +26,13 @@ pub(super) enum Message {
     Command {
         /// Which.
         command: Command,
+        /// Who waits.
+        reply: Reply,
+    },
+    /// Somebody repeats a request whose session was seen with its Git work under way.
+    Join {
+        /// The session.
+        session: SessionId,
         /// Who waits.
         reply: Reply,
     },

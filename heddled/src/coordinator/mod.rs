@@ -12,8 +12,11 @@ mod reserve;
 mod session;
 mod shared;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod timekeeper;
 mod update;
+mod worktrees;
 mod writer;
 
 use std::path::PathBuf;
@@ -36,9 +39,7 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{
-    Actor, Change, Deadlines, Decision, HolderProcess, Refusal, Registry, RepoRecord, TokenHash, decide,
-};
+use crate::registry::{Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoRecord, SessionRecord, TokenHash};
 use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
@@ -47,7 +48,7 @@ use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
 /// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
-const RELEASE_GRACE: Duration = Duration::from_millis(25);
+const RELEASE_GRACE: Duration = Duration::from_millis(40);
 
 /// What the coordinator works with.
 pub struct Dependencies {
@@ -119,7 +120,11 @@ impl Coordinator {
         let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
         let (inbox, outbox) = sync_channel(INBOX);
         let lease_clock = LeaseClock::new(clock.monotonic_ms());
-        let committed = Snapshot { registry, leases: imbl::OrdMap::new() };
+        // There are leases from the first moment on: should the start not become durable, heartbeats are taken all the same.
+        let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
+        let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
+        let committed = Snapshot { registry, leases };
+        let (ended, unlocking) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -131,6 +136,7 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
+            ended,
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -140,6 +146,7 @@ impl Coordinator {
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
+            tokio::spawn(worktrees::run(Arc::clone(&shared), unlocking)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
     }
@@ -244,14 +251,7 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
     }
     for session in loaded.registry.active(None) {
         writer.begin(session);
-        if let Some(command) = reserve::settle_at_start(shared, session) {
-            match decide(&loaded.registry, &command) {
-                Ok(Decision::Change(change)) => writer.change(change),
-                // Busy with work that a crash cut off: this is where it is brought to its end.
-                Err(Refusal::Busy) => writer.change(reserve::cut_off(session.id)),
-                Ok(Decision::Stands(_)) | Err(_) => {}
-            }
-        }
+        reserve::settle_at_start(shared, session).into_iter().for_each(|change| writer.change(change));
         match session.hold.process.as_ref().map(|process| shared.liveness.check(process)) {
             Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),
             Some(Verdict::BootChanged) => writer.end(session.id, proto_schema::EndReason::BootChanged),

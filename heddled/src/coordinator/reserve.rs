@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::failure::Failure;
-use super::message::Done;
+use super::message::{Done, Message};
 use super::shared::Shared;
 use super::snapshot::View;
+use super::worktrees::lock_reason;
 use super::{Coordinator, hash};
 use crate::registry::{
     AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve,
@@ -94,6 +95,15 @@ impl Coordinator {
     /// Whatever step failed first; nothing has changed then but the end of dead sessions, except when the branch or the
     /// worktree could not be made after the session was recorded: then it is recorded as failed, and the cause is told.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
+        let coordinator = self.clone();
+        // A task of its own: a caller that is dropped after the grant must not leave its Git work undone, for while that is
+        // open nothing and nobody can end the session.
+        tokio::spawn(async move { coordinator.reserve_to_the_end(request).await })
+            .await
+            .unwrap_or(Err(Failure::Broken("reserving")))
+    }
+
+    async fn reserve_to_the_end(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
         let (id, secret) = draw()?;
         let token = request.token.clone().unwrap_or(secret);
         let token_hash = hash(&token);
@@ -117,26 +127,40 @@ impl Coordinator {
     ) -> Result<Done, Failure> {
         for _ in 0..READS {
             if let Some(record) = &request.request {
-                replay(&self.snapshot().registry, record, token_hash)?;
+                // Whatever has become of the repository since: the same request has the same answer.
+                if let Some(session) = replay(&self.snapshot().registry, record, token_hash)? {
+                    return self.join(session).await;
+                }
             }
             let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
             let settings = Arc::clone(&self.settings);
-            let (answer, answered) = oneshot::channel();
+            let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
             let sighted = tokio::task::spawn_blocking(move || {
-                let asked = see(&shared, &request, id, token_hash, &settings)
-                    .and_then(|reserve| shared.ask(Command::Reserve(Box::new(reserve))));
-                // The caller went away: the writer's answer finds nobody, and whoever lost its connection is ended.
-                drop(answer.send(asked));
+                match see(&shared, &request, id, token_hash, &settings) {
+                    Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
+                    // A caller that went away has no use for its answer.
+                    Err(failure) => drop(reply.send(Err(failure))),
+                }
             });
-            let asked = answered.await.map_err(|_| Failure::Broken("reading the branch"))?;
+            let answered = answer.await.unwrap_or(Err(Failure::ShuttingDown));
             drop(sighted);
-            match asked?.await.unwrap_or(Err(Failure::ShuttingDown)) {
+            match answered {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 other => return other,
             }
         }
         Err(Failure::Broken("the thread keeps changing"))
+    }
+
+    /// What a known request has made, once its Git work is done.
+    async fn join(&self, session: Arc<SessionRecord>) -> Result<Done, Failure> {
+        if session.intent.is_none() {
+            return Ok(Done { session, fresh: false });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.post(Message::Join { session: session.id, reply })?;
+        answer.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 
     /// Step 7: the branch, and the worktree where one is wanted.
@@ -155,13 +179,13 @@ impl Coordinator {
         let made = super::blocking("making the branch", move || make(&shared, &request, &record, &settings)).await;
         match made {
             Ok((created, path)) => {
-                let settle = Command::Settle { session: session.id, created: created || session.thread_created, path };
-                self.shared.done(settle).await.map(|done| done.session)
+                let settle = Command::Settle { session: session.id, created, path };
+                self.shared.finish(settle).await.map(|done| done.session).map_err(Failure::after_git)
             }
             Err(failure) => {
                 if session.intent.is_some() {
                     let command = Command::End { session: session.id, reason: EndReason::ReserveFailed };
-                    if let Err(error) = self.shared.done(command).await {
+                    if let Err(error) = self.shared.finish(command).await {
                         warn!(session = %session.id, ?error, "a failed reserve could not be recorded as failed");
                     }
                 }
@@ -252,63 +276,64 @@ fn make(
         shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log)?;
     }
     let Some(path) = &request.worktree else { return Ok((created, None)) };
-    let reason = format!("reserved by {}", session.id);
+    let reason = lock_reason(session.id);
     let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
     Ok((created, Some(shown(&made))))
 }
 
-/// The end of a session whose reserve a crash cut off and that nobody has the token of.
-pub(super) fn cut_off(session: SessionId) -> Change {
-    let reason = EndReason::ConnectionLost;
-    Change::Ended(Box::new(Ending { session, status: SessionStatus::Abandoned, reason, by: None, note: None }))
-}
-
-/// Brings a change of Git that a crash left open to its end, by what the branch says.
-pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Option<Command> {
-    session.intent.as_ref()?;
+/// Brings a change of Git that a crash left open to its end, by what the branch says. No decision is asked for: nobody is at
+/// work on it any more, so nothing is busy.
+pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<Change> {
+    let Some(intent) = &session.intent else { return Vec::new() };
     let id = session.id;
-    let failed = Command::End { session: id, reason: EndReason::ReserveFailed };
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
     let tip = repo.as_ref().map(|repo| {
-        let new = match session.intent {
-            Some(Intent::Move { new, .. }) => new,
-            _ => session.anchor_state,
-        };
+        let new = if let Intent::Move { new, .. } = intent { *new } else { session.anchor_state };
         match shared.repo.clear_lock(&repo.git_dir, &session.thread, new) {
             Ok(true) => info!(session = %id, thread = %session.thread, "a lock that a crash left behind was removed"),
             Ok(false) => {}
             Err(error) => warn!(session = %id, %error, "a lock that a crash left behind could not be removed"),
         }
-        shared.repo.tip(&repo.git_dir, &session.thread)
+        let tip = shared.repo.tip(&repo.git_dir, &session.thread);
+        // Where the branch is there already, the daemon may have been killed before it had waited for the disk.
+        if matches!(tip, Ok(Some(tip)) if tip == new) && *intent != Intent::Worktree {
+            let (log, there) = (format!("heddle: settled {id}"), Expected::At(new));
+            if let Err(error) = shared.repo.compare_and_swap(&repo.git_dir, &session.thread, there, new, &log) {
+                warn!(session = %id, %error, "a branch that a crash cut off could not be made durable");
+            }
+        }
+        tip
     });
-    let settled = |created| match session.request {
-        // Its caller never had an answer and will not ask again: no ghosts.
-        None => Command::End { session: id, reason: EndReason::ConnectionLost },
-        Some(_) => Command::Settle { session: id, created, path: None },
+    let ended = |reason| {
+        let status = SessionStatus::Abandoned;
+        Change::Ended(Box::new(Ending { session: id, status, reason, by: None, note: None }))
     };
-    Some(match (session.intent.as_ref()?, tip) {
-        (Intent::Create, Some(Ok(Some(tip)))) if tip == session.anchor_state => settled(true),
-        (Intent::Create, Some(Ok(None))) if session.request.is_some() => {
-            let repo = repo?;
-            let log = format!("heddle: reserved by {id}");
-            match shared.repo.compare_and_swap(
-                &repo.git_dir,
-                &session.thread,
-                Expected::Absent,
-                session.anchor_state,
-                &log,
-            ) {
+    let settled = |created| {
+        let settled = Change::Settled { session: id, created, path: None };
+        match session.request {
+            // Its caller never had an answer and will not ask again: no ghosts.
+            None => vec![settled, ended(EndReason::ConnectionLost)],
+            Some(_) => vec![settled],
+        }
+    };
+    match (intent, tip, repo) {
+        (Intent::Create, Some(Ok(Some(tip))), _) if tip == session.anchor_state => settled(true),
+        (Intent::Create, Some(Ok(None)), Some(repo)) if session.request.is_some() => {
+            let (log, absent) = (format!("heddle: reserved by {id}"), Expected::Absent);
+            match shared.repo.compare_and_swap(&repo.git_dir, &session.thread, absent, session.anchor_state, &log) {
                 Ok(()) => settled(true),
                 Err(error) => {
                     warn!(session = %id, %error, "a reserve that was cut off could not be finished");
-                    failed
+                    vec![ended(EndReason::ReserveFailed)]
                 }
             }
         }
-        (Intent::Create, Some(Ok(None))) => Command::End { session: id, reason: EndReason::ConnectionLost },
-        (Intent::Create, _) => failed,
-        (Intent::Worktree, _) => settled(false),
-        (Intent::Move { new, .. }, Some(Ok(Some(tip)))) => Command::FinishMove { session: id, moved: tip == *new },
-        (Intent::Move { .. }, _) => Command::FinishMove { session: id, moved: false },
-    })
+        (Intent::Create, Some(Ok(None)), _) => vec![ended(EndReason::ConnectionLost)],
+        (Intent::Create, ..) => vec![ended(EndReason::ReserveFailed)],
+        (Intent::Worktree, ..) => settled(false),
+        (Intent::Move { expected, new }, Some(Ok(Some(tip))), _) if tip == *new => {
+            vec![Change::Moved { session: id, before: *expected, after: *new }]
+        }
+        (Intent::Move { .. }, ..) => vec![Change::MoveDropped { session: id }],
+    }
 }

@@ -106,7 +106,7 @@ impl Coordinator {
     /// Ends a session whose caller was lost before it had read its grant.
     pub async fn connection_lost(&self, id: SessionId) {
         let command = Command::End { session: id, reason: EndReason::ConnectionLost };
-        if let Err(error) = self.shared.done(command).await {
+        if let Err(error) = self.shared.finish(command).await {
             tracing::warn!(session = %id, ?error, "a session nobody has the token of could not be ended");
         }
     }

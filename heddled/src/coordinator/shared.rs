@@ -6,14 +6,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use proto_schema::FencingToken;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::failure::Failure;
-use super::message::{Done, Message};
+use super::message::{Done, Message, Reply};
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
-use crate::registry::{Command, Deadlines};
+use crate::registry::{Command, Deadlines, SessionRecord};
 use crate::repo::Repo;
 use crate::store::OperationLog;
 
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) deadlines: Mutex<Deadlines>,
     /// Told when an earlier deadline than all before has come in.
     pub(super) rearmed: Notify,
+    /// Sessions that have ended and had a worktree of their own.
+    pub(super) ended: mpsc::UnboundedSender<Arc<SessionRecord>>,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }
@@ -73,8 +75,39 @@ impl Shared {
         Ok(answer)
     }
 
+    /// Asks for a change in somebody's name: a full inbox is their answer.
+    pub(super) fn ask_for(&self, command: Command, reply: Reply) {
+        let refused = match self.inbox.try_send(Message::Command { command, reply }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(message)) => (message, Failure::Overloaded { max: INBOX }),
+            Err(TrySendError::Disconnected(message)) => (message, Failure::ShuttingDown),
+        };
+        if let (Message::Command { reply, .. }, failure) = refused {
+            // Nobody is told who does not wait any more.
+            drop(reply.send(Err(failure)));
+        }
+    }
+
     /// Asks for a change and waits until it is durable.
     pub(super) async fn done(&self, command: Command) -> Result<Done, Failure> {
         self.ask(command)?.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+
+    /// Asks for what nobody else would ask for again: the outcome of Git work, the end of a session that has no owner. It
+    /// is not lost when the writer is behind, but waits for room.
+    pub(super) async fn finish(self: &Arc<Self>, command: Command) -> Result<Done, Failure> {
+        let (reply, answer) = oneshot::channel();
+        match self.inbox.try_send(Message::Command { command, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(_)) => return Err(Failure::ShuttingDown),
+            Err(TrySendError::Full(message)) => {
+                let shared = Arc::clone(self);
+                super::blocking("waiting for the writer", move || {
+                    shared.inbox.send(message).map_err(|_| Failure::ShuttingDown)
+                })
+                .await?;
+            }
+        }
+        answer.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 }

@@ -69,7 +69,11 @@ fn post(shared: &Shared, message: Message) {
             due.into_iter().for_each(|session| shared.look_at(again, session));
         }
         Message::Unsaved(sessions) => shared.unsaved.lock().extend(sessions),
-        Message::Command { .. } | Message::Died(_) | Message::Barrier(_) | Message::Stop { .. } => {}
+        Message::Command { .. }
+        | Message::Join { .. }
+        | Message::Died(_)
+        | Message::Barrier(_)
+        | Message::Stop { .. } => {}
     }
 }
 

@@ -39,6 +39,9 @@ impl Coordinator {
         let stands = blocking("reading the branch", move || {
             let tip = shared.repo.tip(&git_dir, &thread)?;
             if tip == Some(new) {
+                // Whoever moved it there may not have waited for the disk.
+                let log = format!("heddle: moved by {id}");
+                shared.repo.compare_and_swap(&git_dir, &thread, Expected::At(new), new, &log)?;
                 return Ok(true);
             }
             if tip != expected {
@@ -52,7 +55,11 @@ impl Coordinator {
         })
         .await?;
         if !stands {
-            self.swap(id, token, &repo.git_dir, expected, new).await?;
+            // A task of its own, as in `reserve`: from its first step to its last nobody can end the session.
+            let (coordinator, git_dir) = (self.clone(), Arc::clone(&repo.git_dir));
+            tokio::spawn(async move { coordinator.swap(id, token, &git_dir, expected, new).await })
+                .await
+                .unwrap_or(Err(Failure::Broken("moving the branch")))?;
         }
         let committed = self.snapshot();
         let record = committed.registry.thread(&key).cloned().ok_or(Failure::ThreadNotFound)?;
@@ -79,10 +86,19 @@ impl Coordinator {
         let from = expected.map_or(Expected::Absent, Expected::At);
         let swapped = blocking("moving the branch", move || {
             let log = format!("heddle: moved by {id}");
-            Ok(shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log)?)
+            let swapped = shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log);
+            let moved = match &swapped {
+                Ok(()) => true,
+                // It may have been moved all the same.
+                Err(Error::Unavailable { .. }) => shared.repo.tip(&git_dir, &thread).is_ok_and(|tip| tip == Some(new)),
+                Err(_) => false,
+            };
+            Ok((moved, swapped))
         })
         .await;
-        self.shared.done(Command::FinishMove { session: id, moved: swapped.is_ok() }).await?;
-        swapped
+        let moved = swapped.as_ref().is_ok_and(|(moved, _)| *moved);
+        let finished = self.shared.finish(Command::FinishMove { session: id, moved }).await;
+        swapped?.1?;
+        finished.map(drop).map_err(Failure::after_git)
     }
 }

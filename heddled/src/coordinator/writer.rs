@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use parking_lot::Mutex;
-use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
+use proto_schema::{EndReason, FencingToken, Outcome, SessionId, ThreadMode};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
@@ -18,12 +19,13 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
 use crate::registry::{
-    Change, Command, Decision, Entry, HolderProcess, Lease, OperationRecord, Refusal, SessionRecord, decide,
+    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, OperationRecord, Refusal, SessionRecord, active,
+    decide,
 };
 use crate::store::Store;
 
-/// The most messages that one flush serves, so that no caller waits for an endless batch.
-const MAX_BATCH: usize = 1024;
+/// The most messages that one flush serves: no caller waits for an endless batch, and the largest fits a journal segment.
+const MAX_BATCH: usize = 256;
 
 /// How much later a session that cannot be ended now is looked at again, in milliseconds of lease time.
 const LOOK_AGAIN_MS: u64 = 1000;
@@ -33,6 +35,7 @@ enum Effect {
     Watch(HolderProcess),
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
+    Unlock(Arc<SessionRecord>),
 }
 
 /// The writer's own state.
@@ -45,7 +48,7 @@ pub(super) struct Writer {
     effects: Vec<Effect>,
     closed: Vec<Arc<Mutex<Lease>>>,
     replies: Vec<(Reply, Result<Done, Failure>)>,
-    barriers: Vec<tokio::sync::oneshot::Sender<()>>,
+    barriers: Vec<oneshot::Sender<()>>,
     /// Messages that would end a session, or move its branch, while another change of its branch is under way.
     deferred: HashMap<SessionId, Vec<Message>>,
     /// Callers who repeated a request whose Git work is under way.
@@ -78,38 +81,44 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         while let Ok(first) = inbox.recv() {
             let mut next = Some(first);
-            for _ in 0..MAX_BATCH {
-                match next {
-                    Some(Message::Stop { by, done }) => {
-                        self.change(Change::DaemonStopped { by });
-                        self.commit();
-                        let closed = self.store.close(&self.candidate.registry);
-                        if let Err(error) = &closed {
-                            error!(%error, "the store could not be closed; the next start replays its journal");
-                        }
-                        // Nobody waits any more when the daemon was told to hurry.
-                        let _told = done.send(closed.is_ok());
-                        return;
+            while next.is_some() {
+                for _ in 0..MAX_BATCH {
+                    match next.take() {
+                        Some(Message::Stop { by, done }) => return self.stop(by, done),
+                        Some(message) => self.handle(message),
+                        None => break,
                     }
-                    Some(message) => self.handle(message),
-                    None => break,
+                    next = self.requeued.pop_front().or_else(|| inbox.try_recv().ok());
                 }
-                next = self.requeued.pop_front().or_else(|| inbox.try_recv().ok());
-            }
-            // What the loop took but had no room for is served first in the next batch.
-            self.requeued.extend(next);
-            self.commit();
-            while let Some(message) = self.requeued.pop_front() {
-                self.handle(message);
                 self.commit();
+                // What was taken and had no room is served first in the next batch.
+                next = next.or_else(|| self.requeued.pop_front());
             }
         }
+    }
+
+    fn stop(mut self, by: Option<Actor>, done: oneshot::Sender<bool>) {
+        self.change(Change::DaemonStopped { by });
+        self.commit();
+        let closed = self.store.close(&self.candidate.registry);
+        if let Err(error) = &closed {
+            error!(%error, "the store could not be closed; the next start replays its journal");
+        }
+        // Nobody waits any more when the daemon was told to hurry.
+        let _told = done.send(closed.is_ok());
+    }
+
+    /// The next of the messages that waited for a change of a branch.
+    #[cfg(test)]
+    pub(super) fn requeued(&mut self) -> Option<Message> {
+        self.requeued.pop_front()
     }
 
     /// Takes one message into the batch.
     pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::Command { command, reply } => self.command(command, reply),
+            Message::Join { session, reply } => self.join(session, reply),
             Message::Died(process) => self.died(&process),
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
@@ -154,6 +163,18 @@ impl Writer {
         }
     }
 
+    fn join(&mut self, id: SessionId, reply: Reply) {
+        match self.candidate.registry.session(id).cloned() {
+            // Its outcome can no longer be recorded.
+            Some(session) if session.intent.is_some() && self.failed => {
+                self.replies.push((reply, Err(Failure::Store(Outcome::Unknown))));
+            }
+            Some(session) if session.intent.is_some() => self.joined.entry(id).or_default().push(reply),
+            Some(session) => self.replies.push((reply, outcome(&session))),
+            None => self.replies.push((reply, Err(Refusal::NotFound.into()))),
+        }
+    }
+
     /// Applies a change to the candidate and takes it into the batch.
     pub(super) fn change(&mut self, change: Change) {
         let ended = match &change {
@@ -169,17 +190,22 @@ impl Writer {
         self.operations.extend(self.candidate.registry.operation(&entry));
         match &entry.change {
             Change::Reserved { session, .. } => self.begin(session),
-            Change::Held { session, .. } => {
-                if let Some(process) = before.and_then(|before| before.hold.process.clone()) {
-                    self.effects.push(Effect::Unwatch(process));
-                }
-                if let Some(session) = self.candidate.registry.session(*session).cloned() {
+            Change::Held { session, hold } => {
+                let before = before.map(|before| before.hold.clone()).unwrap_or_default();
+                self.effects.extend(before.process.map(Effect::Unwatch));
+                if before.ttl_ms == hold.ttl_ms {
+                    // The lease goes on: a new one would forget the signs of life that are not written yet.
+                    self.effects.extend(hold.process.clone().map(Effect::Watch));
+                } else if let Some(session) = self.candidate.registry.session(*session).cloned() {
                     self.begin(&session);
                 }
             }
             Change::Ended(_) => {
-                if let Some(process) = ended.and_then(|session| session.hold.process.clone()) {
-                    self.effects.push(Effect::Unwatch(process));
+                if let Some(session) = ended {
+                    self.effects.extend(session.hold.process.clone().map(Effect::Unwatch));
+                    if session.mode == ThreadMode::Worktree {
+                        self.effects.push(Effect::Unlock(session));
+                    }
                 }
             }
             _ => {}
@@ -240,7 +266,7 @@ impl Writer {
                 self.continue_deferred(session);
             }
             Err(Refusal::Busy) => {
-                let (reply, _) = tokio::sync::oneshot::channel();
+                let (reply, _) = oneshot::channel();
                 let command = Command::End { session, reason };
                 self.deferred.entry(session).or_default().push(Message::Command { command, reply });
             }
@@ -266,12 +292,18 @@ impl Writer {
             let Some(lease) = self.candidate.leases.get(token).cloned() else { continue };
             let session = self.candidate.registry.granted(*token).filter(|session| session.is_active()).cloned();
             let Some(session) = session else { continue };
-            let (overdue, deadline) = {
-                let lease = lease.lock();
-                (lease.is_overdue(now), lease.deadline())
-            };
             // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch.
-            if overdue && !self.failed && session.intent.is_none() {
+            let may_end = !self.failed && session.intent.is_none();
+            let (overdue, deadline) = {
+                let mut lease = lease.lock();
+                let overdue = lease.is_overdue(now);
+                if overdue && may_end {
+                    // In the same breath: a heartbeat between the look and the end would be taken, and then forgotten.
+                    lease.close();
+                }
+                (overdue, lease.deadline())
+            };
+            if overdue && may_end {
                 self.end(session.id, EndReason::HeartbeatExpired);
             } else if let Some(deadline) = deadline {
                 let again = if overdue { now + LOOK_AGAIN_MS } else { deadline };
@@ -304,12 +336,7 @@ impl Writer {
             return;
         }
         for reply in self.joined.remove(&id).unwrap_or_default() {
-            let result = if session.is_active() {
-                Ok(Done { session: Arc::clone(&session), fresh: false })
-            } else {
-                Err(Refusal::Inactive(Arc::clone(&session)).into())
-            };
-            self.replies.push((reply, result));
+            self.replies.push((reply, outcome(&session)));
         }
         self.requeued.extend(self.deferred.remove(&id).unwrap_or_default());
     }
@@ -345,6 +372,8 @@ impl Writer {
                 Effect::Watch(process) => self.shared.liveness.watch(&process),
                 Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
                 Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
+                // Fails only when the daemon is stopping, and a lock that stays does no harm.
+                Effect::Unlock(session) => drop(self.shared.ended.send(session)),
             }
         }
     }
@@ -375,6 +404,12 @@ impl Writer {
             self.replies.push((reply, Err(Failure::Store(Outcome::Unknown))));
         }
     }
+}
+
+/// What a repeated request is answered once its session's Git work is done.
+fn outcome(session: &Arc<SessionRecord>) -> Result<Done, Failure> {
+    let session = Arc::clone(active(session)?);
+    Ok(Done { session, fresh: false })
 }
 
 /// The session that a command waits for when that session is busy.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto_schema::{SessionStatus, ThreadState, Timestamp};
 
 use super::change::{Change, Ending, Entry};
-use super::record::{RepoRecord, SessionRecord, ThreadRecord};
+use super::record::{RepoKey, RepoRecord, SessionRecord, ThreadRecord};
 use super::state::Registry;
 
 /// How long ended sessions are kept.
@@ -33,17 +33,17 @@ impl Registry {
                 self.counters.thread = self.counters.thread.max(session.thread_id);
                 self.put(session);
                 if session.intent.is_none() || self.threads.contains_key(&session.thread_key()) {
-                    self.reserve_thread(session, entry);
+                    self.reserve_thread(session, entry, false);
                 }
             }
             Change::Settled { session, created, path } => {
                 let settled = self.change_session(*session, |session| {
                     session.intent = None;
-                    session.thread_created = *created;
+                    session.thread_created |= *created;
                     session.path = path.clone().or(session.path.take());
                 });
                 if let Some(session) = settled {
-                    self.reserve_thread(&session, entry);
+                    self.reserve_thread(&session, entry, *created);
                 }
             }
             Change::Ended(ending) => self.end(ending, entry),
@@ -79,11 +79,18 @@ impl Registry {
         self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
     }
 
-    /// Puts a repository at its place; a place has one repository, the one seen there last.
+    /// Puts a repository at its place. A place has one repository, the one seen there last; the one that was there before is
+    /// nowhere from then on, so that the records alone say who is where (R5).
     pub(super) fn see(&mut self, repo: &Arc<RepoRecord>) {
         let before = self.repos.insert(repo.id, Arc::clone(repo));
         if let Some(before) = before.filter(|before| self.index.repos.get(&before.key) == Some(&before.id)) {
             self.index.repos.remove(&before.key);
+        }
+        let displaced = self.index.repos.get(&repo.key).filter(|id| **id != repo.id).and_then(|id| self.repos.get(id));
+        if let Some(displaced) = displaced.cloned() {
+            let nowhere = RepoKey { device: u64::MAX, inode: u64::from(displaced.id.0) };
+            self.index.repos.insert(nowhere, displaced.id);
+            self.repos.insert(displaced.id, Arc::new(RepoRecord { key: nowhere, ..RepoRecord::clone(&displaced) }));
         }
         self.index.repos.insert(repo.key, repo.id);
         self.counters.repo = self.counters.repo.max(repo.id.0);
@@ -98,7 +105,10 @@ impl Registry {
             self.index.ids.insert(session.id, token);
             self.index.by_thread.insert((session.repo, session.thread.clone(), token));
             if let Some(request) = &session.request {
-                self.index.requests.insert(request.id.clone(), token);
+                // A replay may bring back a forgotten session after the later one that its request_id made.
+                if self.index.requests.get(&request.id).is_none_or(|known| *known < token) {
+                    self.index.requests.insert(request.id.clone(), token);
+                }
             }
         }
         if session.is_active() {
@@ -166,7 +176,11 @@ impl Registry {
                 _ => ThreadState::Draft,
             };
         });
-        while self.index.ended.len() > ENDED_KEPT {
+        self.forget_beyond(ENDED_KEPT);
+    }
+
+    fn forget_beyond(&mut self, kept: usize) {
+        while self.index.ended.len() > kept {
             if !self.forget_oldest() {
                 break;
             }
@@ -186,7 +200,7 @@ impl Registry {
     }
 
     /// Makes or renews the record of the thread that the session reserved.
-    fn reserve_thread(&mut self, session: &SessionRecord, entry: &Entry) {
+    fn reserve_thread(&mut self, session: &SessionRecord, entry: &Entry, created: bool) {
         let key = session.thread_key();
         if self.threads.get(&key).is_some_and(|thread| thread.revision > entry.revision) {
             return;
@@ -197,7 +211,7 @@ impl Registry {
             .and_then(|parent| self.session(parent))
             .filter(|parent| parent.repo == session.repo && parent.thread != session.thread)
             .map(|parent| parent.thread.clone());
-        let known = self.threads.get(&key).filter(|_| !session.thread_created);
+        let known = self.threads.get(&key).filter(|_| !created);
         let thread = ThreadRecord {
             id: session.thread_id,
             repo: session.repo,
@@ -242,3 +256,6 @@ impl Registry {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,10 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
         Command::Reserve(reserve) => decide_reserve(registry, reserve),
         Command::Settle { session, created, path } => {
             let session = active(find(registry, *session)?)?;
+            // A repeated request may make its worktree late, and must not close the intent of a move.
+            if matches!(session.intent, Some(Intent::Move { .. })) {
+                return Err(Refusal::Busy);
+            }
             Ok(Decision::Change(Change::Settled { session: session.id, created: *created, path: path.clone() }))
         }
         Command::Release { session, token_hash, status } => {
@@ -239,3 +243,6 @@ fn grant(registry: &Registry, repo: RepoId, reserve: &Reserve) -> SessionRecord 
         mode: if reserve.worktree { ThreadMode::Worktree } else { ThreadMode::InPlace },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,4 +148,57 @@ mod tests {
         assert_eq!(deadlines.due(20, |_| None), [], "a session without a lease has ended otherwise");
         assert_eq!(deadlines.next(), None);
     }
+
+    fn lease(ttl_ms: Option<u64>, now: u64) -> Lease {
+        let mut registry = crate::registry::Registry::default();
+        let mut reserve = crate::registry::tests::reserve(1, "a");
+        reserve.hold.ttl_ms = ttl_ms;
+        Lease::new(&crate::registry::tests::grant(&mut registry, reserve), now)
+    }
+
+    fn beat(now: u64) -> Beat {
+        Beat { now, at: Timestamp::from_unix_ms(5000), progress: false, usage: None }
+    }
+
+    #[test]
+    fn a_lease_runs_out_its_ttl_after_the_last_sign_of_life() {
+        let mut lease = lease(Some(1000), 50);
+        assert!(!lease.is_overdue(1049));
+        assert!(lease.is_overdue(1050));
+        assert_eq!(lease.renew(beat(500)), Ok(true), "the first since the last that was written behind");
+        assert_eq!(lease.renew(beat(400)), Ok(false), "a late one");
+        assert_eq!(lease.deadline(), Some(1500), "and it does not shorten the lease");
+    }
+
+    #[test]
+    fn a_session_that_lives_by_other_means_has_no_deadline() {
+        let mut lease = lease(None, 50);
+        assert_eq!(lease.renew(beat(60)), Ok(true));
+        assert_eq!((lease.deadline(), lease.is_overdue(u64::MAX)), (None, false));
+    }
+
+    #[test]
+    fn a_closed_lease_takes_nothing_until_it_is_opened_again() {
+        let mut lease = lease(Some(1000), 0);
+        lease.close();
+        let before = lease.pulse();
+        assert_eq!(lease.renew(beat(1)), Err(Closed), "R4: never a resurrection");
+        assert_eq!((lease.pulse(), lease.is_overdue(5000)), (before, false));
+        lease.reopen();
+        assert_eq!(lease.renew(beat(1)), Ok(true));
+    }
+
+    #[test]
+    fn only_progress_is_progress_and_usage_stays_until_it_is_told_anew() {
+        let mut lease = lease(Some(1000), 0);
+        let progress_at = lease.pulse().last_progress_at;
+        let usage = UsageSummary { input_tokens: 7, ..UsageSummary::default() };
+        lease.renew(Beat { usage: Some(usage), ..beat(1) }).unwrap();
+        assert_eq!(lease.pulse().last_progress_at, progress_at);
+        lease.renew(Beat { progress: true, ..beat(2) }).unwrap();
+        assert_eq!(lease.pulse().usage, Some(usage));
+        assert_eq!(lease.pulse().last_progress_at, Timestamp::from_unix_ms(5000));
+        assert!(lease.take_unsaved().is_some());
+        assert!(lease.take_unsaved().is_none(), "written once");
+    }
 }

@@ -23,6 +23,8 @@ mod record;
 mod records;
 mod refusal;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use apply::{ENDED_KEPT, ENDED_KEPT_MS};
 pub use change::{Actor, Change, Ending, Entry};

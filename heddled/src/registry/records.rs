@@ -36,11 +36,14 @@ pub enum Difference {
 
 impl Registry {
     /// Makes the registry of what a store kept. Total: whatever combination of records is there, R1 holds afterwards,
-    /// for of two active sessions of one thread only the later one holds it.
+    /// for of two active sessions of one thread only the later one holds it, and of two repositories with one place the one
+    /// with the higher id has it.
     #[must_use]
     pub fn restore(records: Records) -> Self {
         let mut registry = Self { counters: records.counters, ..Self::default() };
-        for repo in records.repos {
+        let mut repos = records.repos;
+        repos.sort_by_key(|repo| repo.id);
+        for repo in repos {
             registry.see(&repo);
         }
         for thread in records.threads {

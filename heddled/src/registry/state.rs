@@ -174,3 +174,6 @@ impl Registry {
         (self.sessions.len(), self.threads.len(), self.repos.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use proto_schema::{RepositoryProblem, Timestamp};
+use proto_schema::{RepositoryProblem, ThreadName};
 
 use super::discover::{Found, discover};
 use super::error::Error;
-use super::files::Stamp;
+use super::git::WallClock;
 use super::opened::{Opened, key_of};
 use super::refs::Target;
 use super::settings::UserSettings;
+use super::stamp::Stamp;
 use super::{Located, RepoKey};
 
 /// The most repositories that are kept open: each has descriptors and mappings of its packs.
@@ -30,24 +31,32 @@ pub(super) struct Place {
     pub(super) located: Located,
     /// The Git directory of the worktree that the path lies in.
     pub(super) private: PathBuf,
-    /// HEAD in that directory.
-    head_path: PathBuf,
     pub(super) repository: Arc<Opened>,
     /// HEAD as last read, and the version that it was.
-    head: Mutex<Option<(Stamp, Option<Target>)>>,
+    head: Mutex<Option<(Stamp, Arc<Head>)>>,
     depends: Vec<(PathBuf, Option<Stamp>)>,
     /// What `safe.directory` had to name for this repository of another user.
     needs_safe: Option<PathBuf>,
 }
 
+/// What a worktree's HEAD says.
+#[derive(Default)]
+pub(super) struct Head {
+    /// `None` when the worktree has none any more.
+    pub(super) target: Option<Target>,
+    /// The branch that it is attached to, when its name can be a thread's.
+    pub(super) thread: Option<ThreadName>,
+}
+
 pub(super) struct Cache {
+    now: WallClock,
     places: Mutex<LruCache<PathBuf, Arc<Place>>>,
     repositories: Mutex<LruCache<RepoKey, Arc<Opened>>>,
 }
 
 impl Cache {
-    pub(super) fn new() -> Self {
-        Self { places: Mutex::new(LruCache::new(PLACES)), repositories: Mutex::new(LruCache::new(REPOSITORIES)) }
+    pub(super) fn new(now: WallClock) -> Self {
+        Self { now, places: Mutex::new(LruCache::new(PLACES)), repositories: Mutex::new(LruCache::new(REPOSITORIES)) }
     }
 
     /// The place that was remembered for a path, unchecked.
@@ -70,13 +79,14 @@ impl Cache {
             return Err(Error::not_found(path, RepositoryProblem::NotTrusted));
         }
         let repository = self.opened(path, &found)?;
+        // The repository was opened with its `config`, and looks at it by a shorter way.
+        let config = repository.git_dir.join("config");
         let place = Arc::new(Place {
             located: repository.locate(&found),
-            head_path: found.private.join("HEAD"),
             head: Mutex::new(None),
             private: found.private,
             repository,
-            depends: found.depends,
+            depends: found.depends.into_iter().filter(|(file, _)| *file != config).collect(),
             needs_safe,
         });
         if found.cacheable {
@@ -96,34 +106,48 @@ impl Cache {
         {
             return Ok(known);
         }
-        let opened = Arc::new(Opened::open(path, found, config)?);
+        let opened = Arc::new(Opened::open(path, found, config, Arc::clone(&self.now))?);
         self.repositories.lock().put(opened.key, Arc::clone(&opened));
         Ok(opened)
     }
 }
 
 impl Place {
-    /// What HEAD says, with one stat when it is as it was; `None` when the worktree has none any more.
-    pub(super) fn head(&self, now: impl FnOnce() -> Timestamp) -> Result<Option<Target>, Error> {
-        let version =
-            Stamp::at_link(&self.head_path).map_err(|source| Error::io("read HEAD", &self.head_path, source))?;
-        if let Some((known, target)) = &*self.head.lock()
+    /// What HEAD says, with one stat when it is as it was.
+    pub(super) fn head(&self) -> Result<Arc<Head>, Error> {
+        let path = || self.private.join("HEAD");
+        let version = if *self.private == *self.repository.git_dir {
+            self.repository.directory.stamp("HEAD", false)
+        } else {
+            Stamp::at_link(&path())
+        };
+        let version = version.map_err(|source| Error::io("read HEAD", &path(), source))?;
+        if let Some((known, head)) = &*self.head.lock()
             && Some(*known) == version
         {
-            return Ok(target.clone());
+            return Ok(Arc::clone(head));
         }
+        // The time is older than what is read next.
+        let now = (self.repository.now)();
         let target = self.repository.refs.attached(&self.private)?;
+        let thread = match &target {
+            Some(Target::Symbolic(name)) => name.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()),
+            Some(Target::Object(_)) | None => None,
+        };
+        let head = Arc::new(Head { target, thread });
         // What was written just now may be written again without a difference in its times.
-        if let Some(version) = version.filter(|version| version.is_settled(now())) {
-            *self.head.lock() = Some((version, target.clone()));
+        if let Some(version) = version.filter(|version| version.is_settled(now)) {
+            *self.head.lock() = Some((version, Arc::clone(&head)));
         }
-        Ok(target)
+        Ok(head)
     }
 
     fn holds(&self, user: &UserSettings, home: Option<&Path>) -> bool {
         let is_unchanged =
             |(path, stamp): &(PathBuf, Option<Stamp>)| matches!(Stamp::at(path), Ok(now) if now == *stamp);
         self.depends.iter().all(is_unchanged)
+            // Last, for only then the directory that is kept open is known to be the one at the path.
+            && self.repository.directory.stamp("config", true).is_ok_and(|now| now == self.repository.version.1)
             && self.needs_safe.as_ref().is_none_or(|directory| user.current().is_safe(directory, home))
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use proto_schema::RepositoryProblem;
 
 use super::error::Error;
-use super::files::{Stamp, absent_as_none, read_path};
-
+use super::files::{absent_as_none, read_path};
+use super::stamp::Stamp;
 const OPERATION: &str = "find the repository";
 
 /// A repository as found from one path.

@@ -4,89 +4,24 @@
 //! descriptor to a child process. What is not synced here is not durable.
 
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lru::LruCache;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
-use proto_schema::Timestamp;
+
+use super::stamp::Stamp;
 
 /// The most bytes that are read of a file which Git keeps small (a ref, a `gitdir` file).
 const SMALL_FILE: u64 = 64 * 1024;
 
 /// The most directories of one repository that are remembered as synced.
 const SYNCED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-
-/// How coarse file times may be: two changes closer together can leave the same time.
-const TIME_GRAIN_MS: i64 = 20;
-
-/// What tells one version of a file or directory from another.
-///
-/// A file that is replaced gets another inode, one that is rewritten another size or time; the change time cannot be
-/// set by a program, so that a restored modification time is noticed too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    owner: u32,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of_file(data: &Metadata) -> Self {
-        Self {
-            device: data.dev(),
-            inode: data.ino(),
-            owner: data.uid(),
-            size: data.len(),
-            modified: (data.mtime(), data.mtime_nsec()),
-            changed: (data.ctime(), data.ctime_nsec()),
-        }
-    }
-
-    /// A directory's times change with every entry: only its identity counts. Its birth tells a new directory from a
-    /// removed one whose inode it got.
-    fn of_directory(data: &Metadata) -> Self {
-        let born = data.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        let born = born.map_or((0, 0), |at| (at.as_secs().cast_signed(), i64::from(at.subsec_nanos())));
-        Self { device: data.dev(), inode: data.ino(), owner: data.uid(), size: 0, modified: born, changed: born }
-    }
-
-    fn of(data: &Metadata) -> Self {
-        if data.is_dir() { Self::of_directory(data) } else { Self::of_file(data) }
-    }
-
-    /// The stamp of what the path leads to, symbolic links followed; `None` when there is nothing.
-    pub(super) fn at(path: &Path) -> io::Result<Option<Self>> {
-        absent_as_none(std::fs::metadata(path)).map(|data| data.as_ref().map(Self::of))
-    }
-
-    /// The stamp of the path itself, a symbolic link not followed; `None` when there is nothing.
-    pub(super) fn at_link(path: &Path) -> io::Result<Option<Self>> {
-        absent_as_none(std::fs::symlink_metadata(path)).map(|data| data.as_ref().map(Self::of))
-    }
-
-    /// Whether the last change is so long ago that a further one would show in the times, `now` being wall time.
-    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
-        let (seconds, nanoseconds) = self.changed;
-        seconds * 1000 + nanoseconds / 1_000_000 + TIME_GRAIN_MS < now.unix_ms()
-    }
-
-    pub(super) fn identity(self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-
-    pub(super) fn owner(self) -> u32 {
-        self.owner
-    }
-}
 
 /// Turns "there is no such file" into `None`; a file in the place of a parent directory means the same.
 pub(super) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -125,9 +60,60 @@ pub(super) fn read_path(file: &Path, prefix: &[u8], base: &Path) -> io::Result<O
     Ok(Some(base.join(OsStr::from_bytes(content))))
 }
 
+/// Makes a file's content, or a directory's entries, durable.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    seam::count(file);
+    file.sync_all()
+}
+
 /// Makes the entries of a directory durable.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    sync(&File::open(path)?)
+}
+
+/// Asks the kernel to begin writing a file out, so that the commit which a later sync of another file causes has this
+/// one's blocks in it. Only a hint: what it does not do, the file's own sync does.
+pub(super) fn begin_sync(file: &File) {
+    // Not for the cache: this is the one call without `unsafe` that starts writing and does not wait.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap_or_default();
+    #[cfg(not(target_os = "linux"))]
+    let _: &File = file;
+}
+
+/// Writes out everything that the file system of a directory has.
+pub(super) fn sync_file_system(directory: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let directory = File::open(directory)?;
+        #[cfg(test)]
+        seam::count(&directory);
+        Ok(rustix::fs::syncfs(&directory)?)
+    }
+    // Elsewhere no call both reaches everything and waits for it: to refuse is better than to promise.
+    #[cfg(not(target_os = "linux"))]
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("{}: too much to sync", directory.display())))
+}
+
+/// What this thread has synced, for tests.
+#[cfg(test)]
+pub(super) mod seam {
+    use std::cell::RefCell;
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt as _;
+
+    thread_local!(static SYNCED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) });
+
+    pub(super) fn count(file: &File) {
+        let inode = file.metadata().unwrap().ino();
+        SYNCED.with_borrow_mut(|synced| synced.push(inode));
+    }
+
+    /// The inodes of what was synced since the last look, in order.
+    pub(in crate::repo) fn take() -> Vec<u64> {
+        SYNCED.take()
+    }
 }
 
 /// The directories below one Git directory whose own entries are known to be durable.

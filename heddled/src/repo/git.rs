@@ -8,10 +8,9 @@ use proto_schema::{ObjectId, ThreadName, Timestamp};
 use super::cache::{Cache, Place};
 use super::error::{Cause, Error};
 use super::program::{Environment, Program};
-use super::refs::Target;
 use super::settings::UserSettings;
 use super::{Anchor, Claim, Expected, Located, Repo, Sighting, Signature};
-use super::{marker, swap, target, worktrees};
+use super::{durable, marker, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -29,7 +28,7 @@ impl GitRepo {
     #[must_use]
     pub fn new(environment: Environment, now: WallClock) -> Self {
         let program = Program::new(environment);
-        Self { user: UserSettings::new(program.clone()), program, cache: Cache::new(), now }
+        Self { user: UserSettings::new(program.clone()), program, cache: Cache::new(Arc::clone(&now)), now }
     }
 
     fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
@@ -54,31 +53,32 @@ impl Repo for GitRepo {
         let place = self.place(path)?;
         let repository = &place.repository;
         let tip = repository.refs.tip(thread)?;
-        let head = place.head(|| (self.now)())?;
-        let at_head = || repository.refs.follow(head.clone())?.ok_or(Error::NoHead);
-        let (anchor, root) = match (anchor, tip) {
-            (Anchor::Tip, Some(tip)) => (tip, repository.objects.root(tip)?),
+        let head = place.head()?;
+        let (anchor, commit) = match (anchor, tip) {
+            (Anchor::Tip, Some(tip)) => (tip.state, repository.objects.commit(tip.state)?),
             (Anchor::Tip, None) | (Anchor::Head, _) => {
-                let state = at_head()?;
-                (state, repository.objects.root(state)?)
+                let state = repository.refs.follow(head.target.clone())?.ok_or(Error::NoHead)?;
+                (state, repository.objects.commit(state)?)
             }
             (Anchor::Revision(revision), _) => {
                 let state = repository.objects.resolve(&place.private, revision)?;
-                (state, repository.objects.root(state).map_err(named_by_caller)?)
+                (state, repository.objects.commit(state).map_err(named_by_caller)?)
             }
         };
-        if tip.is_none() {
-            repository.refs.refuse_conflict(thread)?;
+        match tip {
+            None => repository.refs.refuse_conflict(thread)?,
+            // This may be all that is done for the reserve: nobody else makes it durable.
+            Some(tip) if tip.state == anchor && !(tip.durable && commit.durable) => {
+                durable::branch(repository, &thread.ref_name(), anchor)?;
+            }
+            Some(_) => {}
         }
-        let checked_out = match &head {
-            Some(Target::Symbolic(name)) => name.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()),
-            Some(Target::Object(_)) | None => None,
-        };
-        Ok(Sighting { repo: place.located.clone(), anchor, root, tip, checked_out })
+        let (tip, checked_out) = (tip.map(|tip| tip.state), head.thread.clone());
+        Ok(Sighting { repo: place.located.clone(), anchor, root: commit.root, tip, checked_out })
     }
 
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
-        self.place(git_dir)?.repository.refs.tip(thread)
+        self.place(git_dir)?.repository.refs.tip(thread).map(|tip| tip.map(|tip| tip.state))
     }
 
     fn compare_and_swap(

@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 
 use super::Claim;
 use super::error::{Cause, Error};
-use super::files::{Stamp, absent_as_none, open_plain, read_small, sync_directory};
+use super::files::{absent_as_none, open_plain, read_small, sync_directory};
+use super::stamp::Stamp;
 use super::swap::LOCK_WAIT;
 
 const OPERATION: &str = "read the repository's registry marker";

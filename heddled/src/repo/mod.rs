@@ -6,7 +6,7 @@
 //! # Invariants
 //!
 //! - G1: a ref is moved only from the state that its caller expected, compared under Git's own lock.
-//! - G2: what is reported as done is on disk: the ref, its reflog entry and their directories.
+//! - G2: what is reported as done is on disk: the ref, its reflog entry, their directories, and what the ref leads to.
 //! - G3: what cannot be read is an error; it never counts as absent.
 //! - G4: an answer from a cache is the answer that the files give now; each call checks with a few stats.
 //! - G5: no configuration or content of a repository makes the daemon run a command, and no `GIT_*` variable of its own
@@ -18,10 +18,12 @@
 
 mod cache;
 mod discover;
+mod durable;
 mod error;
 mod files;
 mod format;
 mod git;
+mod known;
 mod marker;
 mod objects;
 mod opened;
@@ -29,6 +31,7 @@ mod program;
 mod reflog;
 mod refs;
 mod settings;
+mod stamp;
 mod swap;
 mod target;
 #[cfg(test)]
@@ -133,7 +136,8 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::NotFound`].
     fn locate(&self, path: &Path) -> Result<Located, Error>;
 
-    /// Reads what a reservation needs: the anchor, its tree, and where the thread is.
+    /// Reads what a reservation needs: the anchor, its tree, and where the thread is. A thread that is at the anchor is
+    /// durable there on return.
     ///
     /// # Errors
     /// In this order: [`Error::NotFound`], [`Error::SymbolicThread`], [`Error::NoHead`] or [`Error::AnchorNotFound`],
@@ -147,7 +151,7 @@ pub trait Repo: Send + Sync + 'static {
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error>;
 
     /// Moves the thread's ref from where it is expected to `new`, with a reflog entry; durable on return. A ref that is
-    /// expected at `new` and is there is left as it is.
+    /// expected at `new` and is there is left as it is, and made durable.
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::NameConflict`], [`Error::SymbolicThread`]; [`Error::AnchorNotFound`] when `new` is
@@ -161,9 +165,9 @@ pub trait Repo: Send + Sync + 'static {
         log: &str,
     ) -> Result<(), Error>;
 
-    /// Removes the lock of the thread's ref that an earlier life of this daemon left behind when it was killed while it
-    /// moved the ref to `new`. Only for a move that this registry has recorded as begun and not as ended: a lock that holds
-    /// anything but that state, or part of it, is another's and stays. Answers whether there was one.
+    /// Removes the lock file that a [`Repo::compare_and_swap`] to `new` left when it was cut off, and says whether there
+    /// was one. A lock file that says anything else is another's and stays. Nobody may be moving the thread by this
+    /// registry meanwhile.
     ///
     /// # Errors
     /// None but those of every method.

@@ -15,14 +15,22 @@ use proto_schema::ObjectId;
 use super::error::{Cause, Error};
 use super::refs::convert;
 
-/// The most commits of one repository whose trees are remembered.
-const TREES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// The most commits of one repository that are remembered.
+const COMMITS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// What is remembered of a commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Commit {
+    pub(super) root: ObjectId,
+    /// Whether it, and all that it leads to, is known to survive a power cut.
+    pub(super) durable: bool,
+}
 
 /// The objects of one repository.
 pub(super) struct Objects {
     common: Arc<Path>,
     library: ArcSwap<gix::ThreadSafeRepository>,
-    trees: Mutex<LruCache<ObjectId, ObjectId>>,
+    commits: Mutex<LruCache<ObjectId, Commit>>,
 }
 
 /// Opens a Git directory by the library, which then reads no environment and no configuration but the repository's.
@@ -38,13 +46,18 @@ pub(super) fn open(git_dir: &Path) -> Result<gix::ThreadSafeRepository, Error> {
 impl Objects {
     pub(super) fn new(common: Arc<Path>) -> Result<Self, Error> {
         let library = ArcSwap::from_pointee(open(&common)?);
-        Ok(Self { common, library, trees: Mutex::new(LruCache::new(TREES)) })
+        Ok(Self { common, library, commits: Mutex::new(LruCache::new(COMMITS)) })
     }
 
     /// The tree of a commit; fails with [`Cause::NoCommit`] when there is no such commit.
     pub(super) fn root(&self, commit: ObjectId) -> Result<ObjectId, Error> {
-        if let Some(tree) = self.trees.lock().get(&commit) {
-            return Ok(*tree);
+        self.commit(commit).map(|commit| commit.root)
+    }
+
+    /// A commit; fails as [`Objects::root`] does.
+    pub(super) fn commit(&self, commit: ObjectId) -> Result<Commit, Error> {
+        if let Some(known) = self.commits.lock().get(&commit) {
+            return Ok(*known);
         }
         let tree = match tree_of(&self.library.load(), commit)? {
             Some(tree) => tree,
@@ -58,8 +71,21 @@ impl Objects {
                 tree
             }
         };
-        self.trees.lock().put(commit, tree);
-        Ok(tree)
+        let found = Commit { root: tree, durable: false };
+        self.commits.lock().put(commit, found);
+        Ok(found)
+    }
+
+    /// Takes down that a commit and all that it leads to is durable.
+    pub(super) fn set_durable(&self, commit: ObjectId) {
+        if let Some(known) = self.commits.lock().get_mut(&commit) {
+            known.durable = true;
+        }
+    }
+
+    /// The repository as the library sees it.
+    pub(super) fn library(&self) -> gix::Repository {
+        self.library.load().to_thread_local()
     }
 
     /// The commit that a revision names, seen from a worktree's Git directory.

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use proto_schema::RepositoryProblem;
 
 use super::discover::Found;
 use super::error::Error;
-use super::files::{Stamp, Synced};
+use super::files::Synced;
 use super::format::{self, Format};
+use super::git::WallClock;
 use super::marker::Verified;
 use super::objects::Objects;
 use super::refs::Refs;
+use super::stamp::{Directory, Stamp};
 use super::{Located, RepoKey};
 
 /// A repository that is kept open.
@@ -20,6 +23,11 @@ pub(super) struct Opened {
     /// The versions of the common directory and of the `config` that it was opened with.
     pub(super) version: (Stamp, Option<Stamp>),
     pub(super) git_dir: Arc<Path>,
+    /// The common directory, kept open.
+    pub(super) directory: Arc<Directory>,
+    pub(super) now: WallClock,
+    /// Whether the files that make it a repository are known to be durable.
+    pub(super) durable: AtomicBool,
     pub(super) shown: Arc<str>,
     /// The main worktree; `None` in a bare repository.
     pub(super) main: Option<PathBuf>,
@@ -32,10 +40,12 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Opens what was found at `path`.
-    pub(super) fn open(path: &Path, found: &Found, config: Option<Stamp>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, found: &Found, config: Option<Stamp>, now: WallClock) -> Result<Self, Error> {
         let unsupported = || Error::not_found(path, RepositoryProblem::UnsupportedFormat);
         let format = format::read(&found.common)?.ok_or_else(unsupported)?;
         let git_dir: Arc<Path> = found.common.as_path().into();
+        let failed = |source| Error::io("open the repository", &git_dir, source);
+        let directory = Arc::new(Directory::open(&git_dir).map_err(failed)?);
         let main = main_worktree(&git_dir, &format);
         let shown = shown(main.as_deref().unwrap_or(&git_dir));
         Ok(Self {
@@ -43,11 +53,14 @@ impl Opened {
             version: (found.common_stamp, config),
             shown: shown.into(),
             main,
-            refs: Refs::new(Arc::clone(&git_dir), format.hash),
+            refs: Refs::new(Arc::clone(&git_dir), Arc::clone(&directory), format.hash, Arc::clone(&now)),
             objects: Objects::new(Arc::clone(&git_dir))?,
             marker: Verified::default(),
             synced: Synced::new(),
             format,
+            directory,
+            now,
+            durable: AtomicBool::new(false),
             git_dir,
         })
     }

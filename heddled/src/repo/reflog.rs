@@ -7,13 +7,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use proto_schema::ObjectId;
+use proto_schema::{ObjectId, Timestamp};
 
 use super::Signature;
 use super::error::Error;
-use super::files::remove_empty_tree;
+use super::files::{begin_sync, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::settings::LogUpdates;
+use super::stamp::was_just_now;
 
 const OPERATION: &str = "write the reflog";
 
@@ -22,13 +23,14 @@ const OPERATION: &str = "write the reflog";
 pub(super) struct Entry {
     file: File,
     path: PathBuf,
+    /// Whether somebody, not necessarily this daemon, made the file a moment ago.
     is_new: bool,
 }
 
 impl Entry {
     /// Makes the entry durable.
     pub(super) fn sync(self, repository: &Opened) -> Result<(), Error> {
-        let synced = self.file.sync_all().and_then(|()| {
+        let synced = sync(&self.file).and_then(|()| {
             if self.is_new { repository.synced.sync_parents(&self.path, &repository.git_dir) } else { Ok(()) }
         });
         synced.map_err(|source| Error::io(OPERATION, &self.path, source))
@@ -49,7 +51,8 @@ pub(super) fn append(
     // Unset means: in every repository but a bare one. A log that exists is continued in any case.
     let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };
     let create = repository.format.log_updates.or(signature.log_updates).unwrap_or(unset) == LogUpdates::Always;
-    let Some((mut file, is_new)) = open(&path, create).map_err(failed)? else { return Ok(None) };
+    let Some(mut file) = open(&path, create).map_err(failed)? else { return Ok(None) };
+    let is_new = is_new(&file, (repository.now)()).map_err(failed)?;
     let zeros = "0".repeat(new.as_bytes().len() * 2);
     let old = old.map_or(zeros, |old| old.to_string());
     let name = clean(repository.format.name.as_deref().or(signature.name.as_deref()), "heddled");
@@ -59,16 +62,17 @@ pub(super) fn append(
     let line = format!("{old} {new} {name} <{email}> {} +0000\t{message}\n", signature.seconds);
     // One write: with O_APPEND, entries of several processes stay whole.
     file.write_all(line.as_bytes()).map_err(failed)?;
+    begin_sync(&file);
     Ok(Some(Entry { file, path, is_new }))
 }
 
-/// Opens the log for appending, and says whether it is new; `None` when there is none and none is to be made.
-fn open(path: &Path, create: bool) -> io::Result<Option<(File, bool)>> {
+/// Opens the log for appending; `None` when there is none and none is to be made.
+fn open(path: &Path, create: bool) -> io::Result<Option<File>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut options = OpenOptions::new();
     options.append(true).custom_flags(flags.bits());
     match options.open(path) {
-        Ok(file) => return Ok(Some((file, false))),
+        Ok(file) => return Ok(Some(file)),
         Err(error) => {
             let is_directory = error.kind() == io::ErrorKind::IsADirectory;
             if !is_directory && error.kind() != io::ErrorKind::NotFound {
@@ -86,7 +90,12 @@ fn open(path: &Path, create: bool) -> io::Result<Option<(File, bool)>> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    options.create(true).open(path).map(|file| Some((file, true)))
+    options.create(true).open(path).map(Some)
+}
+
+/// Whether a log's entry in its directory may not be durable; where that cannot be told, it may not.
+fn is_new(file: &File, now: Timestamp) -> io::Result<bool> {
+    Ok(file.metadata()?.created().map_or(true, |born| was_just_now(born, now)))
 }
 
 /// A name or address without what would end its field; the other when nothing is left.

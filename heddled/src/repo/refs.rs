@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::{Stamp, absent_as_none, open_plain};
-
+use super::files::{absent_as_none, open_plain};
+use super::git::WallClock;
+use super::known::KnownRefs;
+use super::stamp::{Directory, Stamp};
 const OPERATION: &str = "read the ref";
 
 /// The most symbolic refs in a row that are followed, as in Git.
@@ -31,19 +33,36 @@ pub(super) enum Target {
     Symbolic(String),
 }
 
+/// Where a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) state: ObjectId,
+    /// Whether that is known to survive a power cut.
+    pub(super) durable: bool,
+}
+
 type Packed = Option<Arc<packed::Buffer>>;
+
+/// `packed-refs` as last read.
+struct KnownPacked {
+    version: Option<Stamp>,
+    content: Packed,
+    durable: bool,
+}
 
 /// The refs of one repository.
 pub(super) struct Refs {
     common: Arc<Path>,
+    directory: Arc<Directory>,
     hash: gix::hash::Kind,
-    /// `packed-refs` as last read, and the version that it was.
-    packed: Mutex<Option<(Option<Stamp>, Packed)>>,
+    now: WallClock,
+    pub(super) known: KnownRefs,
+    packed: Mutex<Option<KnownPacked>>,
 }
 
 impl Refs {
-    pub(super) fn new(common: Arc<Path>, hash: gix::hash::Kind) -> Self {
-        Self { common, hash, packed: Mutex::new(None) }
+    pub(super) fn new(common: Arc<Path>, directory: Arc<Directory>, hash: gix::hash::Kind, now: WallClock) -> Self {
+        Self { common, directory, hash, now, known: KnownRefs::new(), packed: Mutex::new(None) }
     }
 
     /// The file that a shared ref has when it is not packed.
@@ -51,21 +70,37 @@ impl Refs {
         self.common.join(name)
     }
 
+    /// The version of that file; `None` when there is none.
+    pub(super) fn loose_stamp(&self, name: &str) -> Result<Option<Stamp>, Error> {
+        let stamp = self.directory.stamp(name, false);
+        stamp.map_err(|source| Error::io(OPERATION, &self.loose_path(name), source))
+    }
+
     /// The thread's tip; `None` when there is no such branch.
-    pub(super) fn tip(&self, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
-        match self.read(&thread.ref_name())? {
+    pub(super) fn tip(&self, thread: &ThreadName) -> Result<Option<Tip>, Error> {
+        match self.look(&thread.ref_name())? {
             None => Ok(None),
-            Some(Target::Object(id)) => Ok(Some(id)),
-            Some(Target::Symbolic(_)) => Err(Error::SymbolicThread),
+            Some((Target::Object(state), durable)) => Ok(Some(Tip { state, durable })),
+            Some((Target::Symbolic(_), _)) => Err(Error::SymbolicThread),
         }
     }
 
-    /// A shared ref, loose or packed.
-    pub(super) fn read(&self, name: &str) -> Result<Option<Target>, Error> {
-        match self.read_loose(&self.loose_path(name))? {
-            Some(target) => Ok(Some(target)),
-            None => Ok(self.read_packed(name)?.map(Target::Object)),
+    /// A shared ref, loose or packed, and whether it is known to be durable.
+    pub(super) fn look(&self, name: &str) -> Result<Option<(Target, bool)>, Error> {
+        if let Some(stamp) = self.loose_stamp(name)? {
+            if let Some(known) = self.known.get(name, stamp) {
+                return Ok(Some(known));
+            }
+            // Both the version and the time are older than what is read next: a change in between is noticed later.
+            let now = (self.now)();
+            if let Some(target) = self.read_loose(&self.loose_path(name))? {
+                let durable = self.known.put(name, stamp, &target, stamp.is_settled(now));
+                return Ok(Some((target, durable)));
+            }
         }
+        let found = self.read_packed(name)?.map(Target::Object);
+        let durable = || self.packed.lock().as_ref().is_some_and(|packed| packed.durable);
+        Ok(found.map(|target| (target, durable())))
     }
 
     /// What a worktree's HEAD says; `None` when the worktree has none any more.
@@ -80,7 +115,7 @@ impl Refs {
             match target {
                 None => return Ok(None),
                 Some(Target::Object(id)) => return Ok(Some(id)),
-                Some(Target::Symbolic(name)) => target = self.read(&name)?,
+                Some(Target::Symbolic(name)) => target = self.look(&name)?.map(|(target, _)| target),
             }
         }
         Err(Error::malformed(OPERATION, &self.common.join("HEAD"), "too many symbolic refs follow each other"))
@@ -127,22 +162,35 @@ impl Refs {
     /// the daemon.
     fn packed(&self) -> Result<Packed, Error> {
         let path = self.common.join("packed-refs");
-        let version = Stamp::at(&path).map_err(|source| Error::io(OPERATION, &path, source))?;
-        if let Some((known, packed)) = &*self.packed.lock()
-            && *known == version
+        let failed = |source| Error::io(OPERATION, &path, source);
+        let version = self.directory.stamp("packed-refs", true).map_err(failed)?;
+        if let Some(known) = &*self.packed.lock()
+            && known.version == version
         {
-            return Ok(packed.clone());
+            return Ok(known.content.clone());
         }
         // The version is older than what is read next: a change in between is noticed by the next caller.
-        let packed = match version {
+        let content = match version {
             None => None,
-            Some(_) => match packed::Buffer::open(path, u64::MAX, self.hash) {
+            Some(_) => match packed::Buffer::open(path.clone(), u64::MAX, self.hash) {
                 Ok(buffer) => Some(Arc::new(buffer)),
                 Err(error) => return Err(Error::library(OPERATION, error)),
             },
         };
-        *self.packed.lock() = Some((version, packed.clone()));
-        Ok(packed)
+        *self.packed.lock() = Some(KnownPacked { version, content: content.clone(), durable: false });
+        Ok(content)
+    }
+
+    /// The version of `packed-refs` that was read last.
+    pub(super) fn packed_version(&self) -> Option<Stamp> {
+        self.packed.lock().as_ref().and_then(|packed| packed.version)
+    }
+
+    /// Takes down that a version of `packed-refs` is durable.
+    pub(super) fn set_packed_durable(&self, version: Stamp) {
+        if let Some(packed) = self.packed.lock().as_mut().filter(|packed| packed.version == Some(version)) {
+            packed.durable = true;
+        }
     }
 
     /// Fails when a branch exists that Git cannot hold beside this one.

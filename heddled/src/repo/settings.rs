@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::files::Stamp;
 use super::program::{Program, Setting};
+use super::stamp::Stamp;
 
 /// When Git writes a reflog that does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

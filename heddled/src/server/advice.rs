@@ -155,11 +155,22 @@ fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
     }
 }
 
+/// A length of time in the largest unit that it is a whole number of.
+fn span(ms: u64) -> String {
+    let (unit_ms, unit) = [(3_600_000, " h"), (60_000, " min"), (1_000, " s")]
+        .into_iter()
+        .find(|(unit_ms, _)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms))
+        .unwrap_or((1, " ms"));
+    format!("{}{unit}", ms / unit_ms)
+}
+
 fn held_by(owner: &SessionRecord) -> String {
     match (&owner.hold.process, owner.hold.ttl_ms) {
         (Some(process), None) => format!("held for process {}", process.pid),
-        (Some(process), Some(ttl)) => format!("held for process {} and by heartbeats within {ttl} ms", process.pid),
-        (None, Some(ttl)) => format!("held by heartbeats within {ttl} ms"),
+        (Some(process), Some(ttl)) => {
+            format!("held for process {} and by heartbeats within {}", process.pid, span(ttl))
+        }
+        (None, Some(ttl)) => format!("held by heartbeats within {}", span(ttl)),
         (None, None) => "held".to_owned(),
     }
 }

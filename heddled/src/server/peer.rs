@@ -37,8 +37,10 @@ impl Peer {
 }
 
 mod ioctl {
+    use nix::libc;
+
     // On a Unix socket: how much of what was sent waits in the peer's queue.
-    nix::ioctl_read_bad!(outq, nix::libc::TIOCOUTQ, nix::libc::c_int);
+    nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, libc::c_int);
 }
 
 /// Whether the peer has read all that was sent. Where the kernel does not say, it counts as read.

@@ -26,24 +26,57 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
         file.sync_data()
     }
 
-    /// Waits until every file of the database's directory, and the directory, are on the disk. The database's own flush
-    /// does not: on Linux it ends in `sync_file_range`, which leaves both metadata and the drive's cache alone.
+    /// Waits until the directory and all that is below it are on the disk.
     ///
     /// # Errors
     /// As the system says.
-    fn sync_database(&self, directory: &Path) -> io::Result<()> {
+    fn sync_all(&self, directory: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
-                match File::open(entry.path()) {
-                    Ok(file) => file.sync_all()?,
-                    // The database drops snapshots that it no longer needs.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
+            if entry.file_type()?.is_dir() {
+                self.sync_all(&entry.path())?;
+            } else {
+                File::open(entry.path())?.sync_all()?;
             }
         }
         File::open(directory)?.sync_all()
+    }
+
+    /// Copies a directory and all that is below it. The kernel does it, and shares the blocks where the file system can.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn copy_all(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::create_dir(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                self.copy_all(&entry.path(), &target)?;
+            } else {
+                std::fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a directory another name.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Removes a directory, if it is there, and all that is below it.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn remove_all(&self, directory: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

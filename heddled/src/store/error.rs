@@ -70,7 +70,7 @@ pub enum Error {
     /// Another process has the state open.
     #[error("{} is in use by another process: only one heddled can use a state directory", path.display())]
     Locked {
-        /// The database.
+        /// The file that it has locked.
         path: PathBuf,
     },
     /// The store has failed, and stays so until it is opened again.
@@ -119,6 +119,8 @@ impl Error {
 pub enum Damage {
     #[error("it is missing")]
     Missing,
+    #[error("its files are not what was written")]
+    Altered,
     #[error("it is there, but the file `format` is not")]
     WithoutFormat,
     #[error("it does not say which format the state has")]
@@ -135,12 +137,10 @@ pub enum Damage {
     Batch { sequence: u64, source: rmp_serde::decode::Error },
     #[error("entry batch {sequence} is in the unknown format {version}")]
     BatchVersion { sequence: u64, version: u8 },
-    #[error("it ends at batch {found}, but {recorded} was recorded")]
+    #[error("it has what batch {found} led to, but {recorded} was recorded")]
     Behind { found: u64, recorded: u64 },
     #[error("it has {found} records of {tree:?}, but {recorded} were recorded")]
     Fewer { tree: Tree, found: u64, recorded: u64 },
-    #[error("the operation log has nothing between revisions {after} and {before}")]
-    LogGap { after: u64, before: u64 },
     #[error("a record is too short")]
     Short,
     #[error("a record's checksum is wrong")]
@@ -155,4 +155,6 @@ pub enum Damage {
     Database(#[source] sled::Error),
     #[error("the database cannot be opened: it panicked")]
     Panicked,
+    #[error("a block of operations cannot be unpacked")]
+    Packed,
 }

@@ -2,6 +2,7 @@
 //!
 //! A journal in front takes each batch of entries with one overwrite and one `fdatasync`; a sled database behind it holds
 //! the registry as records and the operation log, and is brought up to date in the background, a journal segment at a time.
+//! The database is a workplace that is not trusted: what counts is the base, a synced copy of it at rest.
 //!
 //! May not: decide anything about sessions or threads, read a clock, know of the wire.
 //!
@@ -10,7 +11,8 @@
 //! - S1: when [`Store::append`] has returned, its entries survive a power cut.
 //! - S2: after an append that failed nothing more is written until the store is opened again.
 //! - S3: what cannot be read in full is refused and left as it is; it is never replaced by something emptier.
-//! - S4: a segment of the journal is reused only when a durable checkpoint has all of it.
+//! - S4: a segment of the journal is reused only when a base that has all of it is in place and on the disk. Base and
+//!   journal together are the state at every moment: a base is replaced as a whole, and never written in place.
 //! - S5: readers of the operation log and the writer do not wait for each other.
 
 mod checkpoint;
@@ -176,7 +178,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segments: 3, segment_bytes: 8 << 20, cache_bytes: 16 << 20, disk: Arc::new(RealDisk) }
+        Self { segments: 3, segment_bytes: 16 << 20, cache_bytes: 16 << 20, disk: Arc::new(RealDisk) }
     }
 }
 

@@ -1,22 +1,22 @@
 //! Opens a state: looks first, changes nothing until all of it is found good (S3), then replays the journal.
 
-use std::fs;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::checkpoint::base::{self, Base};
 use super::checkpoint::tables::{Loaded, Meta, Tables};
 use super::checkpoint::task::{Job, Task};
-use super::checkpoint::verify;
-use super::disk;
 use super::journal::recover::{Recovered, recover};
-use super::journal::segment::{FRAMES, Header, Segment};
-use super::layout::{Layout, Mark, fingerprint};
+use super::journal::segment::{Header, Segment};
+use super::layout::Layout;
 use super::oplog::Log;
 use super::writer::{Pool, Writer};
-use super::{Damage, Error, Opened, Options, Stats};
+use super::{Damage, Error, Opened, Options, Quarantined, Stats};
 use crate::registry::{Counters, Registry};
 
 pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error> {
@@ -24,69 +24,67 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
     if layout.format()?.is_none() {
         create(&layout, options)?;
     }
-    let (recovered, expected) = look(&layout, options)?;
-    let (tables, mut loaded) = verify::load(&layout, &layout.database, options.cache_bytes)?;
-    if loaded.meta != expected.meta {
-        let (found, recorded) = (loaded.meta.applied, expected.meta.applied);
-        return Err(layout.damaged(&layout.database, Damage::Behind { found, recorded }));
+    // While another process writes, what is seen here would look like damage.
+    let file = File::open(&layout.format).map_err(Error::io("open", &layout.format))?;
+    let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+        return Err(Error::Locked { path: layout.format });
+    };
+    let journal = &layout.journal;
+    if !journal.try_exists().map_err(Error::io("look at", journal))? {
+        return Err(layout.damaged(journal, Damage::Missing));
     }
-    // The copy was looked at more closely.
-    if !expected.bad.is_empty() {
-        loaded.bad = expected.bad;
+    let base = Base::find(&layout)?;
+    let in_use = base.is_in_use(&layout)?;
+    if !in_use {
+        base.verify(&layout)?;
     }
+    let recovered = recover(&layout, base.meta().id(), base.meta().applied)?;
+    // All of it is good. From here on things are changed.
+    base.settle(&layout, &*options.disk)?;
+    if !in_use {
+        Base::restore(&layout, &*options.disk)?;
+    }
+    let (tables, loaded) = load(&layout, options.cache_bytes)?;
+    base.check(&layout, &loaded)?;
+    let done = Registry::restore(loaded.records);
     if !loaded.bad.is_empty() {
-        // First, for the records are missing from the count as soon as they are put aside.
-        Mark::new(&loaded.meta, &Registry::restore(loaded.records.clone()), Vec::new()).write(&layout)?;
         tables.put_aside(&loaded.bad)?;
         tables.flush()?;
-        options.disk.sync_database(&layout.database).map_err(Error::io("sync", &layout.database))?;
+        base::renew(&layout, &*options.disk, &loaded.meta, &done)?;
     }
-    start(layout, options, tables, loaded, recovered)
+    start(layout, options, lock, (tables, loaded.meta, done), (recovered, loaded.bad))
 }
 
-/// What a look at the state tells before anything of it is opened for writing.
-struct Expected {
-    meta: Meta,
-    bad: Vec<super::Quarantined>,
-}
-
-fn look(layout: &Layout, options: &Options) -> Result<(Recovered, Expected), Error> {
-    let file = layout.database.join("db");
-    for path in [&layout.database, &file, &layout.journal] {
-        if !path.try_exists().map_err(Error::io("look at", path))? {
-            return Err(layout.damaged(path, Damage::Missing));
+/// Opens and reads the database. A panic within it counts as damage.
+fn load(layout: &Layout, cache: u64) -> Result<(Tables, Loaded), Error> {
+    let path = &layout.database;
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let tables = Tables::open(path, cache).map_err(Damage::Database)?;
+        let loaded = tables.load()?;
+        Ok((tables, loaded))
+    }));
+    match read.unwrap_or(Err(Damage::Panicked)) {
+        // A full disk or a missing permission is no damage; what the database itself finds wrong has no number of the
+        // system's.
+        Err(Damage::Database(source)) if matches!(&source, sled::Error::Io(error) if error.raw_os_error().is_some()) => {
+            Err(Error::Checkpoint { operation: "open", path: path.clone(), source })
         }
+        read => read.map_err(|why| layout.damaged(path, why)),
     }
-    // While another process writes, what is seen here would look like damage.
-    let locked = fs::File::open(&file).map_err(Error::io("open", &file))?;
-    let Ok(_lock) = Flock::lock(locked, FlockArg::LockExclusiveNonblock) else {
-        return Err(Error::Locked { path: file });
-    };
-    let mark = Mark::read(layout)?;
-    let expected = if !mark.files.is_empty() && fingerprint(&layout.database)? == mark.files {
-        Expected { meta: mark.meta, bad: Vec::new() }
-    } else {
-        let Loaded { meta, bad, .. } = verify::verify(layout, &mark, options.cache_bytes)?;
-        Expected { meta, bad }
-    };
-    let (id, applied) = (expected.meta.id(), expected.meta.applied);
-    if id != mark.meta.id() {
-        return Err(layout.damaged(&layout.database, Damage::Foreign));
-    }
-    Ok((recover(layout, id, applied)?, expected))
 }
 
 /// Makes a new state. What an earlier first start left unfinished was never acknowledged, and is made anew.
 fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
     let unfinished = layout.unfinished.try_exists().map_err(Error::io("look at", &layout.unfinished))?;
-    for path in [&layout.journal, &layout.database, &layout.mark] {
+    for path in [&layout.journal, &layout.database, &layout.base, &layout.old_base] {
         if !unfinished && path.try_exists().map_err(Error::io("look at", path))? {
             return Err(layout.damaged(path, Damage::WithoutFormat));
         }
     }
     layout.begin()?;
-    verify::remove(&layout.journal)?;
-    verify::remove(&layout.database)?;
+    for leftover in [&layout.journal, &layout.database, &layout.base, &layout.old_base, &layout.new_base] {
+        options.disk.remove_all(leftover).map_err(Error::io("remove", leftover))?;
+    }
     let id = u128::from(getrandom::u64()?) << 64 | u128::from(getrandom::u64()?);
     fs::create_dir(&layout.journal).map_err(Error::io("make", &layout.journal))?;
     let count = options.segments.max(2);
@@ -100,10 +98,8 @@ fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
     let meta = Meta::new(id, 0, Counters::default());
     tables.finish(&meta)?;
     tables.flush()?;
+    base::renew(layout, &*options.disk, &meta, &Registry::default())?;
     drop(tables);
-    options.disk.sync_database(database).map_err(Error::io("sync", database))?;
-    disk::sync_parent(database).map_err(Error::io("sync", database))?;
-    Mark::new(&meta, &Registry::default(), fingerprint(database)?).write(layout)?;
     layout.finish()
 }
 
@@ -111,13 +107,12 @@ fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
 fn start(
     layout: Layout,
     options: &Options,
-    tables: Tables,
-    loaded: Loaded,
-    recovered: Recovered,
+    lock: Flock<File>,
+    (tables, meta, done): (Tables, Meta, Registry),
+    (recovered, quarantined): (Recovered, Vec<Quarantined>),
 ) -> Result<Opened, Error> {
-    let id = loaded.meta.id();
-    let done = Registry::restore(loaded.records);
-    let log = Arc::new(Log::new(loaded.meta.counters.revision, tables.blocks().clone()));
+    let id = meta.id();
+    let log = Arc::new(Log::new(meta.counters.revision, tables.blocks().clone()));
     let mut registry = done.clone();
     for entry in recovered.batches.iter().flatten() {
         registry.apply(entry);
@@ -128,9 +123,6 @@ fn start(
         .clone()
         .map(|number| Segment::open(Segment::path(&layout.journal, number)))
         .collect::<Result<_, _>>()?;
-    if let Some(short) = segments.iter().find(|segment| segment.length <= FRAMES) {
-        return Err(layout.damaged(&short.path, Damage::Short));
-    }
     recovered.settle(&*options.disk, &segments)?;
     let free: Vec<u32> = numbers.filter(|number| !recovered.live.contains(number)).collect();
     let (segments, pool, stats) = (Arc::new(segments), Arc::new(Pool::default()), Arc::new(Stats::default()));
@@ -143,8 +135,7 @@ fn start(
         segments: Arc::clone(&segments),
         generation: recovered.generation,
         done,
-        meta: loaded.meta,
-        forgotten: Vec::new(),
+        meta,
         stats: Arc::clone(&stats),
         layout: layout.clone(),
     };
@@ -164,6 +155,7 @@ fn start(
         (Arc::clone(&log), Arc::clone(&stats)),
         (jobs, thread),
         (sequence, registry.clone()),
+        lock,
     );
-    Ok(Opened { id, store: Box::new(store), log, registry, quarantined: loaded.bad, stats })
+    Ok(Opened { id, store: Box::new(store), log, registry, quarantined, stats })
 }

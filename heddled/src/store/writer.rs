@@ -3,11 +3,13 @@
 //! May not: touch the database. It hands full segments to [`super::checkpoint::task`] and takes ready ones from it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
+use nix::fcntl::Flock;
 use parking_lot::{Condvar, Mutex};
 
 use super::checkpoint::task::Job;
@@ -82,6 +84,8 @@ pub(super) struct Writer {
     frame: Vec<u8>,
     current: Option<Current>,
     failed: Option<Arc<Error>>,
+    /// Released when the thread is gone: it is dropped after [`Drop::drop`].
+    _lock: Flock<File>,
 }
 
 impl Writer {
@@ -91,10 +95,11 @@ impl Writer {
         (log, stats): (Arc<Log>, Arc<Stats>),
         (jobs, task): (Sender<Job>, JoinHandle<Result<(), Arc<Error>>>),
         (sequence, last): (u64, Registry),
+        lock: Flock<File>,
     ) -> Self {
         let (jobs, task) = (Some(jobs), Some(task));
         let (frame, current, failed) = (Vec::new(), None, None);
-        Self { segments, disk, pool, log, stats, jobs, task, sequence, last, frame, current, failed }
+        Self { segments, disk, pool, log, stats, jobs, task, sequence, last, frame, current, failed, _lock: lock }
     }
 
     fn fail(&mut self, outcome: Outcome, why: Arc<Error>) -> Error {

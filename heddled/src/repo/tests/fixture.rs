@@ -88,7 +88,7 @@ impl Fixture {
 
 /// The real time: HEAD is remembered only once its own time is past.
 #[expect(clippy::disallowed_methods, reason = "tests stand for the edge that passes the time in")]
-fn wall_time() -> Timestamp {
+pub(super) fn wall_time() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap())
 }

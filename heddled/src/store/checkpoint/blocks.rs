@@ -1,20 +1,27 @@
 //! The operation log in the database: blocks of operations, keyed by their first revision.
 //!
-//! A block begins with its last revision and that operation's time, so that neither retention nor verification decodes it.
+//! A block begins with its last revision and that operation's time, so that retention does not decode it. The operations
+//! are MessagePack with named fields, so that fields can come and go, and packed (zlib), because names and most values
+//! repeat: a tenth remains.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use proto_schema::Timestamp;
+use zlib_rs::{DeflateConfig, InflateConfig, ReturnCode};
 
 use super::super::{Damage, Error, Tree, codec};
 use crate::registry::OperationRecord;
 
 /// How many operations a block has at most.
-const MOST: usize = 64;
-/// How many bytes a block has at most, unless a single operation has more.
-const MOST_BYTES: usize = 12 << 10;
-const HEAD: usize = 16;
+const MOST: usize = 128;
+/// How many bytes a block has at most before it is packed, unless a single operation has more. Far below what the database
+/// would keep in a file of its own, even if packing gains nothing.
+const MOST_BYTES: usize = 48 << 10;
+/// Last revision, its time, length of the operations before they are packed.
+const HEAD: usize = 20;
+/// No block has more bytes before it is packed.
+const LIMIT: usize = 1 << 20;
 
 /// How many operations are kept at most.
 const KEPT: u64 = 1_000_000;
@@ -30,30 +37,31 @@ fn revision(key: &[u8]) -> Result<u64, Damage> {
     key.try_into().map(u64::from_be_bytes).map_err(|_| Damage::Misplaced)
 }
 
-/// The first and last revision of a block, and when the last one was.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
+struct Parsed<'a> {
+    last: u64,
     at: Timestamp,
+    length: usize,
+    packed: &'a [u8],
 }
 
-fn parse<'a>(key: &[u8], value: &'a [u8]) -> Result<(Span, &'a [u8]), Damage> {
+fn parse<'a>(key: &[u8], value: &'a [u8]) -> Result<Parsed<'a>, Damage> {
     let payload = codec::unseal(Tree::Operations, key, value)?;
-    let (head, rest) = payload.split_first_chunk::<HEAD>().ok_or(Damage::Short)?;
-    let (last, at) = head.split_at(8);
-    let last = last.try_into().map(u64::from_le_bytes).map_err(|_| Damage::Short)?;
-    let at = at.try_into().map(i64::from_le_bytes).map_err(|_| Damage::Short)?;
-    Ok((Span { first: revision(key)?, last, at: Timestamp::from_unix_ms(at) }, rest))
-}
-
-/// Checks a block without decoding its operations.
-pub(crate) fn span(key: &[u8], value: &[u8]) -> Result<Span, Damage> {
-    parse(key, value).map(|(span, _)| span)
+    let (last, rest) = payload.split_first_chunk().ok_or(Damage::Short)?;
+    let (at, rest) = rest.split_first_chunk().ok_or(Damage::Short)?;
+    let (length, packed) = rest.split_first_chunk().ok_or(Damage::Short)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(LIMIT).min(LIMIT);
+    let at = Timestamp::from_unix_ms(i64::from_le_bytes(*at));
+    Ok(Parsed { last: u64::from_le_bytes(*last), at, length, packed })
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<Vec<OperationRecord>, Damage> {
-    let (_, mut rest) = parse(key, value)?;
+    let Parsed { length, packed, .. } = parse(key, value)?;
+    let mut bytes = vec![0; length];
+    let (unpacked, code) = zlib_rs::decompress_slice(&mut bytes, packed, InflateConfig::default());
+    if code != ReturnCode::Ok || unpacked.len() != length {
+        return Err(Damage::Packed);
+    }
+    let mut rest = &*unpacked;
     let mut operations = Vec::with_capacity(MOST);
     while !rest.is_empty() {
         operations.push(rmp_serde::from_read(&mut rest).map_err(Damage::Decode)?);
@@ -61,12 +69,11 @@ fn decode(key: &[u8], value: &[u8]) -> Result<Vec<OperationRecord>, Damage> {
     Ok(operations)
 }
 
-/// The tree of blocks, and the one for what cannot be read.
+/// The tree of blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
     pub(crate) path: PathBuf,
     pub(crate) tree: sled::Tree,
-    pub(crate) quarantine: sled::Tree,
 }
 
 type Item = sled::Result<(sled::IVec, sled::IVec)>;
@@ -94,45 +101,21 @@ impl Blocks {
         Ok(self.tree.range(first..key(end).to_vec()))
     }
 
-    /// Reads a block; puts it aside when it cannot be read.
+    /// Reads a block; none when it cannot be read. It stays where it is: readers write nothing, for a base may be in the
+    /// making.
     pub(crate) fn open(&self, block: Item) -> Result<Option<Vec<OperationRecord>>, Error> {
         let (key, value) = block.map_err(self.failed("read"))?;
         match decode(&key, &value) {
             Ok(operations) => Ok(Some(operations)),
             Err(why) => {
                 tracing::error!(revision = ?revision(&key).ok(), %why, "a part of the operation log cannot be read");
-                self.put_aside(Tree::Operations, &self.tree, &key, &value)?;
                 Ok(None)
             }
         }
     }
 
-    /// Whether a block that begins with one of these revisions was put aside.
-    pub(crate) fn is_put_aside(&self, first: u64, before: u64) -> bool {
-        let name = |revision| [Tree::Operations.name().as_bytes(), b"/", &key(revision)].concat();
-        self.quarantine.range(name(first)..name(before)).next().is_some()
-    }
-
-    /// Moves a record to the quarantine.
-    pub(crate) fn put_aside(&self, tree: Tree, from: &sled::Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let aside = [tree.name().as_bytes(), b"/", key].concat();
-        self.quarantine
-            .insert(aside, value)
-            .and_then(|_| from.remove(key))
-            .map(drop)
-            .map_err(self.failed("put a record aside in"))
-    }
-
-    /// Writes the operations behind those up to `written`, and drops what a checkpoint that was cut off left there.
-    pub(crate) fn extend(
-        &self,
-        written: u64,
-        operations: impl IntoIterator<Item = Arc<OperationRecord>>,
-    ) -> Result<(), Error> {
-        for stale in self.tree.range(key(written + 1)..) {
-            let (key, _) = stale.map_err(self.failed("read"))?;
-            self.tree.remove(key).map_err(self.failed("write"))?;
-        }
+    /// Writes operations behind those that are there.
+    pub(crate) fn extend(&self, operations: impl IntoIterator<Item = Arc<OperationRecord>>) -> Result<(), Error> {
         let mut block = Block::default();
         let mut newest = None;
         for operation in operations {
@@ -152,10 +135,8 @@ impl Blocks {
 
     fn write(&self, block: &mut Block) -> Result<(), Error> {
         if block.count > 0 {
-            block.bytes[..8].copy_from_slice(&block.last.to_le_bytes());
-            block.bytes[8..HEAD].copy_from_slice(&block.at.unix_ms().to_le_bytes());
             let key = key(block.first);
-            let value = codec::seal(Tree::Operations, &key, &block.bytes);
+            let value = codec::seal(Tree::Operations, &key, &block.pack()?);
             self.tree.insert(key, value).map_err(self.failed("write"))?;
             *block = Block::default();
         }
@@ -167,7 +148,7 @@ impl Blocks {
         for block in &self.tree {
             let (key, value) = block.map_err(self.failed("read"))?;
             let kept =
-                span(&key, &value).is_ok_and(|span| span.last + KEPT > newest && span.at >= at.plus_ms(-KEPT_MS));
+                parse(&key, &value).is_ok_and(|block| block.last + KEPT > newest && block.at >= at.plus_ms(-KEPT_MS));
             if kept {
                 break;
             }
@@ -190,11 +171,29 @@ impl Block {
     fn push(&mut self, operation: &OperationRecord, bytes: &[u8]) {
         if self.count == 0 {
             self.first = operation.revision;
-            self.bytes.resize(HEAD, 0);
         }
         self.last = operation.revision;
         self.at = operation.at;
         self.count += 1;
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The block as it is stored.
+    fn pack(&self) -> Result<Vec<u8>, Error> {
+        let length = self.bytes.len();
+        let too_large = |_| Error::TooLarge { bytes: length, limit: LIMIT };
+        let mut value = Vec::with_capacity(HEAD + zlib_rs::compress_bound(length));
+        value.extend_from_slice(&self.last.to_le_bytes());
+        value.extend_from_slice(&self.at.unix_ms().to_le_bytes());
+        value.extend_from_slice(&u32::try_from(length).map_err(too_large)?.to_le_bytes());
+        value.resize(value.capacity(), 0);
+        let room = value.get_mut(HEAD..).unwrap_or_default();
+        let (packed, code) = zlib_rs::compress_slice(room, &self.bytes, DeflateConfig::best_speed());
+        let packed = packed.len();
+        if code != ReturnCode::Ok || length > LIMIT {
+            return Err(Error::TooLarge { bytes: length, limit: LIMIT });
+        }
+        value.truncate(HEAD + packed);
+        Ok(value)
     }
 }

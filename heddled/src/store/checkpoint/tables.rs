@@ -1,6 +1,6 @@
 //! The records in the database: how they are written, and read back as a whole.
 //!
-//! May not: call anything durable. That is [`super::task`]'s business, after the database's own flush.
+//! May not: call anything durable. That is [`super::base`]'s business, after the database's own flush.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +56,7 @@ pub(crate) struct Tables {
     repos: sled::Tree,
     sessions: sled::Tree,
     threads: sled::Tree,
+    quarantine: sled::Tree,
     blocks: Blocks,
 }
 
@@ -64,14 +65,14 @@ impl Tables {
     pub(crate) fn open(path: &Path, cache: u64) -> sled::Result<Self> {
         let db = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(None).open()?;
         let tree = |tree: Tree| db.open_tree(tree.name());
-        let blocks =
-            Blocks { path: path.to_owned(), tree: tree(Tree::Operations)?, quarantine: db.open_tree("quarantine")? };
+        let blocks = Blocks { path: path.to_owned(), tree: tree(Tree::Operations)? };
         Ok(Self {
             path: path.to_owned(),
             meta: tree(Tree::Meta)?,
             repos: tree(Tree::Repos)?,
             sessions: tree(Tree::Sessions)?,
             threads: tree(Tree::Threads)?,
+            quarantine: db.open_tree("quarantine")?,
             blocks,
             db,
         })
@@ -96,20 +97,17 @@ impl Tables {
         self.tree(tree).insert(key, value).map(drop).map_err(Error::checkpoint("write", &self.path))
     }
 
-    /// Writes one difference. A session that was forgotten is left to [`Tables::forget`].
+    /// Writes one difference.
     pub(crate) fn write(&self, difference: &Difference) -> Result<(), Error> {
         match difference {
             Difference::Repo(repo) => self.put(Tree::Repos, &repo_key(repo), repo),
             Difference::Session(session) => self.put(Tree::Sessions, &session_key(session.fencing_token), session),
             Difference::Thread(thread) => self.put(Tree::Threads, &thread_key(thread), thread),
-            Difference::SessionForgotten(_) => Ok(()),
+            Difference::SessionForgotten(token) => {
+                let removed = self.sessions.remove(session_key(*token));
+                removed.map(drop).map_err(Error::checkpoint("write", &self.path))
+            }
         }
-    }
-
-    /// Removes a session.
-    pub(crate) fn forget(&self, token: FencingToken) -> Result<(), Error> {
-        let removed = self.sessions.remove(session_key(token));
-        removed.map(drop).map_err(Error::checkpoint("write", &self.path))
     }
 
     /// Says which batch the records have. Last in a checkpoint.
@@ -160,11 +158,12 @@ impl Tables {
 
     /// Moves what cannot be read to the quarantine.
     pub(crate) fn put_aside(&self, bad: &[Quarantined]) -> Result<(), Error> {
-        for bad in bad {
-            let tree = self.tree(bad.tree);
-            if let Some(value) = tree.get(&bad.key).map_err(Error::checkpoint("read", &self.path))? {
-                self.blocks.put_aside(bad.tree, tree, &bad.key, &value)?;
-            }
+        for Quarantined { tree, key, .. } in bad {
+            let aside = [tree.name().as_bytes(), b"/", key].concat();
+            self.tree(*tree)
+                .remove(key)
+                .and_then(|value| value.map_or(Ok(None), |value| self.quarantine.insert(aside, value)))
+                .map_err(Error::checkpoint("put a record aside in", &self.path))?;
         }
         Ok(())
     }
@@ -184,7 +183,7 @@ fn thread_key(thread: &ThreadRecord) -> Vec<u8> {
 
 #[cfg(test)]
 impl Tables {
-    /// Spoils a record.
+    /// Spoils a record, as nothing but an error of the database or of this module can.
     pub(crate) fn spoil(&self, tree: Tree, key: &[u8]) {
         let mut value = self.tree(tree).get(key).unwrap().unwrap().to_vec();
         *value.last_mut().unwrap() ^= 1;

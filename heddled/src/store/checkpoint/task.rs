@@ -1,29 +1,25 @@
 //! The background thread: makes checkpoints, and gives journal segments their next use.
 //!
-//! S4: a segment is handed on only when the database has its batches, and the database's files are synced.
-//!
-//! A checkpoint writes records in any order and its meta record last. One that was cut off is healed by replaying the
-//! journal from the older meta record on (R5). Forgotten sessions are removed by the *next* checkpoint, because that replay
-//! may need them.
+//! S4: a segment is handed on only when a base that has its batches is in place and on the disk. A checkpoint that is cut
+//! off leaves a database that is never looked at again; the base before it and the journal have everything.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
-
-use proto_schema::FencingToken;
+use std::sync::mpsc::Receiver;
 
 use super::super::disk::Disk;
 use super::super::journal::segment::{Header, Segment};
-use super::super::layout::{FilePrint, Layout, Mark, fingerprint};
+use super::super::layout::Layout;
 use super::super::oplog::Log;
 use super::super::writer::{Pool, Ready};
 use super::super::{Error, Stats};
+use super::base;
 use super::tables::{Meta, Tables};
-use crate::registry::{Difference, Registry};
+use crate::registry::Registry;
 
-/// After this long without work the database's files are taken to be at rest.
-const REST: Duration = Duration::from_secs(1);
+/// How much less important than the writer this thread is.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
 
 /// Asks for a checkpoint.
 #[derive(Debug)]
@@ -52,8 +48,6 @@ pub(crate) struct Task {
     pub(crate) done: Registry,
     /// What the database says of itself.
     pub(crate) meta: Meta,
-    /// Sessions that the database has, and the last checkpoint had not.
-    pub(crate) forgotten: Vec<FencingToken>,
     pub(crate) stats: Arc<Stats>,
 }
 
@@ -74,57 +68,37 @@ impl Task {
 
     fn work(&mut self, free: &[u32], jobs: &Receiver<Job>) -> Result<(), Error> {
         self.hand_on(free)?;
-        let mut at_rest = false;
-        loop {
-            match jobs.recv_timeout(REST) {
-                Ok(job) => {
-                    self.checkpoint(&job)?;
-                    at_rest = false;
-                    if job.close {
-                        return self.close();
-                    }
-                    self.hand_on(&job.segments)?;
-                }
-                Err(RecvTimeoutError::Timeout) if !at_rest => {
-                    self.mark(fingerprint(&self.layout.database)?)?;
-                    at_rest = true;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        give_way();
+        for job in jobs {
+            self.checkpoint(&job)?;
+            if job.close {
+                self.log.close();
+                return Ok(());
             }
+            self.hand_on(&job.segments)?;
         }
+        Ok(())
     }
 
     fn checkpoint(&mut self, job: &Job) -> Result<(), Error> {
-        for token in std::mem::take(&mut self.forgotten) {
-            self.tables.forget(token)?;
+        // Nothing happened: the base has it all.
+        if job.sequence == self.meta.applied {
+            return Ok(());
         }
         for difference in job.registry.since(&self.done) {
             self.tables.write(&difference)?;
-            if let Difference::SessionForgotten(token) = difference {
-                self.forgotten.push(token);
-            }
         }
         let revision = job.registry.revision();
-        self.tables.blocks().extend(self.done.revision(), self.log.pending(revision))?;
+        self.tables.blocks().extend(self.log.pending(revision))?;
         let meta = Meta::new(self.meta.id(), job.sequence, job.registry.counters());
         self.tables.finish(&meta)?;
-        self.sync()?;
+        self.tables.flush()?;
+        base::renew(&self.layout, &*self.disk, &meta, &job.registry)?;
         self.log.trim(revision);
         self.meta = meta;
         self.done = job.registry.clone();
         self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.mark(Vec::new())
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        self.tables.flush()?;
-        let database = &self.layout.database;
-        self.disk.sync_database(database).map_err(Error::io("sync", database))
-    }
-
-    fn mark(&self, files: Vec<FilePrint>) -> Result<(), Error> {
-        Mark::new(&self.meta, &self.done, files).write(&self.layout)
+        Ok(())
     }
 
     /// Gives the segments their next use, so that the writer finds them ready.
@@ -140,14 +114,13 @@ impl Task {
         }
         Ok(())
     }
+}
 
-    fn close(&mut self) -> Result<(), Error> {
-        for token in std::mem::take(&mut self.forgotten) {
-            self.tables.forget(token)?;
-        }
-        self.sync()?;
-        self.log.close();
-        self.mark(fingerprint(&self.layout.database)?)
+/// Lets the writer go first. Only where a thread has a priority of its own; that it could not be lowered harms nobody.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the checkpoint thread keeps its priority");
     }
 }
 

@@ -1,23 +1,23 @@
 //! Reads a journal back. Changes nothing: [`Recovered::settle`] does, when all the rest of the state was found good.
 //!
 //! S3: from the batch after the checkpoint's last on, every sequence number must be there, up to the last one that was
-//! begun, which alone may be torn.
+//! begun, which alone may be torn. One segment is in memory at a time.
 
 use std::fs;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use super::super::disk::Disk;
 use super::super::layout::Layout;
 use super::super::{Damage, Error};
-use super::frame::{self, Found};
+use super::frame;
 use super::segment::{FRAMES, Header, Segment};
 use crate::registry::Entry;
 
-struct Loaded {
+struct Listed {
     number: u32,
+    path: PathBuf,
     header: Header,
-    bytes: Vec<u8>,
-    found: Vec<Found>,
 }
 
 /// What the journal has beyond a checkpoint.
@@ -39,7 +39,7 @@ pub(crate) struct Recovered {
 
 /// Reads the journal. Batches up to `applied` are in the checkpoint already.
 pub(crate) fn recover(layout: &Layout, state: u128, applied: u64) -> Result<Recovered, Error> {
-    let segments = load(layout, state)?;
+    let segments = list(layout, state)?;
     let generation = segments.last().map_or(0, |segment| segment.header.generation);
     let count = u32::try_from(segments.len()).unwrap_or(u32::MAX);
     let mut recovered =
@@ -47,35 +47,47 @@ pub(crate) fn recover(layout: &Layout, state: u128, applied: u64) -> Result<Reco
     // A torn batch may be followed by nothing but a later use of the journal, which begins with its number again.
     let mut torn = None;
     for segment in &segments {
-        let path = Segment::path(&layout.journal, segment.number);
-        for found in segment.found.iter().filter(|found| found.sequence > applied) {
+        let path = &segment.path;
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        if bytes.len() <= FRAMES {
+            return Err(layout.damaged(path, Damage::Short));
+        }
+        for found in frame::scan(&bytes, FRAMES, segment.header.epoch) {
+            if found.sequence <= applied {
+                continue;
+            }
             let expected = recovered.sequence + 1;
             if found.sequence != expected || torn == Some(segment.header.generation) {
-                return Err(layout.damaged(&path, Damage::Lost { expected, found: found.sequence }));
+                return Err(layout.damaged(path, Damage::Lost { expected, found: found.sequence }));
             }
             let Some(payload) = &found.payload else {
                 torn = Some(segment.header.generation);
                 continue;
             };
-            let bytes = &segment.bytes[payload.clone()];
-            recovered.batches.push(frame::decode(found.sequence, bytes).map_err(|why| layout.damaged(&path, why))?);
+            let batch = frame::decode(found.sequence, &bytes[payload.clone()]);
+            recovered.batches.push(batch.map_err(|why| layout.damaged(path, why))?);
             recovered.sequence = found.sequence;
             if recovered.live.last() != Some(&segment.number) {
                 recovered.live.push(segment.number);
             }
-            recovered.last = Some((segment.number, found.start, segment.bytes[found.start..payload.end].to_vec()));
+            recovered.last = Some((segment.number, found.start, bytes[found.start..payload.end].to_vec()));
         }
     }
     Ok(recovered)
 }
 
-/// Reads all segments, in the order of their use.
-fn load(layout: &Layout, state: u128) -> Result<Vec<Loaded>, Error> {
+/// Lists all segments, in the order of their use.
+fn list(layout: &Layout, state: u128) -> Result<Vec<Listed>, Error> {
     let mut segments = Vec::new();
     let directory = &layout.journal;
     let files = fs::read_dir(directory).map_err(Error::io("list", directory))?.count();
     for number in 0..u32::try_from(files).unwrap_or(u32::MAX) {
-        segments.push(read(layout, &Segment::path(directory, number), number, state)?);
+        let path = Segment::path(directory, number);
+        let header = Header::read(&head(layout, &path)?).map_err(|why| layout.damaged(&path, why))?;
+        if header.state != state {
+            return Err(layout.damaged(&path, Damage::Foreign));
+        }
+        segments.push(Listed { number, path, header });
     }
     let expected = segments.first().map_or(1, |segment| segment.header.count as usize);
     if files != expected {
@@ -85,20 +97,17 @@ fn load(layout: &Layout, state: u128) -> Result<Vec<Loaded>, Error> {
     Ok(segments)
 }
 
-fn read(layout: &Layout, path: &Path, number: u32, state: u128) -> Result<Loaded, Error> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+/// Reads what a segment has before its frames.
+fn head(layout: &Layout, path: &Path) -> Result<Vec<u8>, Error> {
+    let file = match fs::File::open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(layout.damaged(path, Damage::Missing));
         }
-        Err(error) => return Err(Error::io("read", path)(error)),
+        file => file.map_err(Error::io("open", path))?,
     };
-    let header = Header::read(&bytes).map_err(|why| layout.damaged(path, why))?;
-    if header.state != state {
-        return Err(layout.damaged(path, Damage::Foreign));
-    }
-    let found = frame::scan(&bytes, FRAMES, header.epoch);
-    Ok(Loaded { number, header, bytes, found })
+    let mut bytes = Vec::with_capacity(FRAMES);
+    file.take(FRAMES as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
 
 impl Recovered {

@@ -14,6 +14,8 @@ use super::super::{Damage, Error};
 const MAGIC: [u8; 8] = *b"hdJrnl\n1";
 const LENGTH: usize = 56;
 const BLOCK: u64 = 4096;
+/// How much a new segment is written at a time.
+const FILL: usize = 256 << 10;
 
 /// Where frames begin: behind both copies of the header, each in a block of its own.
 pub(crate) const FRAMES: usize = 2 * 4096;
@@ -86,20 +88,22 @@ impl Segment {
         Ok(Self { path, file, length })
     }
 
-    /// Makes a segment whose blocks are really there, with its header, and waits until all of it is on the disk.
+    /// Makes a segment whose blocks are really there, with its header, and waits until all of it is on the disk. It counts
+    /// only when all of a new state is there, so nothing of it needs an order.
     pub(crate) fn create(path: &Path, length: u32, header: &Header) -> Result<(), Error> {
         let write = || {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            let zeros = vec![0; 64 << 10];
+            let mut block = vec![0; FILL];
+            for copy in block.chunks_mut(FRAMES / 2).take(2) {
+                copy[..LENGTH].copy_from_slice(&header.encode());
+            }
             let mut left = length as usize;
             while left > 0 {
-                let count = left.min(zeros.len());
-                file.write_all(&zeros[..count])?;
+                let count = left.min(FILL);
+                file.write_all(&block[..count])?;
+                block[..FRAMES].fill(0);
                 left -= count;
             }
-            file.sync_all()?;
-            std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), 0)?;
-            std::os::unix::fs::FileExt::write_all_at(&file, &header.encode(), BLOCK)?;
             file.sync_all()?;
             sync_parent(path)
         };

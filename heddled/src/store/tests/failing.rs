@@ -39,9 +39,9 @@ impl Disk for BadDisk {
         RealDisk.sync_data(file)
     }
 
-    fn sync_database(&self, directory: &Path) -> io::Result<()> {
+    fn sync_all(&self, directory: &Path) -> io::Result<()> {
         self.is(NO_CHECKPOINT)?;
-        RealDisk.sync_database(directory)
+        RealDisk.sync_all(directory)
     }
 }
 

@@ -90,8 +90,8 @@ impl History {
                     1 => (SessionStatus::Abandoned, EndReason::HeartbeatExpired),
                     _ => (SessionStatus::Abandoned, EndReason::Evicted),
                 };
-                let (session, pulse) = (session.id, self.pulse());
-                self.happen(Change::Ended(Box::new(Ending { session, status, reason, pulse, by: None, note: None })));
+                let session = session.id;
+                self.happen(Change::Ended(Box::new(Ending { session, status, reason, by: None, note: None })));
             }
             (Some(session), 2) => {
                 let process =

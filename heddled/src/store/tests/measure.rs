@@ -80,6 +80,12 @@ fn opening_ten_thousand_sessions_and_a_hundred_thousand_operations() {
     let place = tempfile::tempdir().unwrap();
     let mut opened = open(place.path(), &Options::default()).unwrap();
     let mut history = History::default();
+    println!("a new state takes {:?}", {
+        let place = tempfile::tempdir().unwrap();
+        let start = Instant::now();
+        drop(open(place.path(), &Options::default()).unwrap());
+        start.elapsed()
+    });
     for number in 0..10_000u32 {
         let repo = crate::registry::RepoId(1 + number % 2);
         history.reserve(repo, format!("work/{number}").parse().unwrap(), 1);

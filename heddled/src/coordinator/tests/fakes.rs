@@ -1,0 +1,166 @@
+//! Processes and branches that are made up, with the faults that the real ones have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use proto_schema::{HolderProblem, ObjectId, ThreadName};
+
+use crate::liveness::{Liveness, Verdict};
+use crate::registry::{HolderProcess, RepoKey};
+use crate::repo::{Anchor, Cause, Claim, Error, Expected, Located, Repo, Sighting};
+
+pub(super) fn state(number: u8) -> ObjectId {
+    ObjectId::from_bytes(&[number; 20]).unwrap()
+}
+
+/// How the next change of a branch goes wrong.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum GitFault {
+    /// Nothing was done.
+    Before,
+    /// It was done, and could not be told.
+    After,
+}
+
+#[derive(Default)]
+pub(super) struct FakeRepo {
+    pub(super) refs: Mutex<BTreeMap<ThreadName, ObjectId>>,
+    pub(super) fault: Mutex<Option<GitFault>>,
+    pub(super) unreadable: Mutex<bool>,
+    /// What plain Git does to a branch right after the next look at it.
+    pub(super) meanwhile: Mutex<Option<(ThreadName, ObjectId)>>,
+}
+
+fn unavailable(operation: &'static str) -> Error {
+    let source = io::Error::from(io::ErrorKind::Other);
+    Error::Unavailable { operation, cause: Cause::Io { path: "/r/.git".into(), source } }
+}
+
+impl FakeRepo {
+    pub(super) fn at(&self, thread: &ThreadName) -> Option<ObjectId> {
+        self.refs.lock().get(thread).copied()
+    }
+}
+
+impl Repo for FakeRepo {
+    fn clear_lock(&self, _: &Path, _: &ThreadName, _: ObjectId) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn locate(&self, _: &Path) -> Result<Located, Error> {
+        if *self.unreadable.lock() {
+            return Err(unavailable("find the repository"));
+        }
+        let worktree = Some(Path::new("/r").into());
+        let key = RepoKey { device: 1, inode: 1 };
+        Ok(Located { key, git_dir: Path::new("/r/.git").into(), shown: "/r".into(), worktree })
+    }
+
+    fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {
+        let repo = self.locate(path)?;
+        let tip = self.at(thread);
+        let anchor = tip.filter(|_| *anchor == Anchor::Tip).unwrap_or(state(1));
+        if let Some((thread, state)) = self.meanwhile.lock().take() {
+            self.refs.lock().insert(thread, state);
+        }
+        Ok(Sighting { repo, anchor, root: state(100), tip, checked_out: None })
+    }
+
+    fn tip(&self, _: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
+        if *self.unreadable.lock() { Err(unavailable("read the ref")) } else { Ok(self.at(thread)) }
+    }
+
+    fn compare_and_swap(
+        &self,
+        _: &Path,
+        thread: &ThreadName,
+        expected: Expected,
+        new: ObjectId,
+        _: &str,
+    ) -> Result<(), Error> {
+        let fault = self.fault.lock().take();
+        if fault == Some(GitFault::Before) {
+            return Err(unavailable("write the ref"));
+        }
+        let expected = match expected {
+            Expected::Absent => None,
+            Expected::At(state) => Some(state),
+        };
+        let actual = self.at(thread);
+        if actual != expected {
+            return Err(Error::Conflict { expected, actual });
+        }
+        self.refs.lock().insert(thread.clone(), new);
+        if fault.is_some() { Err(unavailable("sync the ref")) } else { Ok(()) }
+    }
+
+    fn commit_root(&self, _: &Path, _: ObjectId) -> Result<ObjectId, Error> {
+        Ok(state(100))
+    }
+
+    fn claim(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn adopt(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn worktree(
+        &self,
+        _: &Located,
+        thread: &ThreadName,
+        _: Option<&Path>,
+        _: &[PathBuf],
+        _: &str,
+    ) -> Result<PathBuf, Error> {
+        if self.fault.lock().take().is_some() {
+            return Err(unavailable("make the worktree"));
+        }
+        Ok(PathBuf::from(format!("/r.worktrees/{}", thread.as_str())))
+    }
+
+    fn unlock_worktree(&self, _: &Located, _: &Path, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn registered_worktree(&self, _: &Located, path: &Path) -> Result<PathBuf, Error> {
+        Ok(path.to_owned())
+    }
+
+    fn checked_out_at(&self, _: &Path, _: &ThreadName) -> Result<Option<PathBuf>, Error> {
+        Ok(None)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct FakeLiveness {
+    pub(super) dead: Mutex<BTreeSet<i32>>,
+    pub(super) watched: Mutex<BTreeMap<i32, usize>>,
+}
+
+pub(super) fn process(pid: i32) -> HolderProcess {
+    HolderProcess { pid, start_time: 1, boot_id: "boot".into(), pid_namespace: 1 }
+}
+
+impl Liveness for FakeLiveness {
+    fn identify(&self, _: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
+        if self.dead.lock().contains(&pid) { Err(HolderProblem::NoSuchProcess) } else { Ok(process(pid)) }
+    }
+
+    fn check(&self, holder: &HolderProcess) -> Verdict {
+        if self.dead.lock().contains(&holder.pid) { Verdict::Exited } else { Verdict::Alive }
+    }
+
+    fn watch(&self, holder: &HolderProcess) {
+        *self.watched.lock().entry(holder.pid).or_default() += 1;
+    }
+
+    fn unwatch(&self, holder: &HolderProcess) {
+        let mut watched = self.watched.lock();
+        let count = watched.get_mut(&holder.pid).expect("each unwatch ends a watch");
+        *count -= 1;
+    }
+}

@@ -1,0 +1,198 @@
+//! The coordinator without a machine: its store is memory, its processes and branches are made up, and its writer is driven
+//! message by message, so that a seed decides what happens in which order.
+
+mod cases;
+mod fakes;
+mod simulator;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use proto_schema::{ReservationToken, ThreadName};
+use tokio::sync::Notify;
+
+use self::fakes::{FakeLiveness, FakeRepo};
+use super::message::Message;
+use super::shared::Shared;
+use super::writer::Writer;
+use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
+use crate::clock::{LeaseClock, ManualClock};
+use crate::registry::{AgentRecord, Deadlines, Lease, RequestRecord};
+use crate::repo::{Anchor, Claim};
+use crate::store::memory::{Fault, MemoryDisk};
+
+/// Everything that outlives the daemon.
+#[derive(Clone)]
+struct World {
+    disk: MemoryDisk,
+    repo: Arc<FakeRepo>,
+    liveness: Arc<FakeLiveness>,
+    clock: Arc<ManualClock>,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(proto_schema::Timestamp::from_unix_ms(1_000_000), 0));
+        Self { disk: MemoryDisk::default(), repo: Arc::default(), liveness: Arc::default(), clock }
+    }
+}
+
+/// A daemon whose writer does what it is told to, when it is told to.
+struct Daemon {
+    world: World,
+    coordinator: Coordinator,
+    writer: Writer,
+    inbox: Receiver<Message>,
+}
+
+impl Daemon {
+    fn start(world: &World) -> Self {
+        Self::start_with(world, None)
+    }
+
+    /// Starts on a store that cannot record even that.
+    fn start_failing(world: &World, fault: Fault) -> Self {
+        Self::start_with(world, Some(fault))
+    }
+
+    fn start_with(world: &World, fault: Option<Fault>) -> Self {
+        let opened = world.disk.open().unwrap();
+        let (inbox, outbox) = sync_channel(super::shared::INBOX);
+        let lease = |session: &Arc<_>| Arc::new(Mutex::new(Lease::new(session, 0)));
+        let leases = opened.registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
+        let shared = Arc::new(Shared {
+            clock: world.clock.clone(),
+            lease_clock: LeaseClock::new(crate::clock::Clock::monotonic_ms(&*world.clock)),
+            liveness: world.liveness.clone(),
+            repo: world.repo.clone(),
+            log: opened.log,
+            committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases }),
+            inbox,
+            unsaved: Mutex::default(),
+            deadlines: Mutex::new(Deadlines::default()),
+            rearmed: Notify::new(),
+            ended: tokio::sync::mpsc::unbounded_channel().0,
+            failed: ArcSwapOption::empty(),
+        });
+        let settings = Arc::new(Settings {
+            max_active: 1000,
+            worktree_roots: Vec::new(),
+            repos: None,
+            claim: Claim { id: "1".into(), state_dir: "/state".into() },
+            version: "0".into(),
+        });
+        if let Some(fault) = fault {
+            world.disk.fail_next(fault);
+        }
+        let mut writer = Writer::new(Arc::clone(&shared), opened.store);
+        recover(&shared, &mut writer, &settings);
+        let coordinator = Coordinator { shared, settings };
+        Self { world: world.clone(), coordinator, writer, inbox: outbox }
+    }
+
+    /// Lets everything happen that can without the writer. There is one blocking worker, so an empty job waits for all.
+    async fn settle(&self) {
+        for _ in 0..3 {
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+        }
+    }
+
+    /// Hands the writer at most `count` messages, in one batch.
+    fn handle(&mut self, count: usize) -> usize {
+        let mut handled = 0;
+        while handled < count {
+            let Some(message) = self.writer.requeued().or_else(|| self.inbox.try_recv().ok()) else { break };
+            self.writer.handle(message);
+            handled += 1;
+        }
+        handled
+    }
+
+    /// Until nobody has anything to say any more: not in several rounds, for a call may need some to get from one blocking
+    /// job to its next message.
+    async fn rest(&mut self) {
+        let mut quiet = 0;
+        while quiet < 8 {
+            self.settle().await;
+            quiet = if self.handle(usize::MAX) == 0 { quiet + 1 } else { 0 };
+            self.writer.commit();
+        }
+        self.settle().await;
+    }
+
+    /// Runs a call to its end.
+    async fn run<T: Send + 'static>(&mut self, call: impl Future<Output = T> + Send + 'static) -> T {
+        let call = tokio::spawn(call);
+        self.rest().await;
+        assert!(call.is_finished(), "a call was never answered");
+        call.await.unwrap()
+    }
+
+    /// What the timekeeper does: ticks, has leases that ran out looked at, and heartbeats written behind.
+    fn tick(&mut self) {
+        let shared = Arc::clone(&self.coordinator.shared);
+        let now = crate::clock::Clock::monotonic_ms(&*shared.clock);
+        shared.lease_clock.tick(now);
+        let committed = shared.committed.load_full();
+        let due = shared.deadlines.lock().due(shared.lease_clock.now(now), |session| {
+            committed.leases.get(&session).and_then(|lease| lease.lock().deadline())
+        });
+        if !due.is_empty() {
+            shared.post(Message::Overdue(due)).unwrap();
+        }
+        let unsaved = std::mem::take(&mut *shared.unsaved.lock());
+        if !unsaved.is_empty() {
+            shared.post(Message::Unsaved(unsaved)).unwrap();
+        }
+    }
+
+    /// Time passes, and the daemon is scheduled.
+    fn pass(&mut self, ms: u32) {
+        for _ in 0..ms / 250 {
+            self.world.clock.advance_ms(250);
+            self.tick();
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap()
+}
+
+fn thread(number: u64) -> ThreadName {
+    format!("thread-{number}").parse().unwrap()
+}
+
+fn token(number: u64) -> ReservationToken {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    ReservationToken::from_bytes(bytes)
+}
+
+fn reserve(number: u64, name: ThreadName) -> ReserveRequest {
+    ReserveRequest {
+        repo: "/r".into(),
+        thread: name,
+        anchor: Anchor::Head,
+        target_thread: None,
+        worktree: None,
+        path: None,
+        ttl_ms: Some(10_000),
+        hold_for_pid: None,
+        peer: None,
+        request: None,
+        token: Some(token(number)),
+        agent: Arc::new(AgentRecord::unknown()),
+    }
+}
+
+fn named(number: u64, request: ReserveRequest) -> ReserveRequest {
+    let id = format!("request-{number}").parse().unwrap();
+    let params = vec![(request.thread.shared(), 1)];
+    ReserveRequest { request: Some(RequestRecord { id, params }), ..request }
+}

@@ -1,0 +1,146 @@
+//! What tells one version of a file or directory from another, and how a kept directory's files are looked at.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use proto_schema::Timestamp;
+
+use super::files::absent_as_none;
+
+/// How long after a change of a file its kernel may still keep the change to itself. Linux writes out after half a
+/// minute and commits metadata sooner; what is older than this has long been written.
+const WRITTEN_BACK_MS: i64 = 120_000;
+
+/// How coarse file times may be: two changes closer together can leave the same time.
+const TIME_GRAIN_MS: i64 = 20;
+
+/// What tells one version of a file or directory from another.
+///
+/// A file that is replaced gets another inode, one that is rewritten another size or time; the change time cannot be
+/// set by a program, so that a restored modification time is noticed too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    owner: u32,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// A file's, or a directory's with its times: those of its last entry that was made or removed.
+    pub(super) fn of_file(data: &Metadata) -> Self {
+        Self {
+            device: data.dev(),
+            inode: data.ino(),
+            owner: data.uid(),
+            size: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }
+    }
+
+    /// A directory's times change with every entry: only its identity counts. Its birth tells a new directory from a
+    /// removed one whose inode it got.
+    fn of_directory(data: &Metadata) -> Self {
+        let born = data.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let born = born.map_or((0, 0), |at| (at.as_secs().cast_signed(), i64::from(at.subsec_nanos())));
+        Self { device: data.dev(), inode: data.ino(), owner: data.uid(), size: 0, modified: born, changed: born }
+    }
+
+    fn of(data: &Metadata) -> Self {
+        if data.is_dir() { Self::of_directory(data) } else { Self::of_file(data) }
+    }
+
+    /// The stamp of what the path leads to, symbolic links followed; `None` when there is nothing.
+    pub(super) fn at(path: &Path) -> io::Result<Option<Self>> {
+        absent_as_none(std::fs::metadata(path)).map(|data| data.as_ref().map(Self::of))
+    }
+
+    /// The stamp of the path itself, a symbolic link not followed; `None` when there is nothing.
+    pub(super) fn at_link(path: &Path) -> io::Result<Option<Self>> {
+        absent_as_none(std::fs::symlink_metadata(path)).map(|data| data.as_ref().map(Self::of))
+    }
+
+    /// Whether the last change is so long ago that a further one would show in the times, `now` being wall time.
+    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        seconds * 1000 + nanoseconds / 1_000_000 + TIME_GRAIN_MS < now.unix_ms()
+    }
+
+    /// Whether it may not have been written out yet, `now` being wall time: a change in the future counts, for the clock
+    /// was set back. The change time counts, for the modification time is whatever a program set it to.
+    pub(super) fn is_young(&self, now: Timestamp) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        is_young(seconds * 1000 + nanoseconds / 1_000_000, now)
+    }
+
+    pub(super) fn identity(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    pub(super) fn owner(self) -> u32 {
+        self.owner
+    }
+}
+
+/// Whether something of that time may not have been written out yet.
+pub(super) fn was_just_now(at: SystemTime, now: Timestamp) -> bool {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok());
+    since.is_none_or(|since| is_young(since, now))
+}
+
+fn is_young(at_ms: i64, now: Timestamp) -> bool {
+    now.unix_ms() - at_ms < WRITTEN_BACK_MS
+}
+
+/// A directory that is kept open: what lies in it is found by a short walk.
+///
+/// It stays this directory when its path leads elsewhere; who keeps it checks the path's own stamp.
+#[derive(Debug)]
+pub(super) struct Directory {
+    #[cfg(target_os = "linux")]
+    open: File,
+    path: PathBuf,
+}
+
+impl Directory {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            open: File::open(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The stamp of a file in it, by a relative path; `None` when there is none.
+    #[cfg(target_os = "linux")]
+    pub(super) fn stamp(&self, name: &str, follow: bool) -> io::Result<Option<Stamp>> {
+        use rustix::fs::{AtFlags, FileType, StatxFlags, makedev, statx};
+        let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let found = statx(&self.open, name, flags, StatxFlags::BASIC_STATS).map_err(io::Error::from);
+        let Some(data) = absent_as_none(found)? else { return Ok(None) };
+        // The rare case is left to the one place that knows what counts of a directory.
+        if FileType::from_raw_mode(data.stx_mode.into()) == FileType::Directory {
+            return Stamp::at(&self.path.join(name));
+        }
+        Ok(Some(Stamp {
+            device: makedev(data.stx_dev_major, data.stx_dev_minor),
+            inode: data.stx_ino,
+            owner: data.stx_uid,
+            size: data.stx_size,
+            modified: (data.stx_mtime.tv_sec, data.stx_mtime.tv_nsec.into()),
+            changed: (data.stx_ctime.tv_sec, data.stx_ctime.tv_nsec.into()),
+        }))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn stamp(&self, name: &str, follow: bool) -> io::Result<Option<Stamp>> {
+        let path = self.path.join(name);
+        if follow { Stamp::at(&path) } else { Stamp::at_link(&path) }
+    }
+}

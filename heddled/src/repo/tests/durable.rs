@@ -1,0 +1,201 @@
+//! What is synced before a branch is reported (G2), and that it is synced once. Power cuts themselves are in `tests/power`.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::{ObjectId, Timestamp};
+
+use super::fixture::{Fixture, thread};
+use crate::repo::files::seam;
+use crate::repo::{Anchor, Environment, Expected, GitRepo, Repo as _};
+
+fn inode(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().ino()
+}
+
+/// The file of a loose object.
+fn file(git_dir: &Path, id: &str) -> PathBuf {
+    git_dir.join("objects").join(&id[..2]).join(&id[2..])
+}
+
+/// The files of all that is reachable from a commit and loose.
+fn reachable(f: &Fixture, main: &Path, state: ObjectId) -> BTreeSet<PathBuf> {
+    let listed = f.git(main, &["rev-list", "--objects", &state.to_string()]);
+    let files = listed.lines().map(|line| file(&main.join(".git"), line.split(' ').next().unwrap()));
+    files.filter(|file| file.exists()).collect()
+}
+
+fn assert_synced(synced: &[u64], files: &BTreeSet<PathBuf>) {
+    for file in files {
+        assert!(synced.contains(&inode(file)), "{} was not synced", file.display());
+        assert!(synced.contains(&inode(file.parent().unwrap())), "the folder of {} was not synced", file.display());
+    }
+}
+
+/// A daemon whose wall clock is that far ahead.
+fn later(f: &Fixture, ms: i64) -> GitRepo {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let environment = Environment { path, home: Some(f.root.join("home")), xdg_config_home: None };
+    let wall = move || Timestamp::from_unix_ms(super::fixture::wall_time().unix_ms() + ms);
+    GitRepo::new(environment, Arc::new(wall))
+}
+
+#[test]
+fn a_young_commit_is_synced_with_all_it_leads_to_before_the_ref() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let git_dir = main.join(".git");
+    std::fs::create_dir_all(main.join("a/b")).unwrap();
+    std::fs::write(main.join("a/b/c"), "c").unwrap();
+    f.git(&main, &["add", "."]);
+    let state = f.commit(&main, "two");
+    let files = reachable(&f, &main, state);
+    assert!(files.len() >= 8, "two commits, four trees, three blobs: {files:?}");
+    seam::take();
+    f.repo.compare_and_swap(&git_dir, &thread("new"), Expected::Absent, state, "made").unwrap();
+    let synced = seam::take();
+    assert_synced(&synced, &files);
+    let ref_file = git_dir.join("refs/heads/new");
+    let at = |path: &Path| synced.iter().position(|synced| *synced == inode(path)).unwrap();
+    assert!(files.iter().all(|file| at(file) < at(&ref_file)), "objects before the ref");
+    assert!(at(&ref_file) < at(&git_dir.join("refs/heads")), "the ref before its folder");
+    assert!(synced.contains(&inode(&git_dir.join("logs/refs/heads/new"))));
+    assert!(synced.contains(&inode(&git_dir.join("logs/refs/heads"))));
+    for made in [main.join(".git/HEAD"), main.join(".git/config"), git_dir.clone(), main.clone()] {
+        assert!(synced.contains(&inode(&made)), "the repository is new, too: {}", made.display());
+    }
+
+    f.repo.sight(&main, &thread("new"), &Anchor::Tip).unwrap();
+    f.repo.compare_and_swap(&git_dir, &thread("new"), Expected::At(state), state, "again").unwrap();
+    assert_eq!(seam::take(), [0; 0], "its own work is remembered");
+    f.repo.compare_and_swap(&git_dir, &thread("other"), Expected::Absent, state, "made").unwrap();
+    assert_eq!(seam::take().len(), 4, "lock, folder, reflog and its folder");
+}
+
+#[test]
+fn a_branch_that_another_made_is_synced_once_when_it_is_seen() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let git_dir = main.join(".git");
+    let state = f.commit(&main, "two");
+    let files = reachable(&f, &main, state);
+    f.git(&main, &["branch", "deep/er"]);
+    let refs = BTreeSet::from([git_dir.join("refs/heads/deep/er")]);
+    for round in 0..3 {
+        seam::take();
+        let seen = f.repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap();
+        assert_eq!(seen.tip, Some(state));
+        let synced = seam::take();
+        if round == 0 {
+            assert_synced(&synced, &files);
+            assert_synced(&synced, &refs);
+            assert!(synced.contains(&inode(&git_dir.join("refs/heads"))), "its folder is new, too");
+        } else {
+            assert_eq!(synced, [0; 0], "round {round}");
+        }
+    }
+    let three = f.commit(&main, "three");
+    f.git(&main, &["branch", "-f", "deep/er", "HEAD"]);
+    f.repo.compare_and_swap(&git_dir, &thread("deep/er"), Expected::At(three), three, "there").unwrap();
+    let synced = seam::take();
+    assert_synced(&synced, &refs);
+    assert_synced(&synced, &reachable(&f, &main, three).difference(&files).cloned().collect());
+
+    f.git(&main, &["pack-refs", "--all", "--prune"]);
+    for round in 0..2 {
+        assert_eq!(f.repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap().tip, Some(three));
+        assert_eq!(seam::take().contains(&inode(&git_dir.join("packed-refs"))), round == 0);
+    }
+}
+
+#[test]
+fn a_branch_elsewhere_than_the_anchor_is_left_alone() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    f.git(&main, &["branch", "other"]);
+    f.commit(&main, "two");
+    seam::take();
+    f.repo.sight(&main, &thread("other"), &Anchor::Head).unwrap();
+    assert_eq!(seam::take(), [0; 0]);
+}
+
+#[test]
+fn what_is_old_is_taken_as_written() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let state = f.commit(&main, "two");
+    let repo = later(&f, 121_000);
+    seam::take();
+    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    assert_eq!(seam::take(), [0; 0]);
+    let repo = later(&f, -10_000_000);
+    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    assert_synced(&seam::take(), &reachable(&f, &main, state));
+}
+
+#[test]
+fn packs_that_are_young_are_synced_with_their_folder() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    f.commit(&main, "two");
+    f.git(&main, &["repack", "-q", "-a", "-d"]);
+    let folder = main.join(".git/objects/pack");
+    seam::take();
+    f.repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    let synced = seam::take();
+    let packs: BTreeSet<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(packs.len() >= 2, "{packs:?}");
+    assert_synced(&synced, &packs);
+}
+
+#[test]
+fn objects_of_an_alternate_are_synced_there() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let borrower = f.root.join("borrower");
+    f.git(&f.root, &["clone", "--quiet", "--shared", main.to_str().unwrap(), borrower.to_str().unwrap()]);
+    let state = f.id(&main, "HEAD");
+    seam::take();
+    f.repo.compare_and_swap(&borrower.join(".git"), &thread("new"), Expected::Absent, state, "made").unwrap();
+    assert_synced(&seam::take(), &reachable(&f, &main, state));
+}
+
+#[test]
+fn a_great_deal_is_synced_as_a_whole() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    for number in 0..600 {
+        std::fs::write(main.join(format!("file-{number}")), number.to_string()).unwrap();
+    }
+    f.git(&main, &["-c", "core.fsync=none", "add", "."]);
+    f.commit(&main, "many");
+    seam::take();
+    f.repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    let synced = seam::take();
+    assert!(synced.len() < 20 && synced.contains(&inode(&main.join(".git/objects"))), "{}", synced.len());
+}
+
+#[test]
+fn only_the_lock_that_says_what_this_daemon_wrote_is_removed() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let git_dir = main.join(".git");
+    let state = f.id(&main, "HEAD");
+    let lock = git_dir.join("refs/heads/a.lock");
+    let clear = || f.repo.clear_lock(&git_dir, &thread("a"), state).unwrap();
+    assert!(!clear(), "there is none");
+    for content in ["", "x", &format!("{state}"), &format!("{state}\n\n"), &format!("{}\n", "1".repeat(40))] {
+        std::fs::write(&lock, content).unwrap();
+        assert!(!clear() && lock.exists(), "{content:?}");
+    }
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::write(f.root.join("target"), format!("{state}\n")).unwrap();
+    std::os::unix::fs::symlink(f.root.join("target"), &lock).unwrap();
+    assert!(!clear() && lock.is_symlink());
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::write(&lock, format!("{state}\n")).unwrap();
+    assert!(clear() && !lock.exists());
+    f.repo.compare_and_swap(&git_dir, &thread("a"), Expected::Absent, state, "made").unwrap();
+}

@@ -1,0 +1,4 @@
+//! The command line's own manners: what can be seen without a daemon.
+
+#[cfg(test)]
+mod help;

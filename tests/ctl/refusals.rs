@@ -1,0 +1,132 @@
+//! What is refused: the exit codes of PROTOCOL.md's table, the text, and the error object.
+
+use serde_json::json;
+
+use crate::support::{Said, World};
+
+/// Asserts that a refusal is this kind, in JSON and by the exit code of the table.
+#[track_caller]
+fn is(said: &Said, kind: &str, code: i32, exit: i32) {
+    let error = said.error();
+    assert_eq!((&error["data"]["kind"], &error["code"], said.code), (&json!(kind), &json!(code), Some(exit)), "{said}");
+    let members = error["data"].as_object().expect("data").keys().cloned().collect::<Vec<_>>();
+    for name in [
+        "kind",
+        "error",
+        "hint",
+        "unsafe_condition",
+        "would_change",
+        "preserved",
+        "primary_command",
+        "recovery_commands",
+        "retryable",
+        "retry_after_ms",
+        "details",
+        "request",
+    ] {
+        assert!(members.iter().any(|member| member == name), "{kind} has no {name}");
+    }
+}
+
+#[test]
+fn each_kind_that_a_command_can_meet_has_its_exit_code() {
+    let world = World::with_daemon();
+    let ask = |arguments: &[&str]| world.run(&[&["--json"], arguments].concat());
+    let id = world.reserve("held");
+    is(&ask(&["reserve", "-t", "held"]), "live_owner", 1001, 3);
+    is(&ask(&["reserve", "--thread=-bad"]), "thread_name_invalid", 1201, 2);
+    is(&ask(&["reserve", "-t", "held/below"]), "thread_name_conflict", 1204, 2);
+    is(&ask(&["reserve", "-t", "n", "--anchor", "no-such-rev"]), "anchor_not_found", 1102, 3);
+    is(&ask(&["reserve", "-t", "n", "--hold-for-pid", "99999999"]), "holder_not_found", 1107, 3);
+    is(&ask(&["reserve", "-t", "n", "--ttl", "1ms"]), "invalid_params", -32602, 2);
+    is(&ask(&["reserve", "-t", "n", "--worktree", "/nowhere/else"]), "path_not_allowed", 1015, 77);
+    is(&ask(&["reserve", "-t", "n", "--repo", "../home"]), "repository_not_found", 1104, 3);
+    is(&ask(&["thread", "show", "never"]), "thread_not_found", 1105, 3);
+    let nobody = format!("agent-{}", "b".repeat(20));
+    is(&ask(&["show", &nobody]), "agent_session_not_found", 1101, 3);
+    is(&ask(&["evict", &nobody, "--reason", "r"]), "agent_session_not_found", 1101, 3);
+    let other = world.path("other-token");
+    std::fs::write(&other, format!("hrt_{}\n", "a".repeat(52))).expect("written");
+    let other = other.to_str().expect("text");
+    is(&ask(&["release", "--session", &id, "--token-file", other]), "reservation_token_mismatch", 1301, 77);
+    let empty = world.path("empty");
+    std::fs::create_dir(&empty).expect("made");
+    world.git(&["init", "--quiet", "../empty"]);
+    is(&ask(&["reserve", "-t", "n", "--repo", "../empty"]), "no_head_state", 1103, 3);
+    assert_eq!(ask(&["release"]).code, Some(0));
+    world.git(&["commit", "--quiet", "--allow-empty", "--message=Next"]);
+    is(&ask(&["reserve", "-t", "held"]), "anchor_drift", 1002, 3);
+    let mut ended = world.command(&["--json", "heartbeat"]);
+    is(&world.say(ended.env("HEDDLE_SESSION", &id)), "agent_session_inactive", 1005, 3);
+    assert_eq!(world.token_files().len(), 1, "refused requests leave no token");
+}
+
+#[test]
+#[ignore = "the daemon does not queue callers yet"]
+fn a_wait_that_is_over_is_75() {
+    let world = World::with_daemon();
+    world.reserve("held");
+    is(&world.run(&["--json", "reserve", "-t", "held", "--wait", "1ms"]), "wait_timeout", 1004, 75);
+}
+
+#[test]
+fn usage_is_2_and_nothing_is_asked() {
+    let world = World::new();
+    for arguments in [
+        &["reserve"][..],
+        &["reserve", "-t", "x", "--ttl", "5"],
+        &["reserve", "-t", "x", "--at-tip", "--anchor", "HEAD"],
+        &["reserve", "-t", "x", "--hold-for-agent", "--no-hold-for-agent"],
+        &["show", "agent-1"],
+        &["evict", "agent-1"],
+        &["evict", "--reason", "r"],
+        &["run", "-t", "x"],
+        &["run", "-t", "x", "true"],
+        &["heartbeat", "--usage", "{"],
+        &["list", "--status", "dead"],
+        &["thread"],
+        &["list", "--all-repos", "--repo", "."],
+    ] {
+        let said = world.run(arguments);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_refusal_says_what_is_wrong_and_what_to_do() {
+    let world = World::with_daemon();
+    world.reserve("feature/x");
+    let said = world.run(&["reserve", "-t", "feature/x"]).steady();
+    insta::assert_snapshot!(said, @r"
+    ! error: thread 'feature/x' is held by $AGENT
+    !   why:  $AGENT holds 'feature/x' since
+    !         $AT at $STATE,
+    !         held by heartbeats within 5 min
+    !   risk: a second writer would start a competing history
+    !   kept: no ref and no reservation was changed
+    ! hint: look at who holds it; then reserve another thread, wait for its end, or
+    !       evict it with a reason
+    ! next: heddlectl thread show feature/x --repo $ROOT/app
+    !   or: heddlectl reserve --thread feature/x --at-tip --wait 30s --repo $ROOT/app
+    !   or: heddlectl evict --session $AGENT --reason '<why>'
+    [exit 3]
+    ");
+}
+
+#[test]
+fn the_commands_of_an_advice_can_be_run() {
+    let world = World::with_daemon();
+    world.reserve("feature/x");
+    let error = world.run(&["--json", "reserve", "-t", "feature/x"]).error();
+    let commands = error["data"]["recovery_commands"].as_array().expect("commands").clone();
+    assert!(!commands.is_empty());
+    for command in commands {
+        let words = command.as_str().expect("text").replace("30s", "1ms").replace("60s", "1ms");
+        let mut shell = std::process::Command::new("sh");
+        let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
+        world.environment(&mut shell).env("PATH", path).args(["-c", &words]);
+        let said = world.say(&mut shell);
+        assert_ne!(said.code, Some(127), "{words}: {said}");
+        assert!(!said.stderr.contains("Usage:"), "{words} is no command line of ours: {said}");
+    }
+}

@@ -1,0 +1,16 @@
+//! No type moves without its documents, and no document without its type.
+
+use std::process::Command;
+
+#[test]
+fn the_committed_documents_are_what_the_types_say() {
+    let checked = Command::new(env!("CARGO_BIN_EXE_generate")).arg("--check").output().expect("generate runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn every_generated_schema_is_a_schema() {
+    for (name, schema) in proto_schema::method_schemas() {
+        jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+    }
+}
