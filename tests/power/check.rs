@@ -49,7 +49,7 @@ pub(crate) fn on_disk(repository: &Repository, clients: &mut [Client], found: &m
     if !found.lost.is_empty() {
         return;
     }
-    let read = repository.read_all();
+    let read = repository.read_all("--branches");
     found.expect(read.is_ok(), || format!("what the branches lead to cannot be read: {read:?}"));
     if read.is_err() {
         return;
@@ -109,6 +109,11 @@ pub(crate) fn in_store(
             }
             Err(failed) if thread.stuck => {
                 let kinds = ["repository_unavailable", "agent_session_inactive"];
+                assert!(kinds.contains(&failed.kind()), "{}: {failed:?}", thread.name);
+            }
+            // It was never acknowledged, and the commit that it names did not survive, for nobody had synced it.
+            Err(failed) if request["anchor"].as_str().is_some_and(|anchor| repository.read_all(anchor).is_err()) => {
+                let kinds = ["repository_unavailable", "agent_session_inactive", "anchor_not_found"];
                 assert!(kinds.contains(&failed.kind()), "{}: {failed:?}", thread.name);
             }
             Err(failed) => panic!("{} is free, but cannot be reserved: {failed:?}", thread.name),

@@ -54,9 +54,10 @@ impl Repository {
         made(&[&who[..], &["commit-tree", "-p", parent, "-m", content, &tree]].concat(), "")
     }
 
-    /// Reads everything that a branch leads to. What no branch leads to may be broken: nobody was told of it.
-    pub(crate) fn read_all(&self) -> Result<usize, String> {
-        let listed = self.run(&["rev-list", "--objects", "--no-object-names", "--branches"], "");
+    /// Reads everything that a commit leads to, or with `--branches` every branch. What no branch leads to may be broken:
+    /// nobody was told of it.
+    pub(crate) fn read_all(&self, from: &str) -> Result<usize, String> {
+        let listed = self.run(&["rev-list", "--objects", "--no-object-names", from], "");
         let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
         let read = self.run(&["cat-file", "--batch-check"], &ids);
         let content = self.run(&["cat-file", "--batch"], &ids);

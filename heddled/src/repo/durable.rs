@@ -97,7 +97,13 @@ impl Place {
             None => *self.changed[usize::from(first)].insert(is_young(&folder, now)?),
         };
         let file = folder.join(file);
-        Ok(if changed && is_young(&file, now)? { Some(file) } else { None })
+        let found = if changed { absent_as_none(std::fs::metadata(&file))? } else { None };
+        let Some(data) = found.filter(|data| Stamp::of_file(data).is_young(now)) else { return Ok(None) };
+        // What an earlier power cut left of an object that nobody had synced: a branch must not be made to lead to it.
+        if data.len() == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the object {hex} is an empty file")));
+        }
+        Ok(Some(file))
     }
 }
 
@@ -121,8 +127,9 @@ impl Walk {
             }
             let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::library(OPERATION, error);
             let key = gix::ObjectId::try_from(id.as_bytes()).map_err(|error| failed(error.into()))?;
-            // Missing: packed and removed since it was looked at. Broken: no more to be had by syncing.
-            let Ok(Some(object)) = library.try_find_object(key) else { continue };
+            let found = library.try_find_object(key).map_err(|error| failed(error.into()))?;
+            // Packed and removed since it was looked at.
+            let Some(object) = found else { continue };
             match object.kind {
                 Kind::Commit => {
                     let commit = object.into_commit();

@@ -59,9 +59,9 @@ impl Objects {
         if let Some(known) = self.commits.lock().get(&commit) {
             return Ok(*known);
         }
-        let tree = match tree_of(&self.library.load(), commit)? {
-            Some(tree) => tree,
-            None => {
+        let tree = match tree_of(&self.library.load(), commit) {
+            Ok(Some(tree)) => tree,
+            Ok(None) | Err(_) => {
                 // The library's view of the packs may be stuck: it is asked once more from a fresh start.
                 let fresh = open(&self.common)?;
                 let missing =
@@ -112,7 +112,9 @@ fn tree_of(library: &gix::ThreadSafeRepository, commit: ObjectId) -> Result<Opti
     if id.kind() != repository.object_hash() {
         return Ok(None);
     }
-    let Ok(Some(object)) = repository.try_find_object(id) else { return Ok(None) };
+    // What cannot be read is not absent.
+    let found = repository.try_find_object(id).map_err(|error| Error::library("read the commit", error))?;
+    let Some(object) = found else { return Ok(None) };
     let Ok(commit) = object.try_into_commit() else { return Ok(None) };
     let tree = commit.tree_id().map_err(|error| Error::library("read the commit", error))?;
     convert(&tree).map(Some)

@@ -178,6 +178,20 @@ fn a_great_deal_is_synced_as_a_whole() {
 }
 
 #[test]
+fn a_commit_whose_file_a_power_cut_emptied_is_not_reported() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let git_dir = main.join(".git");
+    let state = f.commit(&main, "two");
+    let blob = file(&git_dir, &f.git(&main, &["rev-parse", "HEAD:file"]));
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, "").unwrap();
+    let made = f.repo.compare_and_swap(&git_dir, &thread("new"), Expected::Absent, state, "made");
+    assert!(matches!(made, Err(crate::repo::Error::Unavailable { .. })), "{made:?}");
+    assert!(!git_dir.join("refs/heads/new").exists());
+}
+
+#[test]
 fn only_the_lock_that_says_what_this_daemon_wrote_is_removed() {
     let f = Fixture::new();
     let main = f.init("main", &[]);
