@@ -58,6 +58,10 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
 /// Opens and reads the database. A panic within it counts as damage.
 fn load(layout: &Layout, cache: u64) -> Result<(Tables, Loaded), Error> {
     let path = &layout.database;
+    // No other process has it, but threads of an instance that this one just dropped may still hold the database's own lock.
+    let file = path.join("db");
+    let released = File::open(&file).map_err(Error::io("open", &file))?;
+    drop(Flock::lock(released, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", &file)(errno.into()))?);
     let read = catch_unwind(AssertUnwindSafe(|| {
         let tables = Tables::open(path, cache).map_err(Damage::Database)?;
         let loaded = tables.load()?;
