@@ -177,9 +177,10 @@ impl Writer {
 
     /// Applies a change to the candidate and takes it into the batch.
     pub(super) fn change(&mut self, change: Change) {
-        let ended = match &change {
-            Change::Ended(ending) => self.candidate.registry.session(ending.session).cloned(),
-            _ => None,
+        let ended = if let Change::Ended(ending) = &change {
+            self.candidate.registry.session(ending.session).cloned()
+        } else {
+            None
         };
         if let Some(session) = &ended {
             self.close_lease(session);
@@ -208,7 +209,14 @@ impl Writer {
                     }
                 }
             }
-            _ => {}
+            Change::Settled { .. }
+            | Change::MoveIntended { .. }
+            | Change::MoveDropped { .. }
+            | Change::Moved { .. }
+            | Change::Pulses(_)
+            | Change::RepoSeen(_)
+            | Change::DaemonStarted { .. }
+            | Change::DaemonStopped { .. } => {}
         }
         self.entries.push(entry);
     }

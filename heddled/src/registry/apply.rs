@@ -132,10 +132,11 @@ impl Registry {
                 self.index.holders.remove(&thread);
             }
         }
-        if let Some(process) = &before.hold.process {
-            if !after.is_active() || after.hold.process.as_ref() != Some(process) {
-                self.index.by_process.remove(&(process.clone(), token));
-            }
+        let process = before.hold.process.as_ref();
+        if let Some(process) =
+            process.filter(|process| !after.is_active() || after.hold.process.as_ref() != Some(process))
+        {
+            self.index.by_process.remove(&(process.clone(), token));
         }
         if let (Some(at), true) = (before.completed_at, before.completed_at != after.completed_at) {
             self.index.ended.remove(&(at, token));
@@ -247,10 +248,9 @@ impl Registry {
         if let Some(session) = self.sessions.remove(&token) {
             self.index.ids.remove(&session.id);
             self.index.by_thread.remove(&(session.repo, session.thread.clone(), token));
-            if let Some(request) = &session.request {
-                if self.index.requests.get(&request.id) == Some(&token) {
-                    self.index.requests.remove(&request.id);
-                }
+            let request = session.request.as_ref().map(|request| &request.id);
+            if let Some(request) = request.filter(|id| self.index.requests.get(*id) == Some(&token)) {
+                self.index.requests.remove(request);
             }
         }
         true

@@ -162,10 +162,9 @@ fn ended(session: &Arc<SessionRecord>, status: SessionStatus, reason: EndReason)
 }
 
 fn decide_reserve(registry: &Registry, reserve: &Reserve) -> Result<Decision, Refusal> {
-    if let Some(request) = &reserve.request {
-        if let Some(session) = replay(registry, request, reserve.token_hash)? {
-            return Ok(Decision::Stands(session));
-        }
+    let repeated = reserve.request.as_ref().map(|request| replay(registry, request, reserve.token_hash)).transpose()?;
+    if let Some(session) = repeated.flatten() {
+        return Ok(Decision::Stands(session));
     }
     let known = registry.repo_at(reserve.repo.key);
     if let Some(repo) = known {

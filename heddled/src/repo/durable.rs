@@ -68,7 +68,7 @@ pub(super) fn commit(repository: &Opened, state: ObjectId) -> Result<(), Error> 
     let alternates = library.objects.store_ref().alternate_db_paths();
     let mut places = vec![repository.git_dir.join("objects")];
     places.extend(alternates.map_err(|error| Error::library(OPERATION, error))?);
-    let mut walk = Walk { now, places: places.iter().map(Place::new).collect(), young: BTreeSet::new() };
+    let mut walk = Walk { now, places: places.iter().map(|path| Place::new(path)).collect(), young: BTreeSet::new() };
     match walk.collect(&library, state)? {
         true => walk.sync(repository).map_err(failed)?,
         false => places.iter().try_for_each(|place| sync_file_system(place)).map_err(failed)?,
@@ -84,8 +84,8 @@ struct Place {
 }
 
 impl Place {
-    fn new(path: &PathBuf) -> Self {
-        Self { path: path.clone(), changed: [None; 256] }
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), changed: [None; 256] }
     }
 
     /// The file of an object, if it is young. Most are told by the subfolder alone, without a look at the file.

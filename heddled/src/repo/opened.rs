@@ -51,7 +51,7 @@ impl Opened {
         Ok(Self {
             key: key_of(found),
             version: (found.common_stamp, config),
-            shown: shown.into(),
+            shown,
             main,
             refs: Refs::new(Arc::clone(&git_dir), Arc::clone(&directory), format.hash, Arc::clone(&now)),
             objects: Objects::new(Arc::clone(&git_dir))?,

@@ -96,24 +96,23 @@ pub(super) fn compare_and_swap(
     Ok(())
 }
 
-/// Removes a lock file that says just what this daemon would have written to move the thread to `new`.
+/// Removes a lock file that says just what this daemon would have written to move the thread to `new`, or the beginning of
+/// it. For a move that the registry knows was begun and cut off: a lock of Git's own is empty for a moment only.
 pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
     let mut path = repository.refs.loose_path(&thread.ref_name()).into_os_string();
     path.push(".lock");
     let path = PathBuf::from(path);
     let failed = |source| Error::io("remove the lock that was left behind", &path, source);
-    let file = match absent_as_none(open_plain(&path)) {
-        Ok(Some(file)) => file,
-        // A symbolic link or whatever else cannot be opened is none of ours.
-        Ok(None) | Err(_) => return Ok(false),
-    };
+    // A symbolic link or whatever else cannot be opened is none of ours.
+    let Ok(Some(file)) = absent_as_none(open_plain(&path)) else { return Ok(false) };
     let data = file.metadata().map_err(failed)?;
     if !data.is_file() || data.uid() != nix::unistd::geteuid().as_raw() {
         return Ok(false);
     }
     let mut content = Vec::new();
     file.take(READ).read_to_end(&mut content).map_err(failed)?;
-    if content != format!("{new}\n").as_bytes() {
+    // A kill or a power cut between making and writing the lock leaves the beginning of the content, or nothing.
+    if !format!("{new}\n").as_bytes().starts_with(&content) {
         return Ok(false);
     }
     std::fs::remove_file(&path).map_err(failed)?;

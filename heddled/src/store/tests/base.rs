@@ -95,7 +95,7 @@ impl Disk for Stopping {
 const GARBAGE: [fn(&mut Vec<u8>); 3] = [
     |bytes| bytes.fill(0),
     |bytes| bytes.truncate(bytes.len() / 2),
-    |bytes| bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte ^= (at % 251) as u8),
+    |bytes| bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte ^= u8::try_from(at % 251).unwrap()),
 ];
 
 fn spoil(path: &Path, how: fn(&mut Vec<u8>)) {
@@ -149,7 +149,7 @@ fn a_power_cut_at_any_step_of_a_checkpoint_loses_nothing() {
         if let Some(lost) = disk.unsynced.lock().take() {
             spoil(&lost.join("db"), GARBAGE[0]);
         }
-        spoil(&image.path().join("db/db"), GARBAGE[steps as usize % 3]);
+        spoil(&image.path().join("db/db"), GARBAGE[usize::try_from(steps).unwrap() % 3]);
         whole(image.path(), &before, &history.registry, &format!("stopped at step {steps}, {name}"));
     }
     assert!(["copy", "remove", "rename", "sync all"].iter().all(|name| seen.contains(name)), "{seen:?}");
