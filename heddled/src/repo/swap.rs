@@ -96,7 +96,8 @@ pub(super) fn compare_and_swap(
     Ok(())
 }
 
-/// Removes a lock file that says just what this daemon would have written to move the thread to `new`.
+/// Removes a lock file that says what this daemon would have written to move the thread to `new`, or the beginning of it: a
+/// kill between making the file and writing it leaves it empty.
 pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
     let mut path = repository.refs.loose_path(&thread.ref_name()).into_os_string();
     path.push(".lock");
@@ -113,7 +114,7 @@ pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId
     }
     let mut content = Vec::new();
     file.take(READ).read_to_end(&mut content).map_err(failed)?;
-    if content != format!("{new}\n").as_bytes() {
+    if !format!("{new}\n").as_bytes().starts_with(&content) {
         return Ok(false);
     }
     std::fs::remove_file(&path).map_err(failed)?;
