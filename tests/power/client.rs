@@ -50,7 +50,8 @@ impl Client {
                     round.acknowledged.send(()).ok();
                 }
                 Err(failed) => {
-                    let allowed = ["gone", "store_unavailable", "repository_unavailable"].contains(&failed.kind());
+                    let allowed = ["gone", "store_unavailable", "repository_unavailable", "anchor_not_found"]
+                        .contains(&failed.kind());
                     assert!(allowed && round.is_cut.load(Ordering::Acquire), "{}: {failed:?}", self.name);
                     return acknowledged;
                 }

@@ -93,7 +93,7 @@ impl Connection<'_> {
                     let ready = ready?;
                     if ready.is_readable() && self.wants_input() {
                         self.read()?;
-                    } else if self.ended && ready.is_write_closed() {
+                    } else if ready.is_error() || (self.ended && ready.is_write_closed()) {
                         return Ok(Over::Lost);
                     }
                 }
@@ -110,7 +110,7 @@ impl Connection<'_> {
             && self.out.len() - self.written < MAX_WAITING
     }
 
-    /// What is waited for: always at least the peer's hang-up.
+    /// What is waited for: input where there is room for it, room where there is output, else that the peer is lost.
     fn interest(&self) -> Interest {
         match (self.wants_input(), self.out.is_empty()) {
             (true, true) => Interest::READABLE,
