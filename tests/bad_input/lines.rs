@@ -35,6 +35,7 @@ fn templates(repo: &str, held: &Value, random: &mut Random) -> Vec<Value> {
 }
 
 /// Puts something else in one place of a message.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever it is, it is replaced")]
 fn spoil(value: &mut Value, random: &mut Random) {
     let odd = [
         Value::Null,
@@ -159,7 +160,8 @@ fn random_and_mutated_lines_are_answered_and_leave_nothing_behind() {
     let after = daemon.resident_kib();
     eprintln!("resident: {before} KiB before, {after} KiB after; {closed} connections were closed");
     assert!(after < before + 6 * 1024, "memory is flat: {before} KiB before, {after} KiB after");
-    assert_eq!(client.show(&held)["status"], "active", "nobody guessed how to end it");
+    // On another connection: answers may still be on their way on this one.
+    assert_eq!(daemon.client().show(&held)["status"], "active", "nobody guessed how to end it");
     assert!(!place.log().contains("panicked"), "no handler panicked");
     let info = daemon.client().ok("daemon.info", &json!({}));
     assert_eq!(info["pid"], daemon.pid());

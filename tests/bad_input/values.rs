@@ -174,7 +174,7 @@ fn dangerous_paths_of_worktrees_make_nothing() {
         match client.call("agent.reserve", &params) {
             Ok(result) => panic!("{path:.80?}: {result}"),
             Err(fault) => {
-                assert!(matches!(fault.kind(), "invalid_params" | "path_not_allowed"), "{path:.80?}: {fault:?}")
+                assert!(matches!(fault.kind(), "invalid_params" | "path_not_allowed"), "{path:.80?}: {fault:?}");
             }
         }
         assert!(client.holder(repo.at(), &format!("t{n}")).is_none());

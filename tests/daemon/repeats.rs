@@ -43,7 +43,8 @@ fn a_request_id_used_for_something_else_is_a_conflict_that_names_only_the_parame
     });
     let mut client = daemon.client();
     let held = client.ok("agent.reserve", &params)["reservation"].take();
-    let changes: [(&[(&str, Value)], &[&str]); 5] = [
+    type Change<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);
+    let changes: [Change<'_>; 5] = [
         (&[("task", json!("another plan"))], &["task"]),
         (&[("ttl_ms", json!(61_000))], &["ttl_ms"]),
         (&[("thread", json!("u")), ("model", json!("m"))], &["model", "thread"]),

@@ -25,7 +25,7 @@ fn judge(round: usize, answers: &[Value], before: u64) -> (Value, u64) {
     let winners: Vec<&Value> = answers.iter().filter(|answer| answer.get("result").is_some()).collect();
     assert_eq!(winners.len(), 1, "R1: one winner in round {round}: {winners:?}");
     let winner = &winners[0]["result"];
-    assert_eq!(winner["thread_created"], json!(round % 2 == 0), "round {round}");
+    assert_eq!(winner["thread_created"], json!(round.is_multiple_of(2)), "round {round}");
     let reservation = &winner["reservation"];
     let secret = reservation["reservation_token"].as_str().unwrap();
     for loser in answers.iter().filter(|answer| answer.get("result").is_none()) {

@@ -43,7 +43,7 @@ fn every_file_belongs_to_something() {
 
 #[test]
 fn every_suite_is_wired() {
-    let manifests: String = ["heddled", "heddlectl"]
+    let manifests: String = ["heddled", "heddlectl", "proto-schema"]
         .map(|package| std::fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap())
         .concat();
     for entry in std::fs::read_dir(root().join("tests")).unwrap() {
