@@ -48,7 +48,7 @@ use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
 /// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
-const RELEASE_GRACE: Duration = Duration::from_millis(40);
+const RELEASE_GRACE: Duration = Duration::from_millis(25);
 
 /// What the coordinator works with.
 pub struct Dependencies {
