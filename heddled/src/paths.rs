@@ -71,7 +71,7 @@ pub enum PathError {
         us: u32,
     },
     /// Others can enter the directory, and it is not heddle's own, so its mode is left alone.
-    #[error("'{}' has mode {mode:04o}, so others can enter it; use a directory of its own, or run: chmod 700", path.display())]
+    #[error("'{}' has mode {mode:04o}, so others can enter it; use a directory of its own, or run: chmod 700 '{}'", path.display(), path.display())]
     Open {
         /// The directory.
         path: PathBuf,
@@ -214,7 +214,7 @@ pub fn secure_dir(path: &Path) -> Result<(), PathError> {
     if mode & 0o777 == 0o700 {
         return Ok(());
     }
-    if !made && !is_own_by_name(path) {
+    if !made && !is_own_by_name(path) && !is_empty(path) {
         return if mode & 0o077 == 0 { Ok(()) } else { Err(PathError::Open { path: path.to_owned(), mode }) };
     }
     directory.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed("set the mode of"))
@@ -252,6 +252,11 @@ fn open_directory(path: &Path) -> Result<File, PathError> {
             _ => PathError::Io { operation: "open the directory", path: path.to_owned(), source },
         }
     })
+}
+
+/// Whether nobody uses a directory yet: what was just made for the daemon may get its mode.
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// A home directory or `/tmp` that somebody put a socket into must not be closed to everybody.

@@ -104,10 +104,9 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     !         held by heartbeats within 5 min
     !   risk: a second writer would start a competing history
     !   kept: no ref and no reservation was changed
-    ! hint: look at who holds it; then reserve another thread, wait for its end, or
-    !       evict it with a reason
+    ! hint: look at who holds it; then reserve another thread, try again when it has
+    !       ended, or evict it with a reason
     ! next: heddlectl thread show feature/x --repo $ROOT/app
-    !   or: heddlectl reserve --thread feature/x --at-tip --wait 30s --repo $ROOT/app
     !   or: heddlectl evict --session $AGENT --reason '<why>'
     [exit 3]
     ");

@@ -116,6 +116,7 @@ fn what_is_wrong_at_the_start_has_its_exit_code() {
     place.configure("");
     let open = place.root.join("open");
     std::fs::create_dir(&open).unwrap();
+    std::fs::write(open.join("somebody-s"), "").unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(code(place.command().env("HEDDLE_STATE_DIR", &open), "others can enter"), Some(77));
     let link = place.root.join("link");
@@ -132,4 +133,21 @@ fn information_says_where_the_daemon_is() {
     assert_eq!(info["socket"], place.socket().to_str().unwrap());
     assert_eq!(info["state_dir"], place.state().to_str().unwrap());
     assert_ne!(info["boot_id"], Value::Null);
+}
+
+#[test]
+fn sessions_of_a_repository_that_another_registry_took_over_have_ended() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    let repo = ours.repo("repo");
+    let mut daemon = ours.start();
+    let held = daemon.client().reserve(repo.at(), "x");
+    daemon.stop();
+    let other = theirs.start();
+    let mut client = other.client();
+    client.refused("repository_unavailable", "agent.reserve", &json!({"repo": repo.at(), "thread": "x"}));
+    client.ok("repo.adopt", &json!({"repo": repo.at(), "reason": "a test"}));
+    client.reserve(repo.at(), "x");
+    daemon.restart();
+    let ended = daemon.client().show(&held);
+    assert_eq!(ended["status"], "abandoned", "two registries never grant one thread: {ended}");
 }

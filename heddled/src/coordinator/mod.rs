@@ -39,8 +39,10 @@ pub use snapshot::{Snapshot, View};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoRecord, SessionRecord, TokenHash};
-use crate::repo::{Claim, Located, Repo};
+use crate::registry::{
+    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash,
+};
+use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
 use shared::{INBOX, Shared};
@@ -238,6 +240,16 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
     }
 }
 
+/// The repositories that another registry took over while this daemon was not running: it decides about them now.
+fn adopted(shared: &Shared, settings: &Settings) -> Vec<RepoId> {
+    let registry = &shared.committed.load().registry;
+    let is_owned = |repo: &&Arc<RepoRecord>| {
+        matches!(shared.repo.claim(&repo.git_dir, &settings.claim), Err(repo::Error::Owned { .. }))
+    };
+    let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
+    held.filter(is_owned).map(|repo| repo.id).collect()
+}
+
 /// Makes the state that was loaded the state of this daemon.
 fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
     writer.change(Change::DaemonStarted { version: Arc::clone(&settings.version), pid: std::process::id() });
@@ -249,8 +261,13 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
             writer.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(repo) })));
         }
     }
+    let adopted = adopted(shared, settings);
     for session in loaded.registry.active(None) {
         writer.begin(session);
+        if adopted.contains(&session.repo) {
+            writer.change(reserve::ended_by_adoption(session.id));
+            continue;
+        }
         reserve::settle_at_start(shared, session).into_iter().for_each(|change| writer.change(change));
         match session.hold.process.as_ref().map(|process| shared.liveness.check(process)) {
             Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),

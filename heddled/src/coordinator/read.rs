@@ -85,13 +85,13 @@ impl Coordinator {
             return Ok(SessionPage { views: Vec::new(), next: None, revision });
         }
         let repo = repo.flatten();
-        let status = if filter.alive_only { Some(SessionStatus::Active) } else { filter.status };
         let wanted = |session: &&Arc<SessionRecord>| {
             repo.is_none_or(|repo| session.repo == repo)
                 && filter.thread.as_ref().is_none_or(|thread| session.thread == *thread)
-                && status.is_none_or(|status| session.status == status)
+                && filter.status.is_none_or(|status| session.status == status)
+                && (!filter.alive_only || session.is_active())
         };
-        let candidates = candidates(&committed.registry, repo, &filter, status);
+        let candidates = candidates(&committed.registry, repo, &filter);
         let mut views: Vec<View> =
             candidates.filter(wanted).take(filter.limit + 1).map(|session| committed.view(session)).collect();
         let next = (views.len() > filter.limit)
@@ -105,16 +105,22 @@ impl Coordinator {
 
     /// Ends the sessions whose process is dead, without waiting for the watcher.
     async fn end_dead(&self, repo: Option<RepoId>) -> Result<(), Failure> {
-        let committed = self.snapshot();
-        let mut dead: Vec<HolderProcess> = committed
-            .registry
-            .active(None)
-            .filter(|session| repo.is_none_or(|repo| session.repo == repo))
-            .filter_map(|session| session.hold.process.as_ref())
-            .filter(|process| matches!(self.shared.liveness.check(process), Verdict::Exited | Verdict::BootChanged))
-            .cloned()
-            .collect();
-        dead.dedup();
+        let shared = Arc::clone(&self.shared);
+        // There may be a hundred thousand of them to look at.
+        let dead: Vec<HolderProcess> = blocking("looking at the holders", move || {
+            let committed = shared.committed.load_full();
+            let mut dead: Vec<_> = committed
+                .registry
+                .active(None)
+                .filter(|session| repo.is_none_or(|repo| session.repo == repo))
+                .filter_map(|session| session.hold.process.as_ref())
+                .filter(|process| matches!(shared.liveness.check(process), Verdict::Exited | Verdict::BootChanged))
+                .cloned()
+                .collect();
+            dead.dedup();
+            Ok(dead)
+        })
+        .await?;
         if dead.is_empty() {
             return Ok(());
         }
@@ -230,11 +236,11 @@ fn candidates<'a>(
     registry: &'a Registry,
     repo: Option<RepoId>,
     filter: &SessionFilter,
-    status: Option<SessionStatus>,
 ) -> Box<dyn Iterator<Item = &'a Arc<SessionRecord>> + 'a> {
-    match (repo, &filter.thread, status) {
+    let only_active = filter.alive_only || filter.status == Some(SessionStatus::Active);
+    match (repo, &filter.thread, only_active) {
         (Some(repo), Some(thread), _) => Box::new(registry.sessions_of((repo, thread.clone()), filter.below)),
-        (_, _, Some(SessionStatus::Active)) => Box::new(registry.active(filter.below)),
+        (_, _, true) => Box::new(registry.active(filter.below)),
         _ => Box::new(registry.sessions(filter.below)),
     }
 }

@@ -281,6 +281,13 @@ fn make(
     Ok((created, Some(shown(&made))))
 }
 
+/// The end of a session whose repository another registry took over: somebody else may hold its thread there.
+pub(super) fn ended_by_adoption(session: SessionId) -> Change {
+    let note = "another registry took the repository over".parse().ok();
+    let (status, reason) = (SessionStatus::Abandoned, EndReason::Evicted);
+    Change::Ended(Box::new(Ending { session, status, reason, by: None, note }))
+}
+
 /// Brings a change of Git that a crash left open to its end, by what the branch says. No decision is asked for: nobody is at
 /// work on it any more, so nothing is busy.
 pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<Change> {

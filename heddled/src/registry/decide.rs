@@ -204,6 +204,9 @@ fn free(registry: &Registry, repo: RepoId, reserve: &Reserve) -> Result<(), Refu
             reserve.request.is_some() && owner.request.as_ref().map(id) == reserve.request.as_ref().map(id);
         return Err(Refusal::LiveOwner { owner: Arc::clone(owner), same_request });
     }
+    if let Some(existing) = registry.beside(&key).filter(|_| reserve.tip.is_none()) {
+        return Err(Refusal::NameConflict { existing });
+    }
     match registry.thread(&key) {
         Some(thread) if thread.revision > reserve.seen => Err(Refusal::Outdated),
         _ => Ok(()),

@@ -164,7 +164,7 @@ pub struct AgentRecord {
 }
 
 /// One parameter of a request and a digest of its value: enough to name what differs, without keeping it.
-pub type ParamDigest = (Arc<str>, u32);
+pub type ParamDigest = (Arc<str>, u64);
 
 /// The request that made a session, so that repeating it repeats nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{ObjectId, RequestId};
+use proto_schema::{ObjectId, RequestId, ThreadName};
 
 use super::record::SessionRecord;
 
@@ -24,6 +24,11 @@ pub enum Refusal {
         reserved: ObjectId,
         /// The anchor asked for.
         requested: ObjectId,
+    },
+    /// A branch that is being made stands in the way of this one: `a` beside `a/b`.
+    NameConflict {
+        /// The other thread.
+        existing: ThreadName,
     },
     /// The branch was read before the thread last changed: read it again and ask again.
     Outdated,

@@ -10,7 +10,7 @@ use imbl::{OrdMap, OrdSet};
 use proto_schema::{FencingToken, RequestId, SessionId, ThreadName, Timestamp};
 
 use super::HolderProcess;
-use super::record::{RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
+use super::record::{Intent, RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 
 /// Who holds what: every repository, session and thread, with the indexes that the decisions need.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,6 +96,26 @@ impl Registry {
     #[must_use]
     pub fn holder(&self, thread: &ThreadKey) -> Option<&Arc<SessionRecord>> {
         self.index.holders.get(thread).and_then(|token| self.sessions.get(token))
+    }
+
+    /// A thread whose branch is being made and that Git cannot hold beside this one: a part of its path, or below it.
+    #[must_use]
+    pub fn beside(&self, thread: &ThreadKey) -> Option<ThreadName> {
+        let (repo, name) = thread;
+        let is_made = |session: &Arc<SessionRecord>| session.intent == Some(Intent::Create);
+        let above = name.as_str().match_indices('/').filter_map(|(end, _)| name.as_str()[..end].parse().ok());
+        let found = above.map(|above| (*repo, above)).find(|key| self.holder(key).is_some_and(is_made));
+        if let Some((_, above)) = found {
+            return Some(above);
+        }
+        let below = format!("{name}/");
+        self.index
+            .holders
+            .range((Bound::Excluded((*repo, name.clone())), Bound::Unbounded))
+            .take_while(|((id, other), _)| id == repo && other.as_str().starts_with(name.as_str()))
+            .filter(|((_, other), _)| other.as_str().starts_with(&below))
+            .find(|(key, _)| self.holder(key).is_some_and(is_made))
+            .map(|((_, other), _)| other.clone())
     }
 
     /// The session that the request made.

@@ -10,7 +10,7 @@ use proto_schema::{
 
 mod git;
 
-use git::{git, not_found};
+use git::{git, name_conflict, not_found};
 
 use super::error::{WireError, internal, invalid_params, limit};
 use super::{Context, wire};
@@ -151,6 +151,7 @@ fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
         Refusal::Inactive(session) => inactive(context, session, about),
         Refusal::TooManySessions { value, max } => limit("active_sessions", *value, *max)
             .with_commands(vec!["heddlectl list --all-repos --alive-only".to_owned()]),
+        Refusal::NameConflict { existing } => name_conflict(existing, about),
         Refusal::Outdated | Refusal::Busy => {
             WireError::new(Kind::Internal, "the thread changed while it was looked at", "call again", &NoDetails {})
         }
@@ -183,14 +184,11 @@ fn live_owner(context: &Context, owner: &Arc<SessionRecord>, same_request: bool,
     let details = LiveOwnerDetails { owner: wire::reservation(context, &view, None), waiters: 0, same_request };
     let condition =
         format!("{id} holds '{thread}' since {} at {}, {}", owner.started_at, owner.anchor_state, held_by(owner));
-    let hint = "look at who holds it; then reserve another thread, wait for its end, or evict it with a reason";
+    let hint =
+        "look at who holds it; then reserve another thread, try again when it has ended, or evict it with a reason";
     WireError::new(Kind::LiveOwner, format!("thread '{thread}' is held by {id}"), hint, &details)
         .because(condition, "a second writer would start a competing history", UNTOUCHED)
-        .with_commands(vec![
-            about.show_thread(thread),
-            about.command(&["reserve", "--thread", thread, "--at-tip", "--wait", "30s"]),
-            format!("heddlectl evict --session {id} --reason '<why>'"),
-        ])
+        .with_commands(vec![about.show_thread(thread), format!("heddlectl evict --session {id} --reason '<why>'")])
 }
 
 fn drift(
@@ -207,12 +205,8 @@ fn drift(
     let (condition, hint, commands) = match owner {
         Some(owner) => (
             format!("{} holds '{thread}' at {reserved}, not at {requested}", owner.id),
-            "look at who holds it; then reserve another thread, or wait for its end",
-            vec![
-                about.show_thread(thread),
-                about.command(&["reserve", "--thread", thread, "--at-tip", "--wait", "30s"]),
-                format!("heddlectl evict --session {} --reason '<why>'", owner.id),
-            ],
+            "look at who holds it; then reserve another thread, or try again when it has ended",
+            vec![about.show_thread(thread), format!("heddlectl evict --session {} --reason '<why>'", owner.id)],
         ),
         None => (
             format!("'{thread}' stands at {reserved}, the request says {requested}"),

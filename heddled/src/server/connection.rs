@@ -83,7 +83,7 @@ impl Connection<'_> {
             self.collect();
             self.write()?;
             if self.ended && self.calls.is_empty() && self.out.is_empty() {
-                return self.wait_until_read().await;
+                return self.wait_until_read(stopping).await;
             }
             let interest = self.interest();
             let incomplete = self.incomplete_for();
@@ -98,7 +98,7 @@ impl Connection<'_> {
                     }
                 }
                 Some(answer) = self.calls.next() => self.push(answer),
-                () = elapse(incomplete) => return Ok(Over::Read),
+                () = elapse(incomplete) => self.ended = true,
                 () = stopping.stop(), if !self.ended => self.ended = true,
             }
         }
@@ -219,7 +219,7 @@ impl Connection<'_> {
     }
 
     /// A peer that has ended its input is still to read its answers, and may yet be lost.
-    async fn wait_until_read(&mut self) -> io::Result<Over> {
+    async fn wait_until_read(&mut self, mut stopping: Stopping) -> io::Result<Over> {
         for _ in 0..ASK_AT_MOST {
             if self.unread.is_empty() || has_read_all(&self.stream) {
                 // Being told that it hung up with something unread comes as an error, and has come by now.
@@ -228,8 +228,11 @@ impl Connection<'_> {
                     _ => Ok(Over::Read),
                 };
             }
-            // The time is what is waited for.
-            let _elapsed = tokio::time::timeout(ASK_AGAIN, std::future::pending::<()>()).await;
+            tokio::select! {
+                () = elapse(Some(ASK_AGAIN)) => {}
+                // Its caller still has the time until the daemon starts again: what it may have read is not taken back.
+                () = stopping.stop() => return Ok(Over::Read),
+            }
         }
         Ok(Over::Lost)
     }

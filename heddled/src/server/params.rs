@@ -21,10 +21,15 @@ pub(super) fn read<T: DeserializeOwned>(params: &Params<'_>) -> Result<T, WireEr
             Ok(_) => invalid_params(".", &plain.to_string()),
             Err(error) => {
                 let (field, problem) = (error.path().to_string(), error.inner().to_string());
-                invalid_params(&field, without_position(&problem))
+                invalid_params(missing(&problem).unwrap_or(&field), without_position(&problem))
             }
         }
     })
+}
+
+/// The name of a parameter that is not there, which has no path.
+fn missing(problem: &str) -> Option<&str> {
+    problem.strip_prefix("missing field `")?.split('`').next()
 }
 
 /// Where in the line a parameter stands helps nobody.

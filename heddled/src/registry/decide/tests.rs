@@ -95,7 +95,7 @@ fn git_work_is_an_intent() {
 #[test]
 fn the_same_request_again_stands_and_another_is_named() {
     let mut registry = held();
-    let again = |number, thread, params: &[(&str, u32)]| Reserve {
+    let again = |number, thread, params: &[(&str, u64)]| Reserve {
         token_hash: secret(number),
         request: Some(request("r1", params)),
         ..reserve(9, thread)

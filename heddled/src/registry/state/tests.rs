@@ -3,8 +3,8 @@
 use proto_schema::SessionStatus;
 
 use super::*;
-use crate::registry::Reserve;
 use crate::registry::tests::{did, grant, key, release, repo, reserve};
+use crate::registry::{Command, Decision, Refusal, Reserve, decide};
 
 fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -56,4 +56,22 @@ fn an_ended_session_is_found_and_holds_nothing() {
     assert!(registry.holder(&key(&registry, 1, "a")).is_none());
     assert_eq!(registry.holder(&key(&registry, 1, "b")).map(|session| session.fencing_token.0), Some(6), "R1");
     assert_eq!((registry.active_count(), registry.sizes()), (2, (6, 4, 2)));
+}
+
+#[test]
+fn a_branch_that_is_being_made_keeps_its_path_free() {
+    let mut registry = Registry::default();
+    let made = |number, thread| Reserve { tip: None, ..reserve(number, thread) };
+    did(&mut registry, 0, &Command::Reserve(Box::new(made(1, "a/b"))));
+    for other in ["a", "a/b/c"] {
+        let refused = decide(&registry, &Command::Reserve(Box::new(made(2, other))));
+        assert!(
+            matches!(&refused, Err(Refusal::NameConflict { existing }) if existing.as_str() == "a/b"),
+            "{refused:?}"
+        );
+    }
+    for other in ["a-b", "a/bc", "b"] {
+        let granted = decide(&registry, &Command::Reserve(Box::new(made(2, other))));
+        assert!(matches!(granted, Ok(Decision::Change(_))), "{other}: {granted:?}");
+    }
 }

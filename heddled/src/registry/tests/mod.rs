@@ -41,7 +41,7 @@ pub(crate) fn repo(number: u64) -> RepoSeen {
     RepoSeen { key, git_dir: Path::new(&format!("/r{number}/.git")).into(), shown: "/r".into(), moved: false }
 }
 
-pub(crate) fn request(name: &str, params: &[(&str, u32)]) -> RequestRecord {
+pub(crate) fn request(name: &str, params: &[(&str, u64)]) -> RequestRecord {
     let params = params.iter().map(|(name, digest)| (Arc::from(*name), *digest)).collect();
     RequestRecord { id: name.parse().unwrap(), params }
 }

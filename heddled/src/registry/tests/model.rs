@@ -264,7 +264,9 @@ fn answer(registry: &Registry, command: &Command) -> (Answer, Option<Change>) {
         Err(Refusal::TokenMismatch) => Answer::Token,
         Err(Refusal::Inactive(_)) => Answer::Inactive,
         Err(Refusal::Busy) => Answer::Busy,
-        Err(other @ (Refusal::Outdated | Refusal::TooManySessions { .. })) => panic!("{other:?}"),
+        Err(other @ (Refusal::Outdated | Refusal::TooManySessions { .. } | Refusal::NameConflict { .. })) => {
+            panic!("{other:?}")
+        }
     };
     (answer, None)
 }

@@ -2,7 +2,7 @@
 
 use proto_schema::{
     AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, PathDetails,
-    RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ThreadCheckedOutDetails,
+    RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ThreadCheckedOutDetails, ThreadName,
 };
 
 use super::{About, UNTOUCHED};
@@ -59,13 +59,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
             WireError::new(Kind::NoHeadState, "the worktree has no commit yet", hint, &NoDetails {})
                 .with_commands(vec!["git commit --allow-empty -m 'begin'".to_owned()])
         }
-        repo::Error::NameConflict { existing } => {
-            let error = format!("Git cannot hold '{thread}' beside the branch '{existing}'");
-            let hint = "choose a name that is no part of the other's path";
-            let other = format!("{}-work", thread.replace('/', "-"));
-            WireError::new(Kind::ThreadNameConflict, error, hint, &NameConflictDetails { existing: existing.clone() })
-                .with_commands(vec![about.command(&["reserve", "--thread", &other])])
-        }
+        repo::Error::NameConflict { existing } => name_conflict(existing, about),
         repo::Error::SymbolicThread => {
             let suggestion = format!("{thread}-work");
             let error = format!("'{thread}' is a symbolic ref: reserving it would move another branch");
@@ -85,6 +79,16 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::Owned { .. }
         | repo::Error::Unavailable { .. } => state(error, about, thread),
     }
+}
+
+/// Git cannot hold the thread beside another.
+pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
+    let thread = about.thread.as_deref().unwrap_or("<thread>");
+    let error = format!("Git cannot hold '{thread}' beside the branch '{existing}'");
+    let hint = "choose a name that is no part of the other's path";
+    let other = format!("{}-work", thread.replace('/', "-"));
+    WireError::new(Kind::ThreadNameConflict, error, hint, &NameConflictDetails { existing: existing.clone() })
+        .with_commands(vec![about.command(&["reserve", "--thread", &other])])
 }
 
 /// What stands in the way of a change that could be named.
