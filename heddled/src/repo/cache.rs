@@ -158,5 +158,7 @@ fn untrusted(found: &Found) -> Option<PathBuf> {
     if found.owners.iter().all(|owner| *owner == user) {
         return None;
     }
-    Some(found.top.clone().unwrap_or_else(|| found.common.clone()))
+    // Reached by its Git directory, as this daemon itself does, a repository is trusted as by its worktree.
+    let main = || found.common.parent().filter(|_| found.common.ends_with(".git")).map(Path::to_owned);
+    Some(found.top.clone().or_else(main).unwrap_or_else(|| found.common.clone()))
 }
