@@ -214,7 +214,8 @@ pub fn secure_dir(path: &Path) -> Result<(), PathError> {
     if mode & 0o777 == 0o700 {
         return Ok(());
     }
-    if !made && !is_own_by_name(path) && !is_empty(path) {
+    let is_unused = mode & 0o7022 == 0 && is_empty(path);
+    if !made && !is_own_by_name(path) && !is_unused {
         return if mode & 0o077 == 0 { Ok(()) } else { Err(PathError::Open { path: path.to_owned(), mode }) };
     }
     directory.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed("set the mode of"))
@@ -254,7 +255,7 @@ fn open_directory(path: &Path) -> Result<File, PathError> {
     })
 }
 
-/// Whether nobody uses a directory yet: what was just made for the daemon may get its mode.
+/// Whether nobody uses a directory yet: what was just made for the daemon may get its mode, if only we could write there.
 fn is_empty(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }

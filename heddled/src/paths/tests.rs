@@ -87,6 +87,13 @@ fn only_a_directory_of_our_own_name_is_closed() {
     assert_eq!(mode(&other), 0o1777, "P2");
     chmod(&other, 0o700);
     secure_dir(&other).unwrap();
+    chmod(&other, 0o755);
+    secure_dir(&other).unwrap();
+    assert_eq!(mode(&other), 0o700, "nobody uses it yet");
+    std::fs::write(other.join("somebody-s"), "").unwrap();
+    chmod(&other, 0o755);
+    assert!(secure_dir(&other).is_err());
+    assert_eq!(mode(&other), 0o755, "P2");
 }
 
 #[test]

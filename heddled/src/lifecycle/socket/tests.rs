@@ -119,6 +119,7 @@ fn a_path_that_is_too_long_and_an_open_directory_are_refused() {
     assert!(matches!(bind(&place.lock, &long), Err(SocketError::Path(PathError::SocketTooLong { .. }))));
     let open = place.root.path().join("open");
     std::fs::create_dir(&open).unwrap();
+    std::fs::write(open.join("somebody-s"), "").unwrap();
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
     assert!(matches!(bind(&place.lock, &open.join("s")), Err(SocketError::Path(PathError::Open { .. }))), "S1");
 }

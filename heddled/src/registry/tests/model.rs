@@ -14,7 +14,7 @@ use proto_schema::{EndReason, SessionStatus};
 use super::*;
 use crate::registry::{ENDED_KEPT_MS, Refusal};
 
-const THREADS: [&str; 3] = ["a", "b", "b/c"];
+const THREADS: [&str; 3] = ["a", "b", "b-c"];
 
 /// A session as the model sees it.
 #[derive(Clone, Debug)]
