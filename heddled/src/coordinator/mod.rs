@@ -8,6 +8,7 @@
 mod failure;
 mod message;
 mod read;
+mod readers;
 mod reserve;
 mod session;
 mod shared;
@@ -45,6 +46,7 @@ use crate::registry::{
 use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
+use readers::{READERS, Readers};
 use shared::{INBOX, Shared};
 use writer::Writer;
 
@@ -135,6 +137,7 @@ impl Coordinator {
             log,
             committed: ArcSwap::from_pointee(committed),
             inbox,
+            readers: Readers::start(READERS)?,
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),

@@ -136,16 +136,12 @@ impl Coordinator {
             let settings = Arc::clone(&self.settings);
             let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
-            let sighted = tokio::task::spawn_blocking(move || {
-                match see(&shared, &request, id, token_hash, &settings) {
-                    Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
-                    // A caller that went away has no use for its answer.
-                    Err(failure) => drop(reply.send(Err(failure))),
-                }
+            self.shared.readers.run(move || match see(&shared, &request, id, token_hash, &settings) {
+                Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
+                // A caller that went away has no use for its answer.
+                Err(failure) => drop(reply.send(Err(failure))),
             });
-            let answered = answer.await.unwrap_or(Err(Failure::ShuttingDown));
-            drop(sighted);
-            match answered {
+            match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 other => return other,
             }

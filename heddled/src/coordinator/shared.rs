@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::failure::Failure;
 use super::message::{Done, Message, Reply};
+use super::readers::Readers;
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) log: Arc<dyn OperationLog>,
     pub(super) committed: ArcSwap<Snapshot>,
     pub(super) inbox: SyncSender<Message>,
+    pub(super) readers: Readers,
     /// Sessions with signs of life that are not written yet.
     pub(super) unsaved: Mutex<Vec<FencingToken>>,
     pub(super) deadlines: Mutex<Deadlines>,

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use self::fakes::{FakeLiveness, FakeRepo};
 use super::message::Message;
+use super::readers::Readers;
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
@@ -70,6 +71,7 @@ impl Daemon {
             log: opened.log,
             committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases }),
             inbox,
+            readers: Readers::start(1).unwrap(),
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
@@ -92,12 +94,16 @@ impl Daemon {
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
 
-    /// Lets everything happen that can without the writer. There is one blocking worker, so an empty job waits for all.
+    /// Lets everything happen that can without the writer. There is one reader and one blocking worker, so that an empty job
+    /// waits for all; the reader's is waited for without the runtime, whose paused time would run ahead.
     async fn settle(&self) {
         for _ in 0..3 {
             for _ in 0..4 {
                 tokio::task::yield_now().await;
             }
+            let (done, read) = std::sync::mpsc::channel();
+            self.coordinator.shared.readers.run(move || done.send(()).unwrap());
+            read.recv().unwrap();
             tokio::task::spawn_blocking(|| ()).await.unwrap();
         }
     }
