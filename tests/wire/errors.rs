@@ -143,7 +143,7 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
     schemas.refused(client, "protocol_unsupported", "daemon.hello", &json!({"protocol": [2, 3], "client": "test/1"}));
     schemas.refused(client, "method_not_found", "agent.capture", &json!({}));
     let cases = [
-        ("agent.reserve", json!({"thread": "t"}), "."),
+        ("agent.reserve", json!({"thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "ttl_ms": 999}), "ttl_ms"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "wait_ms": 5}), "wait_ms"),
