@@ -51,7 +51,7 @@ fn the_command_runs_under_its_reservation_and_its_code_is_ours() {
 #[test]
 fn it_is_complete_whenever_the_command_succeeds() {
     let world = World::with_daemon();
-    for round in 0..10 {
+    for round in 0..50 {
         let said = world.run(&["run", "-q", "-t", "x", "--", "true"]);
         assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (Some(0), "", ""));
         assert_eq!(world.standing("x"), pair("complete", "released"), "round {round}");
