@@ -178,7 +178,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segments: 3, segment_bytes: 16 << 20, cache_bytes: 16 << 20, disk: Arc::new(RealDisk) }
+        Self { segments: 3, segment_bytes: 16 << 20, cache_bytes: 4 << 20, disk: Arc::new(RealDisk) }
     }
 }
 
