@@ -9,6 +9,8 @@ mod lives;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod plain_git;
+#[cfg(test)]
 mod repeats;
 #[cfg(test)]
 mod store;

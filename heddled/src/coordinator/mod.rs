@@ -7,6 +7,7 @@
 
 mod failure;
 mod message;
+mod observer;
 mod read;
 mod readers;
 mod reserve;
@@ -128,7 +129,7 @@ impl Coordinator {
         let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let committed = Snapshot { registry, leases };
-        let (ended, unlocking) = mpsc::unbounded_channel();
+        let (unlocking, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -141,7 +142,8 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
-            ended,
+            unlocking,
+            left: observer::Left::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -150,8 +152,9 @@ impl Coordinator {
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
+            tokio::spawn(observer::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
-            tokio::spawn(worktrees::run(Arc::clone(&shared), unlocking)),
+            tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
     }

@@ -7,6 +7,7 @@ use proto_schema::{FencingToken, ObjectId, SessionId, SessionStatus, ThreadName,
 
 use super::failure::Failure;
 use super::message::Message;
+use super::observer::observation;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
 use crate::liveness::Verdict;
@@ -183,19 +184,30 @@ impl Coordinator {
         records: Vec<Arc<ThreadRecord>>,
     ) -> Result<Vec<ThreadView>, Failure> {
         let shared = Arc::clone(&self.shared);
-        blocking("reading the branches", move || {
-            let view = |record: Arc<ThreadRecord>| {
-                let repo = committed.registry.repo(record.repo).cloned();
+        let (mut views, news) = blocking("reading the branches", move || {
+            let mut news = Vec::new();
+            let mut view = |record: Arc<ThreadRecord>| {
+                let (repo, key) = (committed.registry.repo(record.repo).cloned(), record.key());
                 let tip = match &repo {
                     Some(repo) => shared.repo.tip(&repo.git_dir, &record.thread)?,
                     None => None,
                 };
-                let holder = committed.registry.holder(&(record.repo, record.thread.clone()));
-                Ok(ThreadView { holder: holder.map(|session| committed.view(session)), record, tip, repo })
+                let holder = committed.registry.holder(&key).map(|session| committed.view(session));
+                news.extend(observation(&committed.registry, key, tip));
+                Ok(ThreadView { holder, record, tip, repo })
             };
-            records.into_iter().map(view).collect()
+            let views: Result<Vec<ThreadView>, Failure> = records.into_iter().map(&mut view).collect();
+            Ok((views?, news))
         })
-        .await
+        .await?;
+        // A daemon that cannot record it now still says where the branches are.
+        if !news.is_empty() && self.shared.post(Message::Observed(news)).is_ok() && self.barrier().await.is_ok() {
+            let committed = self.snapshot();
+            for view in &mut views {
+                view.record = committed.registry.thread(&view.record.key()).unwrap_or(&view.record).clone();
+            }
+        }
+        Ok(views)
     }
 
     /// Reads the operation log: after a revision, or the newest.

@@ -72,6 +72,7 @@ fn post(shared: &Shared, message: Message) {
         Message::Command { .. }
         | Message::Join { .. }
         | Message::Died(_)
+        | Message::Observed(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}
     }

@@ -98,6 +98,11 @@ impl Registry {
         self.index.holders.get(thread).and_then(|token| self.sessions.get(token))
     }
 
+    /// Every thread that an active session holds, by repository.
+    pub fn held(&self) -> impl Iterator<Item = &ThreadKey> {
+        self.index.holders.keys()
+    }
+
     /// A thread whose branch is being made and that Git cannot hold beside this one: a part of its path, or below it.
     #[must_use]
     pub fn beside(&self, thread: &ThreadKey) -> Option<ThreadName> {

@@ -81,6 +81,11 @@ impl Repo for GitRepo {
         self.place(git_dir)?.repository.refs.tip(thread).map(|tip| tip.map(|tip| tip.state))
     }
 
+    fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error> {
+        let refs = &self.place(git_dir)?.repository.refs;
+        Ok(threads.iter().map(|thread| refs.tip(thread).map(|tip| tip.map(|tip| tip.state))).collect())
+    }
+
     fn compare_and_swap(
         &self,
         git_dir: &Path,

@@ -150,6 +150,12 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::SymbolicThread`].
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error>;
 
+    /// The tips of several threads of one repository: one look at the repository and one at each branch.
+    ///
+    /// # Errors
+    /// Of one thread: those of [`Repo::tip`].
+    fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error>;
+
     /// Moves the thread's ref from where it is expected to `new`, with a reflog entry; durable on return. A ref that is
     /// expected at `new` and is there is left as it is, and made durable.
     ///

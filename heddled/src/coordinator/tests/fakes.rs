@@ -72,6 +72,13 @@ impl Repo for FakeRepo {
         if *self.unreadable.lock() { Err(unavailable("read the ref")) } else { Ok(self.at(thread)) }
     }
 
+    fn tips(&self, _: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error> {
+        if *self.unreadable.lock() {
+            return Err(unavailable("read the refs"));
+        }
+        Ok(threads.iter().map(|thread| Ok(self.at(thread))).collect())
+    }
+
     fn compare_and_swap(
         &self,
         _: &Path,

@@ -75,7 +75,8 @@ impl Daemon {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
-            ended: tokio::sync::mpsc::unbounded_channel().0,
+            unlocking: tokio::sync::mpsc::unbounded_channel().0,
+            left: crate::coordinator::observer::Left::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {
