@@ -19,3 +19,5 @@ mod store;
 mod support;
 #[cfg(test)]
 mod times;
+#[cfg(test)]
+mod worktrees;

@@ -249,9 +249,16 @@ fn see(
         at: shared.clock.wall(),
         max_active: settings.max_active,
     };
-    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
     let command = Command::Reserve(Box::new(reserve));
-    if known.is_some() || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_))) {
+    let would_be_granted = || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_)));
+    if let Some(path) = &request.worktree
+        && would_be_granted()
+    {
+        // Looked at again when it is made: here so that what is refused leaves no branch and no session.
+        shared.repo.check_worktree(&repo, &request.thread, path.as_deref(), &settings.worktree_roots)?;
+    }
+    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    if known.is_some() || would_be_granted() {
         shared.repo.claim(&repo.git_dir, &settings.claim)?;
     }
     let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };

@@ -65,6 +65,20 @@ pub enum Error {
         /// The directories below which it would be allowed.
         roots: Vec<PathBuf>,
     },
+    /// A directory is not empty, or no directory, where a worktree should be made.
+    #[error("something is at {} that is not the thread's worktree", path.display())]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Git has a record of the thread's worktree, and there is none at its place.
+    #[error("the thread's worktree at {} is gone", path.display())]
+    WorktreeGone {
+        /// Where it was.
+        path: PathBuf,
+        /// The repository: its main worktree, or its Git directory.
+        repo: PathBuf,
+    },
     /// The thread is checked out where no linked worktree can be made of it.
     #[error("the thread is checked out at {}", worktree.display())]
     CheckedOut {

@@ -128,6 +128,16 @@ impl Repo for GitRepo {
         marker::adopt(git_dir, registry, &self.place(git_dir)?.repository.marker)
     }
 
+    fn check_worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+    ) -> Result<(), Error> {
+        target::check(&self.place(&repo.git_dir)?.repository, thread, path, roots)
+    }
+
     fn worktree(
         &self,
         repo: &Located,

@@ -198,11 +198,23 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::Owned`] when it runs, or when that cannot be told.
     fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
 
+    /// Whether [`Repo::worktree`] could make or find the worktree now. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Repo::worktree`].
+    fn check_worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+    ) -> Result<(), Error>;
+
     /// Makes a linked worktree of the thread, or finds the one that has it checked out, and locks it with the reason.
     ///
     /// # Errors
     /// [`Error::CheckedOut`] when the main worktree has the thread, or a linked one is in the middle of an operation on
-    /// it; [`Error::PathNotAllowed`].
+    /// it; [`Error::WorktreeGone`], [`Error::PathNotAllowed`], [`Error::Occupied`].
     fn worktree(
         &self,
         repo: &Located,

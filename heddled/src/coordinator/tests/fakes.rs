@@ -115,6 +115,10 @@ impl Repo for FakeRepo {
         Ok(())
     }
 
+    fn check_worktree(&self, _: &Located, _: &ThreadName, _: Option<&Path>, _: &[PathBuf]) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn worktree(
         &self,
         _: &Located,

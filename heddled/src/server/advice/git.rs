@@ -75,6 +75,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Conflict { .. }
         | repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
         | repo::Error::CheckedOut { .. }
         | repo::Error::Owned { .. }
         | repo::Error::Unavailable { .. } => state(error, about, thread),
@@ -125,6 +127,24 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
                 thread,
                 "--worktree",
             ])])
+        }
+        repo::Error::Occupied { path } => {
+            let path = repo::shown(path).to_string();
+            let error = format!("something is at {path} that is not the thread's worktree");
+            let command = format!("ls -A -- {}", shell_words::quote(&path));
+            let hint = "look at what is there; move it away, or name another path";
+            WireError::new(Kind::PathNotAllowed, error.clone(), hint, &PathDetails { path, roots: Vec::new() })
+                .because(error, "what is there would be mixed with the thread's files", UNTOUCHED)
+                .with_commands(vec![command])
+        }
+        repo::Error::WorktreeGone { path, repo } => {
+            let (path, repo) = (repo::shown(path).to_string(), repo::shown(repo).to_string());
+            let error = format!("Git has a record of the thread's worktree at {path}, and there is none");
+            let words = ["git", "-C", &repo, "worktree", "remove", "--force", "--force", "--", &path];
+            let hint = "if its disk is only not mounted, mount it; else have Git forget it, with what was staged there";
+            WireError::new(Kind::WorktreeNotFound, error.clone(), hint, &NoDetails {})
+                .because(error, "what was staged there would be lost", UNTOUCHED)
+                .with_commands(vec![shell_words::join(words)])
         }
         repo::Error::CheckedOut { worktree } => {
             let worktree = repo::shown(worktree).to_string();
