@@ -97,3 +97,33 @@ fn commits_of_plain_git_make_an_abandoned_session_s_thread_abandoned() {
         });
     }
 }
+
+#[test]
+fn a_repository_that_was_moved_is_served_where_it_is() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    let mut repo = place.repo("r");
+    let held = daemon.client().reserve(repo.at(), "t");
+    // Whichever call is the first that comes from there.
+    for first in ["agent.list", "thread.list", "thread.show", "oplog.list"] {
+        let there = place.root.join(first);
+        std::fs::rename(std::mem::replace(&mut repo.path, there.clone()), there).unwrap();
+        let mut client = daemon.client();
+        let params =
+            if first == "thread.show" { json!({"repo": repo.at(), "thread": "t"}) } else { json!({"repo": repo.at()}) };
+        let answer = client.ok(first, &params);
+        let named = answer["reservations"][0]["repo"].as_str().or(answer["threads"][0]["repo"].as_str());
+        let named = named.or(answer["thread"]["repo"].as_str()).or(answer["operations"][0]["repo"].as_str());
+        assert_eq!(named, Some(repo.at()), "{first}: {answer}");
+        let tip = repo.id("t");
+        assert_eq!(shown(&mut client, &repo, "t")["current_state"], tip, "{first}");
+        let mut update = crate::support::key(&held);
+        update["expected"] = tip.clone().into();
+        update["new"] = repo.loose_commit(&tip, first).into();
+        client.ok("thread.update", &update);
+        assert_eq!(repo.id("t"), update["new"].as_str().unwrap(), "{first}: moved where it is");
+    }
+    daemon.kill();
+    daemon.restart();
+    assert_eq!(daemon.client().show(&held)["repo"], repo.at(), "after a start, too");
+}

@@ -6,7 +6,7 @@ use proto_schema::{FencingToken, SessionId};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use crate::registry::{Actor, Command, HolderProcess, Observation, SessionRecord};
+use crate::registry::{Actor, Command, HolderProcess, Observation, RepoRecord, SessionRecord};
 
 /// A command that was done, and is durable.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) enum Message {
     Unsaved(Vec<FencingToken>),
     /// Branches that are not where the records of their threads say.
     Observed(Vec<Observation>),
+    /// A repository is at another place than its record says.
+    RepoSeen(Arc<RepoRecord>),
     /// Answers once everything before it is committed.
     Barrier(oneshot::Sender<()>),
     /// Record the stop, close the store and end.

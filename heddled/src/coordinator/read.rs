@@ -11,7 +11,7 @@ use super::observer::observation;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
 use crate::liveness::Verdict;
-use crate::registry::{HolderProcess, Registry, RepoId, SessionRecord, ThreadRecord};
+use crate::registry::{HolderProcess, Registry, RepoId, RepoRecord, SessionRecord, ThreadRecord};
 use crate::store::{Filter, Page};
 
 /// Which sessions to list.
@@ -52,20 +52,31 @@ pub struct ThreadView {
     /// Who holds it.
     pub holder: Option<View>,
     /// Its repository.
-    pub repo: Option<Arc<crate::registry::RepoRecord>>,
+    pub repo: Option<Arc<RepoRecord>>,
 }
 
 impl Coordinator {
-    /// The number of the repository at `path`; none when nothing was ever reserved in it.
+    /// The number of the repository at `path`; none when nothing was ever reserved in it. One that was moved there is
+    /// known to be there from then on.
     async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
-        let located = blocking("finding the repository", move || {
-            let repo = shared.repo.locate(&path)?;
-            settings.check_served(&repo)?;
-            Ok(repo)
+        let (id, moved) = blocking("finding the repository", move || {
+            let there = shared.repo.locate(&path)?;
+            settings.check_served(&there)?;
+            let committed = shared.committed.load();
+            let known = committed.registry.repo_at(there.key);
+            let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {
+                let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
+                Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
+            });
+            Ok((known.map(|known| known.id), moved))
         })
         .await?;
-        Ok(self.shared.committed.load().registry.repo_at(located.key).map(|repo| repo.id))
+        if let Some(moved) = moved {
+            self.shared.post(Message::RepoSeen(moved))?;
+            self.barrier().await?;
+        }
+        Ok(id)
     }
 
     /// Lists sessions, newest first.

@@ -227,10 +227,7 @@ fn see(
         None => None,
     };
     let known = committed.registry.repo_at(repo.key);
-    let moved = known.is_some_and(|known| {
-        *known.git_dir != *repo.git_dir
-            && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
-    });
+    let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
     let reserve = Reserve {
         id,
         token_hash,

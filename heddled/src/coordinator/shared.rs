@@ -15,8 +15,8 @@ use super::readers::Readers;
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
-use crate::registry::{Command, Deadlines, SessionRecord};
-use crate::repo::Repo;
+use crate::registry::{Command, Deadlines, RepoRecord, SessionRecord};
+use crate::repo::{Located, Repo};
 use crate::store::OperationLog;
 
 /// How many messages may wait for the writer.
@@ -68,6 +68,13 @@ impl Shared {
             // Fails only when the daemon is stopping, and a lock that stays does no harm.
             drop(self.unlocking.send(session));
         }
+    }
+
+    /// Whether a repository that is known is at another place now, and no longer where its record says: a bind mount shows
+    /// one at two places, and neither is wrong.
+    pub(super) fn has_moved(&self, known: &RepoRecord, there: &Located) -> bool {
+        let is_still_there = || self.repo.locate(&known.git_dir).is_ok_and(|before| before.key == there.key);
+        *known.git_dir != *there.git_dir && !is_still_there()
     }
 
     pub(super) fn set_failed(&self, why: String) {

@@ -19,8 +19,8 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
 use crate::registry::{
-    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, Reserve,
-    SessionRecord, active, decide, observe,
+    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, RepoRecord,
+    Reserve, SessionRecord, active, decide, observe,
 };
 use crate::store::Store;
 
@@ -123,6 +123,7 @@ impl Writer {
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
+            Message::RepoSeen(repo) => self.repo_seen(repo),
             Message::Barrier(done) => self.barriers.push(done),
             Message::Stop { .. } => {}
         }
@@ -254,6 +255,14 @@ impl Writer {
             && let Some(change) = observe(&self.candidate.registry, observation)
         {
             self.change(change);
+        }
+    }
+
+    /// Records where a repository is now, unless its record has changed since.
+    fn repo_seen(&mut self, repo: Arc<RepoRecord>) {
+        let is_news = |known: &Arc<RepoRecord>| known.key == repo.key && *known != repo;
+        if !self.failed && self.candidate.registry.repo(repo.id).is_some_and(is_news) {
+            self.change(Change::RepoSeen(repo));
         }
     }
 
