@@ -46,6 +46,8 @@ pub(super) enum Message {
     Observed(Vec<Observation>),
     /// A repository is at another place than its record says.
     RepoSeen(Arc<RepoRecord>),
+    /// Fencing tokens must go on after this one.
+    RaiseFencing(FencingToken),
     /// Answers once everything before it is committed.
     Barrier(oneshot::Sender<()>),
     /// Record the stop, close the store and end.

@@ -238,6 +238,7 @@ fn see(
         root,
         tip,
         seen,
+        era: committed.registry.era(),
         hold: HoldRecord { ttl_ms: request.ttl_ms, process, connection: false },
         agent: Arc::clone(&request.agent),
         path,
@@ -256,7 +257,7 @@ fn see(
     }
     // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
     if known.is_some() || would_be_granted() {
-        shared.repo.claim(&repo.git_dir, &settings.claim)?;
+        shared.repo.claim(&repo.git_dir, &settings.claim, committed.registry.era())?;
     }
     let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };
     Ok(*reserve)

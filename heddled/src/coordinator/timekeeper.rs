@@ -74,6 +74,7 @@ fn post(shared: &Shared, message: Message) {
         | Message::Died(_)
         | Message::Observed(_)
         | Message::RepoSeen(_)
+        | Message::RaiseFencing(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}
     }

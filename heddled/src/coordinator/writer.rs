@@ -124,6 +124,8 @@ impl Writer {
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
             Message::RepoSeen(repo) => self.repo_seen(repo),
+            Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
+            Message::RaiseFencing(_) => {}
             Message::Barrier(done) => self.barriers.push(done),
             Message::Stop { .. } => {}
         }
@@ -217,6 +219,7 @@ impl Writer {
             | Change::Observed { .. }
             | Change::Pulses(_)
             | Change::RepoSeen(_)
+            | Change::FencingRaised { .. }
             | Change::DaemonStarted { .. }
             | Change::DaemonStopped { .. } => {}
         }

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, ThreadState, Timestamp};
+use proto_schema::{
+    EndReason, FencingToken, ObjectId, Reason, SessionId, SessionStatus, ThreadName, ThreadState, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use super::record::{HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
@@ -100,6 +102,11 @@ pub enum Change {
     Pulses(Vec<(SessionId, Pulse)>),
     /// A repository was found at another place.
     RepoSeen(Arc<RepoRecord>),
+    /// Fencing tokens go on after this one: another registry granted up to it in a repository that this one takes over.
+    FencingRaised {
+        /// The token.
+        to: FencingToken,
+    },
     /// The daemon started.
     DaemonStarted {
         /// Its version.
@@ -131,6 +138,7 @@ impl Change {
             | Self::MoveDropped { .. }
             | Self::Held { .. }
             | Self::Pulses(_)
+            | Self::FencingRaised { .. }
             | Self::RepoSeen(_) => false,
         }
     }
@@ -149,6 +157,7 @@ impl Change {
             Self::Observed { .. }
             | Self::Pulses(_)
             | Self::RepoSeen(_)
+            | Self::FencingRaised { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => None,
         }

@@ -41,4 +41,4 @@ pub use record::{
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;
-pub use state::{Counters, Registry};
+pub use state::{Counters, Registry, before_era};

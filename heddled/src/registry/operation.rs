@@ -116,6 +116,7 @@ impl Registry {
             | Change::MoveDropped { .. }
             | Change::Held { .. }
             | Change::Pulses(_)
+            | Change::FencingRaised { .. }
             | Change::RepoSeen(_) => return None,
         };
         let observed = if let Change::Observed { repo, thread, .. } = &entry.change {

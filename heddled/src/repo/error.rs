@@ -113,6 +113,12 @@ pub enum Cause {
         /// The lock file.
         path: PathBuf,
     },
+    /// Another process is changing the same.
+    #[error("another process is changing {}", path.display())]
+    Busy {
+        /// The file or directory concerned.
+        path: PathBuf,
+    },
     /// A file does not have the content that it must have.
     #[error("{}: {problem}", path.display())]
     Malformed {

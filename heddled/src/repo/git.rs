@@ -114,18 +114,22 @@ impl Repo for GitRepo {
         self.place(git_dir)?.repository.objects.root(state).map_err(named_by_caller)
     }
 
-    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
         // A marker that is still the one which was verified says by itself that the repository is the same.
         if let Some(place) = self.cache.remembered(git_dir)
-            && place.repository.marker.holds(git_dir, registry)
+            && place.repository.marker.holds(git_dir, registry, era)
         {
             return Ok(());
         }
-        marker::claim(git_dir, registry, &self.place(git_dir)?.repository.marker)
+        marker::claim(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
     }
 
-    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
-        marker::adopt(git_dir, registry, &self.place(git_dir)?.repository.marker)
+    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error> {
+        marker::next_era(git_dir, registry)
+    }
+
+    fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
+        marker::adopt(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
     }
 
     fn check_worktree(

@@ -186,17 +186,24 @@ pub trait Repo: Send + Sync + 'static {
     fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error>;
 
     /// Writes the registry's marker into the repository on first use, or verifies it. A marker of the same registry in
-    /// another state directory is brought up to date when no daemon runs there.
+    /// another state directory is brought up to date when no daemon runs there. The marker says the era of the tokens that
+    /// may be granted from then on.
     ///
     /// # Errors
     /// [`Error::Owned`].
-    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
 
-    /// Takes the repository over from another registry whose daemon is not running.
+    /// The era that the registry's tokens must be of, at least, to be higher than all that were granted in the repository.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error>;
+
+    /// Takes the repository over from another registry whose daemon is not running and whose tokens are of an earlier era.
     ///
     /// # Errors
     /// [`Error::Owned`] when it runs, or when that cannot be told.
-    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+    fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
 
     /// Whether [`Repo::worktree`] could make or find the worktree now. Changes nothing.
     ///

@@ -28,7 +28,7 @@ use super::{Expected, Signature, durable, reflog};
 const OPERATION: &str = "move the ref";
 
 /// How long another writer of the same ref is waited for.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// More than the longest id and its line's end.
 const READ: u64 = 128;

@@ -107,11 +107,15 @@ impl Repo for FakeRepo {
         Ok(state(100))
     }
 
-    fn claim(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+    fn claim(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    fn adopt(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+    fn next_era(&self, _: &Path, _: &Claim) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn adopt(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
