@@ -24,6 +24,7 @@ mod operation;
 mod registry;
 mod reservation;
 mod rpc;
+mod shown;
 mod text;
 mod thread;
 mod time;
@@ -55,6 +56,7 @@ pub use reservation::{
     Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, UsageSummary,
 };
 pub use rpc::{ErrorObject, Request, Response};
+pub use shown::Shown;
 pub use text::{Attribution, ClientName, NativeKey, PathText, Reason, Revision, Task, Text};
 pub use thread::{
     Band, ConfidenceSummary, Freshness, ImpactCategory, IntegrationPolicyResult, Thread, ThreadMode, ThreadState,

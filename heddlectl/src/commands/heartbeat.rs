@@ -35,8 +35,8 @@ impl Heartbeat {
         let mut client = app.connect()?;
         let owned = self.session.owned(app, &mut client)?;
         let params = HeartbeatParams {
-            session_id: owned.id,
-            reservation_token: owned.token,
+            session_id: owned.id.into(),
+            reservation_token: owned.token.into(),
             progress: self.progress.then_some(true),
             usage: self.usage,
             hold_for_pid: self.hold_for_pid,

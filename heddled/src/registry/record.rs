@@ -86,6 +86,11 @@ pub struct RepoRecord {
 #[derive(Clone, Copy)]
 pub struct TokenHash(pub [u8; 32]);
 
+impl TokenHash {
+    /// What no secret is hashed to.
+    pub const NOBODYS: Self = Self([0; 32]);
+}
+
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
