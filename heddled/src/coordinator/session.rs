@@ -9,7 +9,10 @@ use super::failure::Failure;
 use super::message::{Done, Message};
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
-use crate::registry::{Actor, Beat, Command, HoldRecord, Refusal, SessionRecord, TokenHash, active, authorized, find};
+use crate::registry::{
+    Actor, Beat, Command, HoldRecord, Refusal, RequestRecord, SessionRecord, TokenHash, active, authorized, find,
+    replay,
+};
 
 /// A heartbeat as the server took it from the wire.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +112,14 @@ impl Coordinator {
         if let Err(error) = self.shared.finish(command).await {
             tracing::warn!(session = %id, ?error, "a session nobody has the token of could not be ended");
         }
+    }
+
+    /// Whether a request is one that is not known, or repeats exactly what was asked and still stands.
+    ///
+    /// # Errors
+    /// `IdempotencyConflict`, `Inactive`.
+    pub fn replay(&self, request: &RequestRecord, token: TokenHash) -> Result<(), Refusal> {
+        replay(&self.shared.committed.load().registry, request, token).map(drop)
     }
 
     /// Says whether a session still has the right to write `thread`. Changes and renews nothing.
