@@ -136,8 +136,10 @@ impl Coordinator {
             let settings = Arc::clone(&self.settings);
             let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
-            self.shared.readers.run(move || match see(&shared, &request, id, token_hash, &settings) {
-                Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
+            let writer = Arc::clone(&self.shared);
+            let read = move || see(&shared, &request, id, token_hash, &settings);
+            self.shared.readers.run(read, move |seen| match seen {
+                Ok(reserve) => writer.ask_for(Command::Reserve(Box::new(reserve)), reply),
                 // A caller that went away has no use for its answer.
                 Err(failure) => drop(reply.send(Err(failure))),
             });
@@ -146,7 +148,7 @@ impl Coordinator {
                 other => return other,
             }
         }
-        Err(Failure::Broken("the thread keeps changing"))
+        Err(Failure::Contended { reads: READS })
     }
 
     /// What a known request has made, once its Git work is done.

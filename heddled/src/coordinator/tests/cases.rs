@@ -275,3 +275,43 @@ fn whoever_waits_for_a_busy_session_is_served_in_the_end() {
         assert_eq!(reasons, [None, Some(EndReason::ProcessExited)]);
     });
 }
+
+#[test]
+fn a_look_that_panics_is_internal_and_the_next_one_works() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        *world.repo.panics.lock() = true;
+        let failed = ask(&mut daemon, reserve(1, thread(1))).await;
+        assert!(matches!(failed, Err(Failure::Broken(_))), "the daemon is not stopping: {failed:?}");
+        ask(&mut daemon, reserve(2, thread(1))).await.unwrap();
+    });
+}
+
+#[test]
+fn a_thread_that_keeps_changing_is_to_be_asked_for_again() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        world.repo.refs.lock().insert(thread(1), state(1));
+        let granted = ask(&mut daemon, reserve(1, thread(1))).await.unwrap();
+        let (repo, name) = granted.view.session.thread_key();
+        let (coordinator, id) = (daemon.coordinator.clone(), granted.view.session.id);
+        let token = hash(&granted.token);
+        daemon.run(async move { coordinator.release(id, token, SessionStatus::Complete).await }).await.unwrap();
+        let coordinator = daemon.coordinator.clone();
+        let call = tokio::spawn(async move { coordinator.reserve(reserve(2, thread(1))).await });
+        let mut looks = 0;
+        while !call.is_finished() {
+            daemon.settle().await;
+            // Between the look and the decision, each time.
+            let (repo, thread, after) = (repo, name.clone(), Some(state(1)));
+            let state = proto_schema::ThreadState::Draft;
+            daemon.writer.change(Change::Observed { repo, thread, before: after, after, state });
+            looks += daemon.handle(1);
+            daemon.writer.commit();
+            assert!(looks < 100, "it goes on for ever");
+        }
+        let answer = call.await.unwrap();
+        assert!(matches!(answer, Err(Failure::Contended { reads: 16 })), "{looks} looks: {answer:?}");
+        ask(&mut daemon, reserve(3, thread(1))).await.unwrap();
+    });
+}

@@ -29,6 +29,8 @@ pub(super) struct FakeRepo {
     pub(super) refs: Mutex<BTreeMap<ThreadName, ObjectId>>,
     pub(super) fault: Mutex<Option<GitFault>>,
     pub(super) unreadable: Mutex<bool>,
+    /// Whether the next look at a branch is one that a mistake of ours ends.
+    pub(super) panics: Mutex<bool>,
     /// What plain Git does to a branch right after the next look at it.
     pub(super) meanwhile: Mutex<Option<(ThreadName, ObjectId)>>,
 }
@@ -60,6 +62,7 @@ impl Repo for FakeRepo {
 
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {
         let repo = self.locate(path)?;
+        assert!(!std::mem::take(&mut *self.panics.lock()), "a look at a branch panics");
         let tip = self.at(thread);
         let anchor = tip.filter(|_| *anchor == Anchor::Tip).unwrap_or(state(1));
         if let Some((thread, state)) = self.meanwhile.lock().take() {

@@ -103,7 +103,7 @@ impl Daemon {
                 tokio::task::yield_now().await;
             }
             let (done, read) = std::sync::mpsc::channel();
-            self.coordinator.shared.readers.run(move || done.send(()).unwrap());
+            self.coordinator.shared.readers.run(|| Ok(()), move |_| done.send(()).unwrap());
             read.recv().unwrap();
             tokio::task::spawn_blocking(|| ()).await.unwrap();
         }
