@@ -221,6 +221,12 @@ impl Coordinator {
         Ok(views)
     }
 
+    /// The first revisions of the parts of the operation log that were found unreadable.
+    #[must_use]
+    pub fn unreadable_operations(&self) -> Vec<u64> {
+        self.shared.log.unreadable()
+    }
+
     /// Reads the operation log: after a revision, or the newest.
     ///
     /// # Errors
