@@ -53,7 +53,7 @@ pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas};
 pub use operation::{Operation, OperationKind};
 pub use registry::{METHODS, MethodSpec, Schemas};
 pub use reservation::{
-    Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, UsageSummary,
+    Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, Usage, UsageSummary,
 };
 pub use rpc::{ErrorObject, Request, Response};
 pub use shown::Shown;

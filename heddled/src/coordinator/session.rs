@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, UsageSummary};
+use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, Usage};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
@@ -20,7 +20,7 @@ pub struct Heartbeat {
     /// Whether there was progress.
     pub progress: bool,
     /// What has been used so far.
-    pub usage: Option<UsageSummary>,
+    pub usage: Option<Usage>,
     /// The process that holds the session from now on.
     pub hold_for_pid: Option<i32>,
     /// The caller's own pid, by the socket's peer credentials.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attribution, NativeKey, PathText, ProbeSource, Reason, RequestId, Reservation, ReservationToken, Revision,
-    SessionId, SessionStatus, Shown, Task, UsageSummary,
+    SessionId, SessionStatus, Shown, Task, Usage,
 };
 
 /// Asks for a linked worktree of the thread.
@@ -184,9 +184,9 @@ pub struct HeartbeatParams {
     /// Whether the agent has made progress since it last said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<bool>,
-    /// What it has used so far: totals.
+    /// What it has used so far: totals. What is left out stays as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<UsageSummary>,
+    pub usage: Option<Usage>,
     /// Move the process hold to this process, in the caller's pid namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_for_pid: Option<i32>,

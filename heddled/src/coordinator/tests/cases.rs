@@ -1,6 +1,6 @@
 //! Single cases that once went wrong, or would cost most if they did.
 
-use proto_schema::{EndReason, Outcome, SessionStatus, UsageSummary};
+use proto_schema::{EndReason, Outcome, SessionStatus, Usage};
 
 use super::fakes::{GitFault, process, state};
 use super::*;
@@ -112,7 +112,7 @@ fn a_new_holder_takes_no_sign_of_life_away() {
         let mut daemon = Daemon::start(&world);
         let granted = ask(&mut daemon, reserve(1, thread(1))).await.unwrap();
         let (id, token) = (granted.view.session.id, hash(&granted.token));
-        let usage = UsageSummary { input_tokens: 7, ..UsageSummary::default() };
+        let usage = Usage { input_tokens: Some(7), ..Usage::default() };
         let coordinator = daemon.coordinator.clone();
         let view = daemon
             .run(async move {
@@ -121,7 +121,7 @@ fn a_new_holder_takes_no_sign_of_life_away() {
                 coordinator.heartbeat(id, token, Heartbeat { hold_for_pid: Some(7), ..BEAT }).await
             })
             .await;
-        assert_eq!(view.unwrap().pulse.usage, Some(usage));
+        assert_eq!(view.unwrap().pulse.usage, Some(usage.over(None)));
         assert_eq!(world.liveness.watched.lock().get(&process(7).pid), Some(&1));
     });
 }
