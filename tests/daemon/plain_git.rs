@@ -127,3 +127,26 @@ fn a_repository_that_was_moved_is_served_where_it_is() {
     daemon.restart();
     assert_eq!(daemon.client().show(&held)["repo"], repo.at(), "after a start, too");
 }
+
+#[test]
+fn a_lock_that_git_left_behind_is_named_with_its_age_and_the_way_out() {
+    let place = Place::new();
+    let daemon = place.start();
+    let repo = place.repo("a repo");
+    let mut client = daemon.client();
+    let lock = repo.path.join(".git/refs/heads/t.lock");
+    let ask = json!({"repo": repo.at(), "thread": "t"});
+    let file = std::fs::File::create(&lock).unwrap();
+    let fault = client.refused("repository_unavailable", "agent.reserve", &ask);
+    let told = fault.0.to_string();
+    assert!(told.contains(lock.to_str().unwrap()) && !told.contains("rm "), "somebody is at work there: {told}");
+    let long_ago = file.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(3 * 3600 + 60);
+    file.set_modified(long_ago).unwrap();
+    let fault = client.refused("repository_unavailable", "agent.reserve", &ask);
+    let told = fault.0["data"]["error"].as_str().unwrap();
+    assert!(told.contains(lock.to_str().unwrap()) && told.contains("since 3 h"), "{told}");
+    assert!(lock.exists(), "it may be another's: the daemon leaves it");
+    let command = fault.0["data"]["primary_command"].as_str().unwrap();
+    assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    client.ok("agent.reserve", &ask);
+}

@@ -108,10 +108,12 @@ pub enum Cause {
         source: io::Error,
     },
     /// A lock file stayed in place for the whole time that was waited.
-    #[error("the lock file {} exists; if no Git process is running, remove it", path.display())]
+    #[error("the lock file {} exists", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
+        /// How long ago it was made, in milliseconds; none when it was gone by then.
+        age_ms: Option<u64>,
     },
     /// Another process is changing the same.
     #[error("another process is changing {}", path.display())]

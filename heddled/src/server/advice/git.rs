@@ -6,7 +6,7 @@ use proto_schema::{
 };
 
 use super::{About, UNTOUCHED};
-use crate::repo;
+use crate::repo::{self, Cause};
 use crate::server::error::WireError;
 
 /// There is no repository that may be served.
@@ -93,6 +93,32 @@ pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
         .with_commands(vec![about.command(&["reserve", "--thread", &other])])
 }
 
+/// How old a lock file must be for a Git process to have left it: those that live hold one for moments.
+const LEFT_BEHIND_MS: u64 = 60_000;
+
+/// Another process has a ref locked, or had.
+fn locked(operation: &str, error: &repo::Error, path: &str, age_ms: Option<u64>) -> WireError {
+    let (file, age) = (shell_words::quote(path), age_ms.unwrap_or(0));
+    let cause = format!("{error}, since {}", rough(age));
+    let details = RepositoryDetails { operation: operation.to_owned(), cause: cause.clone(), registry: None };
+    let (hint, commands) = if age < LEFT_BEHIND_MS {
+        ("another Git process is at work on this branch: call again", vec![format!("ls -l -- {file}")])
+    } else {
+        ("a Git process that was killed left it: if none is running, remove it", vec![format!("rm -- {file}")])
+    };
+    WireError::new(Kind::RepositoryUnavailable, cause, hint, &details)
+        .because("the branch is locked", "what the other process writes would be lost", "the branch was not moved")
+        .with_commands(commands)
+        .retry_after(1000)
+}
+
+/// A length of time in one number, rounded down.
+fn rough(ms: u64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let (unit_ms, unit) = units.into_iter().find(|(unit_ms, _)| ms >= 2 * unit_ms).unwrap_or((1, "ms"));
+    format!("{} {unit}", ms / unit_ms)
+}
+
 /// What stands in the way of a change that could be named.
 fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
     match error {
@@ -168,6 +194,9 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
             WireError::new(Kind::RepositoryUnavailable, error.clone(), hint, &details)
                 .because(error, "two daemons could grant one thread twice", UNTOUCHED)
                 .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
+        }
+        repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
+            locked(operation, error, &repo::shown(path), *age_ms)
         }
         repo::Error::Unavailable { operation, .. } => {
             let cause = error.to_string();
