@@ -154,9 +154,9 @@ fn the_fencing_tokens_of_a_later_registry_are_higher() {
     for round in 0..3 {
         // Whoever stopped, and however.
         if round == 1 {
-            first.kill()
+            first.kill();
         } else {
-            first.stop()
+            first.stop();
         }
         let mut client = second.client();
         adopt(&mut client);

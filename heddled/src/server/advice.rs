@@ -9,6 +9,7 @@ use proto_schema::{
 };
 
 mod git;
+mod worktree;
 
 use git::{git, name_conflict, not_found};
 

@@ -1,10 +1,11 @@
 //! What an error of Git's edge says.
 
 use proto_schema::{
-    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, PathDetails,
-    RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ThreadCheckedOutDetails, ThreadName,
+    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, RepositoryDetails,
+    RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
+use super::worktree::worktree;
 use super::{About, UNTOUCHED};
 use crate::repo::{self, Cause};
 use crate::server::error::WireError;
@@ -72,14 +73,14 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
             )
             .with_commands(vec![command])
         }
-        repo::Error::Conflict { .. }
-        | repo::Error::WorktreeNotFound { .. }
+        repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
-        | repo::Error::CheckedOut { .. }
-        | repo::Error::Owned { .. }
-        | repo::Error::Unavailable { .. } => state(error, about, thread),
+        | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
+        repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
+            state(error, about)
+        }
     }
 }
 
@@ -120,7 +121,7 @@ fn rough(ms: u64) -> String {
 }
 
 /// What stands in the way of a change that could be named.
-fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
+fn state(error: &repo::Error, about: &About) -> WireError {
     match error {
         repo::Error::Conflict { expected, actual } => {
             let say =
@@ -134,53 +135,6 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
                     (None, Some(session)) => format!("heddlectl show --session {session}"),
                     (None, None) => about.command(&["thread", "list"]),
                 }])
-        }
-        repo::Error::WorktreeNotFound { path } => {
-            let error = format!("{} is no worktree of this repository", repo::shown(path));
-            WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
-        }
-        repo::Error::PathNotAllowed { path, roots } => {
-            let details = PathDetails {
-                path: repo::shown(path).to_string(),
-                roots: roots.iter().map(|root| repo::shown(root).to_string()).collect(),
-            };
-            let error = format!("no worktree may be made at {}", details.path);
-            let hint = "leave the path out, or add its parent to `worktree_roots` in heddled.toml";
-            WireError::new(Kind::PathNotAllowed, error, hint, &details).with_commands(vec![about.command(&[
-                "reserve",
-                "--thread",
-                thread,
-                "--worktree",
-            ])])
-        }
-        repo::Error::Occupied { path } => {
-            let path = repo::shown(path).to_string();
-            let error = format!("something is at {path} that is not the thread's worktree");
-            let command = format!("ls -A -- {}", shell_words::quote(&path));
-            let hint = "look at what is there; move it away, or name another path";
-            WireError::new(Kind::PathNotAllowed, error.clone(), hint, &PathDetails { path, roots: Vec::new() })
-                .because(error, "what is there would be mixed with the thread's files", UNTOUCHED)
-                .with_commands(vec![command])
-        }
-        repo::Error::WorktreeGone { path, repo } => {
-            let (path, repo) = (repo::shown(path).to_string(), repo::shown(repo).to_string());
-            let error = format!("Git has a record of the thread's worktree at {path}, and there is none");
-            let words = ["git", "-C", &repo, "worktree", "remove", "--force", "--force", "--", &path];
-            let hint = "if its disk is only not mounted, mount it; else have Git forget it, with what was staged there";
-            WireError::new(Kind::WorktreeNotFound, error.clone(), hint, &NoDetails {})
-                .because(error, "what was staged there would be lost", UNTOUCHED)
-                .with_commands(vec![shell_words::join(words)])
-        }
-        repo::Error::CheckedOut { worktree } => {
-            let worktree = repo::shown(worktree).to_string();
-            let error = format!("the branch is checked out at {worktree}");
-            let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
-            let details = ThreadCheckedOutDetails { worktree };
-            let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
-                .with_commands(vec![command])
         }
         repo::Error::Owned { state_dir } => {
             let owner = repo::shown(state_dir).to_string();
@@ -209,6 +163,11 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
         | repo::Error::AnchorNotFound { .. }
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
-        | repo::Error::SymbolicThread => super::internal(),
+        | repo::Error::SymbolicThread
+        | repo::Error::WorktreeNotFound { .. }
+        | repo::Error::PathNotAllowed { .. }
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
+        | repo::Error::CheckedOut { .. } => super::internal(),
     }
 }
