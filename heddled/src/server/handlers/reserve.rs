@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{ProbeSource, ReservationToken, ReserveParams, ReserveResult};
+use proto_schema::{PathText, ProbeSource, ReservationToken, ReserveParams, ReserveResult};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -54,10 +54,9 @@ fn named(context: &Context, sent: &Map<String, Value>) -> Result<Option<RequestR
     let token: Option<ReservationToken> = text("reservation_token").and_then(|token| token.parse().ok());
     let request = RequestRecord { id, params: digests(sent) };
     let known = context.coordinator.replay(&request, token.as_ref().map_or(TokenHash::NOBODYS, hash));
-    let named = |name| text(name).map(str::to_owned);
     known.map_err(|refusal| {
-        let about = About { repo: named("repo"), thread: named("thread"), anchor: named("anchor"), session: None };
-        explain(context, &refusal.into(), &about)
+        let repo: Option<PathText> = text("repo").and_then(|repo| repo.parse().ok());
+        explain(context, &refusal.into(), &repo.as_ref().map(About::repo).unwrap_or_default())
     })?;
     Ok(Some(request))
 }
@@ -161,16 +160,20 @@ fn digest(value: &Value) -> u64 {
     hash.iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte))
 }
 
-/// The name of a parameter as it may be told: whatever else was sent for a name is not repeated.
+/// The name of a parameter as it may be told: what is sent for a name may be anything, and is not repeated.
 fn plain(name: &str) -> &str {
     let is_plain = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if is_plain { name } else { "unknown parameter" }
 }
 
+/// More parameters than any version has.
+const TOO_MANY: usize = 100;
+
 /// A digest of each parameter as it was sent, without wait_ms and the secret.
 fn digests(sent: &Map<String, Value>) -> Vec<ParamDigest> {
     let mut digests: Vec<ParamDigest> = sent
         .iter()
+        .take(TOO_MANY)
         .filter(|(name, value)| {
             !value.is_null() && !matches!(name.as_str(), "wait_ms" | "reservation_token" | "request_id")
         })
