@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::fakes::{GitFault, process, state};
 use super::*;
-use crate::coordinator::{Failure, Heartbeat, hash};
+use crate::coordinator::{Failure, Heartbeat, hash, observer};
 use crate::registry::{Actor, Change, Entry, Refusal, SessionRecord, TokenHash};
 use crate::store::memory::Fault;
 
@@ -297,6 +297,14 @@ impl Simulation {
                 self.is_failing = true;
             }
             25 if self.random.below(2) == 0 => self.crash().await,
+            34 => observer::look(&self.daemon.coordinator.shared, true),
+            35 => {
+                let (name, state) = (thread(self.random.below(3) as u64), state(1 + self.next % 7));
+                match self.random.below(4) {
+                    0 => drop(self.world.repo.refs.lock().remove(&name)),
+                    _ => drop(self.world.repo.refs.lock().insert(name, state)),
+                }
+            }
             26..=33 => {
                 let count = 1 + self.random.below(6);
                 self.daemon.handle(count);
@@ -333,6 +341,14 @@ impl Simulation {
                 !pid.is_some_and(|pid| self.world.liveness.dead.lock().contains(&pid)),
                 "seed {seed}: held by the dead"
             );
+        }
+        observer::look(&self.daemon.coordinator.shared, true);
+        self.daemon.rest().await;
+        let snapshot = self.daemon.coordinator.snapshot();
+        for session in snapshot.registry.active(None) {
+            let known = snapshot.registry.thread(&session.thread_key()).map(|thread| thread.current_state);
+            let there = self.world.repo.at(&session.thread);
+            assert_eq!(known, Some(there), "seed {seed}: what plain Git did to {} was missed", session.thread);
         }
         self.callers.told.lock().deadlines.clear();
         self.daemon.pass(12_000);
