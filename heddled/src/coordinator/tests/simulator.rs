@@ -212,7 +212,12 @@ impl Simulation {
 
     async fn crash(&mut self) {
         self.daemon.settle().await;
-        self.calls.drain(..).for_each(|call| call.abort());
+        for call in self.calls.drain(..) {
+            call.abort();
+            if let Err(failed) = call.await {
+                assert!(failed.is_cancelled(), "seed {}: {failed}", self.seed);
+            }
+        }
         self.is_failing = false;
         let next = Daemon::start(&self.world);
         let old = std::mem::replace(&mut self.daemon, next);
@@ -299,7 +304,9 @@ impl Simulation {
             25 if self.random.below(2) == 0 => self.crash().await,
             34 => observer::look(&self.daemon.coordinator.shared, true),
             35 => {
-                let (name, state) = (thread(self.random.below(3) as u64), state(1 + self.next % 7));
+                // States that nobody else moves to: a move to where the branch is already is no entry.
+                let state = state(u8::try_from(240 + self.random.below(8)).unwrap());
+                let name = thread(self.random.below(3) as u64);
                 match self.random.below(4) {
                     0 => drop(self.world.repo.refs.lock().remove(&name)),
                     _ => drop(self.world.repo.refs.lock().insert(name, state)),
