@@ -89,9 +89,7 @@ fn request(
         (None, true) => Anchor::Tip,
         (None, false) => Anchor::Head,
     };
-    let absolute = |field, path: &Option<proto_schema::PathText>| {
-        path.as_ref().map(|path| params::absolute(field, path)).transpose()
-    };
+    let absolute = |field, path: &Option<PathText>| path.as_ref().map(|path| params::absolute(field, path)).transpose();
     let worktree = match &params.worktree {
         Some(worktree) => Some(absolute("worktree.path", &worktree.path)?),
         None => None,
