@@ -83,7 +83,7 @@ fn of_environment(app: &App) -> Result<Option<SessionId>, Error> {
 
 /// Whether the session's worktree is the one we are in.
 fn here(app: &App, client: &mut Client, id: SessionId) -> Result<bool, Error> {
-    let chain: Chain = app.call(client, "agent.show", &ShowParams { session_id: id })?.read()?;
+    let chain: Chain = app.call(client, "agent.show", &ShowParams { session_id: id.into() })?.read()?;
     Ok(app.worktree().is_some_and(|top| is_at(&chain.reservation, &top)))
 }
 

@@ -36,7 +36,8 @@ impl Release {
             Status::Complete => ReleaseStatus::Complete,
             Status::Abandoned => ReleaseStatus::Abandoned,
         };
-        let params = ReleaseParams { session_id: owned.id, reservation_token: owned.token, status: Some(status) };
+        let params =
+            ReleaseParams { session_id: owned.id.into(), reservation_token: owned.token.into(), status: Some(status) };
         let answer = app.repeatable(&mut client, "agent.release", &params)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;

@@ -151,8 +151,8 @@ fn told(lost: Lost, reservation: &Reservation) -> String {
 
 fn released(granted: &Granted, status: ReleaseStatus) -> ReleaseParams {
     ReleaseParams {
-        session_id: granted.reservation().session_id,
-        reservation_token: granted.token.clone(),
+        session_id: granted.reservation().session_id.into(),
+        reservation_token: granted.token.clone().into(),
         status: Some(status),
     }
 }

@@ -48,8 +48,8 @@ impl Validate {
         let mut client = app.connect()?;
         let owned = self.session.owned(app, &mut client)?;
         let params = ValidateParams {
-            session_id: owned.id,
-            reservation_token: owned.token,
+            session_id: owned.id.into(),
+            reservation_token: owned.token.into(),
             thread: self.thread.as_deref().map(Into::into),
         };
         let answer = app.repeatable(&mut client, "agent.validate", &params)?;

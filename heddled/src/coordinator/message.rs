@@ -6,7 +6,7 @@ use proto_schema::{FencingToken, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
-use crate::registry::{Actor, Command, HolderProcess, SessionRecord};
+use crate::registry::{Actor, Command, HolderProcess, Observation, RepoRecord, SessionRecord};
 
 /// A command that was done, and is durable.
 #[derive(Clone, Debug)]
@@ -56,6 +56,12 @@ pub(super) enum Message {
     Overdue(Vec<FencingToken>),
     /// These sessions have signs of life that are not written yet.
     Unsaved(Vec<FencingToken>),
+    /// Branches that are not where the records of their threads say.
+    Observed(Vec<Observation>),
+    /// A repository is at another place than its record says.
+    RepoSeen(Arc<RepoRecord>),
+    /// Fencing tokens must go on after this one.
+    RaiseFencing(FencingToken),
     /// Answers once everything before it is committed.
     Barrier(oneshot::Sender<()>),
     /// Record the stop, close the store and end.

@@ -7,6 +7,7 @@
 
 mod failure;
 mod message;
+mod observer;
 mod read;
 mod readers;
 mod reserve;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use proto_schema::{ReservationToken, Timestamp};
+use proto_schema::{Outcome, ReservationToken, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -41,7 +42,7 @@ pub use snapshot::{Snapshot, View};
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{
-    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash,
+    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash, before_era,
 };
 use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
@@ -128,7 +129,7 @@ impl Coordinator {
         let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let committed = Snapshot { registry, leases };
-        let (ended, unlocking) = mpsc::unbounded_channel();
+        let (unlocking, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -141,7 +142,8 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
-            ended,
+            unlocking,
+            left: observer::Left::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -153,8 +155,9 @@ impl Coordinator {
         tokio::spawn(message::hand_out(answered));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
+            tokio::spawn(observer::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
-            tokio::spawn(worktrees::run(Arc::clone(&shared), unlocking)),
+            tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
     }
@@ -189,12 +192,31 @@ impl Coordinator {
     /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
     pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
-        blocking("adopting the repository", move || {
+        let (repo, era) = blocking("looking who owns the repository", move || {
             let repo = shared.repo.locate(&path)?;
             settings.check_served(&repo)?;
-            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim)?)
+            let era = shared.repo.next_era(&repo.git_dir, &settings.claim)?;
+            Ok((repo, era))
+        })
+        .await?;
+        self.enter_era(era).await?;
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        blocking("adopting the repository", move || {
+            let era = shared.committed.load().registry.era();
+            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim, era)?)
         })
         .await
+    }
+
+    /// Has every fencing token from now on be of this era, or a later one. Before the repository is taken over: a holder
+    /// of the other registry must not have the higher number.
+    async fn enter_era(&self, era: u64) -> Result<(), Failure> {
+        if self.snapshot().registry.era() >= era {
+            return Ok(());
+        }
+        self.shared.post(Message::RaiseFencing(before_era(era)))?;
+        self.barrier().await?;
+        if self.snapshot().registry.era() >= era { Ok(()) } else { Err(Failure::Store(Outcome::Unknown)) }
     }
 
     /// Records the stop, makes everything durable and ends the writer. Calls after this are answered `ShuttingDown`.
@@ -250,7 +272,7 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
 fn adopted(shared: &Shared, settings: &Settings) -> Vec<RepoId> {
     let registry = &shared.committed.load().registry;
     let is_owned = |repo: &&Arc<RepoRecord>| {
-        matches!(shared.repo.claim(&repo.git_dir, &settings.claim), Err(repo::Error::Owned { .. }))
+        matches!(shared.repo.claim(&repo.git_dir, &settings.claim, registry.era()), Err(repo::Error::Owned { .. }))
     };
     let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
     held.filter(is_owned).map(|repo| repo.id).collect()

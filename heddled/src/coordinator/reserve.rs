@@ -159,17 +159,21 @@ impl Coordinator {
             let settings = Arc::clone(&self.settings);
             let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
-            self.shared.readers.run(move || match see(&shared, &asked, &settings) {
-                Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
-                // A caller that went away has no use for its answer.
-                Err(failure) => drop(reply.send(Err(failure))),
-            });
+            let writer = Arc::clone(&self.shared);
+            self.shared.readers.run(
+                move || see(&shared, &asked, &settings),
+                move |seen| match seen {
+                    Ok(reserve) => writer.ask_for(Command::Reserve(Box::new(reserve)), reply),
+                    // A caller that went away has no use for its answer.
+                    Err(failure) => drop(reply.send(Err(failure))),
+                },
+            );
             match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 other => return other,
             }
         }
-        Err(Failure::Broken("the thread keeps changing"))
+        Err(Failure::Contended { reads: READS })
     }
 
     /// What a known request has made, once its Git work is done.
@@ -232,8 +236,8 @@ fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<
         return None;
     }
     let committed = shared.committed.load();
-    let seen = committed.registry.revision();
-    let sighting = shared.repo.glance(&request.repo, &request.thread, &request.anchor, &settings.claim)?;
+    let (seen, era) = (committed.registry.revision(), committed.registry.era());
+    let sighting = shared.repo.glance(&request.repo, &request.thread, &request.anchor, &settings.claim, era)?;
     settings.check_served(&sighting.repo).ok()?;
     let known = committed.registry.repo_at(sighting.repo.key)?;
     if *known.git_dir != *sighting.repo.git_dir {
@@ -242,7 +246,7 @@ fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<
     let path = sighting.repo.worktree.as_deref().map(shown);
     let hold = HoldRecord { ttl_ms: request.ttl_ms, process: None, connection: false };
     let limits = (shared.clock.wall(), settings.max_active);
-    Some(Reserve { hold, path, ..asked.reserve(sighting, (seen, false), limits) })
+    Some(Reserve { hold, path, era, ..asked.reserve(sighting, (seen, false), limits) })
 }
 
 /// Reads what Git says, and makes of it what is asked of the registry.
@@ -266,24 +270,28 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
         None => None,
     };
     let known = committed.registry.repo_at(repo.key);
-    let moved = known.is_some_and(|known| {
-        *known.git_dir != *repo.git_dir
-            && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
-    });
+    let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
     let hold = HoldRecord { ttl_ms: request.ttl_ms, process, connection: false };
-    let limits = (shared.clock.wall(), settings.max_active);
-    let reserve = Reserve { hold, path, ..asked.reserve(sighting, (seen, moved), limits) };
-    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    let (era, limits) = (committed.registry.era(), (shared.clock.wall(), settings.max_active));
+    let reserve = Reserve { hold, path, era, ..asked.reserve(sighting, (seen, moved), limits) };
     let command = Command::Reserve(Box::new(reserve));
-    if known.is_some() || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_))) {
-        shared.repo.claim(&repo.git_dir, &settings.claim)?;
+    let would_be_granted = || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_)));
+    if let Some(path) = &request.worktree
+        && would_be_granted()
+    {
+        // Looked at again when it is made: here so that what is refused leaves no branch and no session.
+        shared.repo.check_worktree(&repo, &request.thread, path.as_deref(), &settings.worktree_roots)?;
+    }
+    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    if known.is_some() || would_be_granted() {
+        shared.repo.claim(&repo.git_dir, &settings.claim, era)?;
     }
     let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };
     Ok(*reserve)
 }
 
 impl Asked {
-    /// What is asked of the registry, but for the path and what holds the session.
+    /// What is asked of the registry, but for the path, the era and what holds the session.
     fn reserve(&self, sighting: Sighting, (seen, moved): (u64, bool), (at, max_active): (Timestamp, usize)) -> Reserve {
         let Sighting { repo, anchor, root, tip, checked_out } = sighting;
         let request = &self.request;
@@ -297,6 +305,7 @@ impl Asked {
             root,
             tip,
             seen,
+            era: 0,
             hold: HoldRecord::default(),
             agent: Arc::clone(&request.agent),
             path: None,

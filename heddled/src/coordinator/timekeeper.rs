@@ -72,6 +72,9 @@ fn post(shared: &Shared, message: Message) {
         Message::Command { .. }
         | Message::Join { .. }
         | Message::Died(_)
+        | Message::Observed(_)
+        | Message::RepoSeen(_)
+        | Message::RaiseFencing(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}
     }

@@ -11,9 +11,15 @@ use super::refs::Target;
 use super::{Anchor, Claim, Sighting};
 
 /// A sighting of a thread that exists, is durable where it is, and of a repository that is marked as this registry's.
-pub(super) fn glance(place: &Place, thread: &ThreadName, anchor: &Anchor, registry: &Claim) -> Option<Sighting> {
+pub(super) fn glance(
+    place: &Place,
+    thread: &ThreadName,
+    anchor: &Anchor,
+    registry: &Claim,
+    era: u64,
+) -> Option<Sighting> {
     let repository = &place.repository;
-    if !place.is_local || !place.holds_by_itself() || !repository.marker.holds(&repository.git_dir, registry) {
+    if !place.is_local || !place.holds_by_itself() || !repository.marker.holds(&repository.git_dir, registry, era) {
         return None;
     }
     let (Target::Object(tip), true) = repository.refs.remembered(&thread.ref_name())? else { return None };

@@ -27,7 +27,7 @@ use super::{Expected, Signature, durable, reflog};
 const OPERATION: &str = "move the ref";
 
 /// How long another writer of the same ref is waited for.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// More than the longest id and its line's end.
 const READ: u64 = 128;
@@ -62,7 +62,7 @@ pub(super) fn compare_and_swap(
     // Before the lock is taken: others need not wait for it.
     durable::commit(repository, new)?;
     let path = repository.refs.loose_path(&name);
-    let mut lock = acquire(&path, &repository.git_dir.join("refs"))?;
+    let mut lock = acquire(repository, &path)?;
     let lock_path = lock.lock_path().to_owned();
     let previous = check()?;
     let written = lock.with_mut(|file| writeln!(file, "{new}"));
@@ -119,20 +119,23 @@ pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId
     Ok(true)
 }
 
-fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {
+fn acquire(repository: &Opened, path: &Path) -> Result<gix::lock::File, Error> {
+    let top = repository.git_dir.join("refs");
     let mut retries = 0;
     loop {
         let wait = Fail::AfterDurationWithBackoff(LOCK_WAIT);
-        let failed = match gix::lock::File::acquire_to_update_resource(path, wait, Some(top.to_owned()), 0) {
+        let failed = match gix::lock::File::acquire_to_update_resource(path, wait, Some(top.clone()), 0) {
             Ok(lock) => return Ok(lock),
             Err(error) => error,
         };
         let source = failed.downcast_any_ref::<io::Error>().map(io::Error::kind);
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
         match source {
             Some(io::ErrorKind::AlreadyExists) => {
-                let cause = Cause::Locked { path: lock_path.into() };
+                let mut lock_path = path.as_os_str().to_owned();
+                lock_path.push(".lock");
+                let age_ms = Stamp::at_link(lock_path.as_ref()).ok().flatten();
+                let age_ms = age_ms.map(|stamp| stamp.age_ms((repository.now)()));
+                let cause = Cause::Locked { path: lock_path.into(), age_ms };
                 return Err(Error::Unavailable { operation: OPERATION, cause });
             }
             // Another writer that gave up has removed the empty directory in which this lock was to be; or there are more

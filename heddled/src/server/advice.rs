@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proto_schema::{
     AnchorDriftDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, Kind,
-    LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem, ReserveParams, SessionId,
-    StoreDetails, ThreadName,
+    LimitDetails, LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem,
+    ReserveParams, SessionId, StoreDetails, ThreadName,
 };
 
 mod git;
+mod worktree;
 
 use git::{git, name_conflict, not_found};
 
@@ -89,6 +90,14 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
                 .with_commands(vec![about.reserve_at_tip(thread), about.command(&["thread", "list"])])
         }
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
+        Failure::Contended { reads } => {
+            let error = format!("the thread changed each of the {reads} times that it was looked at");
+            let details = LimitDetails { limit: "reads".to_owned(), value: *reads as u64, max: *reads as u64 };
+            WireError::new(Kind::LimitExceeded, error, "others reserve it or move it right now: call again", &details)
+                .because("what was seen of the branch was outdated", "the grant would be of another state", UNTOUCHED)
+                .with_commands(vec![about.show_thread(about.thread.as_deref().unwrap_or("<thread>"))])
+                .retry_after(100)
+        }
         Failure::ShuttingDown => WireError::new(
             Kind::ShuttingDown,
             "the daemon is stopping",

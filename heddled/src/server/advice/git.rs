@@ -1,12 +1,13 @@
 //! What an error of Git's edge says.
 
 use proto_schema::{
-    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, PathDetails,
-    RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ThreadCheckedOutDetails, ThreadName,
+    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, RepositoryDetails,
+    RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
+use super::worktree::worktree;
 use super::{About, UNTOUCHED};
-use crate::repo;
+use crate::repo::{self, Cause};
 use crate::server::error::WireError;
 
 /// There is no repository that may be served.
@@ -72,12 +73,14 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
             )
             .with_commands(vec![command])
         }
-        repo::Error::Conflict { .. }
-        | repo::Error::WorktreeNotFound { .. }
+        repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
-        | repo::Error::CheckedOut { .. }
-        | repo::Error::Owned { .. }
-        | repo::Error::Unavailable { .. } => state(error, about, thread),
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
+        | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
+        repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
+            state(error, about)
+        }
     }
 }
 
@@ -91,8 +94,34 @@ pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
         .with_commands(vec![about.command(&["reserve", "--thread", &other])])
 }
 
+/// How old a lock file must be for a Git process to have left it: those that live hold one for moments.
+const LEFT_BEHIND_MS: u64 = 60_000;
+
+/// Another process has a ref locked, or had.
+fn locked(operation: &str, error: &repo::Error, path: &str, age_ms: Option<u64>) -> WireError {
+    let (file, age) = (shell_words::quote(path), age_ms.unwrap_or(0));
+    let cause = format!("{error}, since {}", rough(age));
+    let details = RepositoryDetails { operation: operation.to_owned(), cause: cause.clone(), registry: None };
+    let (hint, commands) = if age < LEFT_BEHIND_MS {
+        ("another Git process is at work on this branch: call again", vec![format!("ls -l -- {file}")])
+    } else {
+        ("a Git process that was killed left it: if none is running, remove it", vec![format!("rm -- {file}")])
+    };
+    WireError::new(Kind::RepositoryUnavailable, cause, hint, &details)
+        .because("the branch is locked", "what the other process writes would be lost", "the branch was not moved")
+        .with_commands(commands)
+        .retry_after(1000)
+}
+
+/// A length of time in one number, rounded down.
+fn rough(ms: u64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let (unit_ms, unit) = units.into_iter().find(|(unit_ms, _)| ms >= 2 * unit_ms).unwrap_or((1, "ms"));
+    format!("{} {unit}", ms / unit_ms)
+}
+
 /// What stands in the way of a change that could be named.
-fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
+fn state(error: &repo::Error, about: &About) -> WireError {
     match error {
         repo::Error::Conflict { expected, actual } => {
             let say =
@@ -107,35 +136,6 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
                     (None, None) => about.command(&["thread", "list"]),
                 }])
         }
-        repo::Error::WorktreeNotFound { path } => {
-            let error = format!("{} is no worktree of this repository", repo::shown(path));
-            WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
-        }
-        repo::Error::PathNotAllowed { path, roots } => {
-            let details = PathDetails {
-                path: repo::shown(path).to_string(),
-                roots: roots.iter().map(|root| repo::shown(root).to_string()).collect(),
-            };
-            let error = format!("no worktree may be made at {}", details.path);
-            let hint = "leave the path out, or add its parent to `worktree_roots` in heddled.toml";
-            WireError::new(Kind::PathNotAllowed, error, hint, &details).with_commands(vec![about.command(&[
-                "reserve",
-                "--thread",
-                thread,
-                "--worktree",
-            ])])
-        }
-        repo::Error::CheckedOut { worktree } => {
-            let worktree = repo::shown(worktree).to_string();
-            let error = format!("the branch is checked out at {worktree}");
-            let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
-            let details = ThreadCheckedOutDetails { worktree };
-            let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
-                .with_commands(vec![command])
-        }
         repo::Error::Owned { state_dir } => {
             let owner = repo::shown(state_dir).to_string();
             let error = format!("the repository belongs to the registry in {owner}");
@@ -149,6 +149,9 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
                 .because(error, "two daemons could grant one thread twice", UNTOUCHED)
                 .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
         }
+        repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
+            locked(operation, error, &repo::shown(path), *age_ms)
+        }
         repo::Error::Unavailable { operation, .. } => {
             let cause = error.to_string();
             let details =
@@ -160,6 +163,11 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
         | repo::Error::AnchorNotFound { .. }
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
-        | repo::Error::SymbolicThread => super::internal(),
+        | repo::Error::SymbolicThread
+        | repo::Error::WorktreeNotFound { .. }
+        | repo::Error::PathNotAllowed { .. }
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
+        | repo::Error::CheckedOut { .. } => super::internal(),
     }
 }
