@@ -86,6 +86,14 @@ impl Error {
         self
     }
 
+    /// Ends the process with another code, where a command's contract has fewer.
+    pub(crate) fn exits(mut self, exit: Exit) -> Self {
+        if let Self::Local(local) = &mut self {
+            local.exit = exit;
+        }
+        self
+    }
+
     /// How the process ends for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -81,6 +81,26 @@ fn a_hook_is_told_by_exit_2_and_stderr() {
     );
 }
 
+/// `validate` answers with 0 or 3 (a hook's with 0 or 2), also to those who have no token to show.
+#[test]
+fn without_a_token_there_is_no_right_to_write() {
+    let world = World::with_daemon();
+    let id = world.reserve("x");
+    let refused = |arguments: &[&str], code: i32, why: &str| {
+        let said = world.run(&[&["validate"], arguments].concat());
+        assert_eq!((said.code, said.stdout.as_str()), (Some(code), ""), "{arguments:?}: {said}");
+        assert!(said.stderr.contains(why), "{arguments:?}: {said}");
+    };
+    refused(&["--token-file", "/no/such/file"], 3, "cannot read the token file");
+    refused(&["--session", &id, "--repo", "../home"], 3, "is not a session of this worktree");
+    std::fs::remove_file(world.token_file(&id)).expect("removed");
+    refused(&[], 3, "is not kept here");
+    refused(&["--hook"], 2, "is not kept here");
+    let said = world.run(&["--json", "validate"]);
+    assert_eq!(said.code, Some(3), "{said}");
+    assert!(said.error()["message"].as_str().expect("text").contains("is not kept here"), "{said}");
+}
+
 #[test]
 fn a_hook_that_cannot_find_out_does_not_let_the_write_pass() {
     let world = World::new();
