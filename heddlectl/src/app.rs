@@ -29,14 +29,16 @@ pub(crate) struct App {
 
 /// Runs the program with these arguments.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
+    let mut plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
     if let Some((error, exit)) = hidden::dispatch(&arguments) {
         plain.fail(&error);
         return exit;
     }
+    plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(error) if plain.json && error.use_stderr() => return plain.fail(&Error::command_line(&error)),
         Err(error) => {
             // Help that nobody reads is no failure.
             error.print().ok();

@@ -50,6 +50,16 @@ impl Error {
         Self::local(Exit::USAGE, message)
     }
 
+    /// The command line could not be read; told in the words of its parser.
+    pub(crate) fn command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+        let message = parts.next().unwrap_or_default();
+        let facts = parts.filter(|part| !part.is_empty() && !part.starts_with("For more information"));
+        let error = Self::usage(message.trim_start_matches("error: "));
+        facts.fold(error, Self::fact).command("heddlectl --help")
+    }
+
     /// A file could not be read or written.
     pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Self {
         Self::local(Exit::IO, format!("cannot {doing}: {}: {cause}", path.display()))
@@ -130,21 +140,9 @@ impl Error {
             Self::ClosedPipe => Report { message: "", facts: Vec::new(), hint: None, commands: Vec::new() },
         }
     }
-
-    /// What to print for programs: the wire's error object, or one of the same shape.
-    pub(crate) fn json(&self) -> String {
-        match self {
-            Self::Refused(refused) => refused.wire.clone(),
-            Self::Local(local) => {
-                let object = ErrorObject { code: i32::from(local.exit.0), message: local.message.clone(), data: None };
-                serde_json::to_string(&object).unwrap_or_default()
-            }
-            Self::ClosedPipe => String::new(),
-        }
-    }
 }
 
-/// An error as people read it.
+/// An error, ready to be told.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Report<'a> {
     /// What is wrong.

@@ -4,10 +4,11 @@ use serde_json::json;
 
 use crate::support::{Said, World};
 
-/// Asserts that a refusal is this kind, in JSON and by the exit code of the table.
+/// Asserts that an error is this kind, in JSON and by its exit code: the table's, where it is the daemon's.
 #[track_caller]
 fn is(said: &Said, kind: &str, code: i32, exit: i32) {
     let error = said.error();
+    assert_eq!(error["message"], error["data"]["error"], "{said}");
     assert_eq!((&error["data"]["kind"], &error["code"], said.code), (&json!(kind), &json!(code), Some(exit)), "{said}");
     let members = error["data"].as_object().expect("data").keys().cloned().collect::<Vec<_>>();
     for name in [
@@ -90,6 +91,36 @@ fn usage_is_2_and_nothing_is_asked() {
         let said = world.run(arguments);
         assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{arguments:?}: {said}");
     }
+}
+
+/// With --json an error is an error object of one shape, whichever side of the socket it is of.
+#[test]
+fn errors_of_this_side_have_the_shape_of_the_wires() {
+    let mut world = World::new();
+    is(&world.run(&["--json", "list"]), "daemon_unreachable", 69, 69);
+    let mut homeless = world.command(&["list", "--json"]);
+    homeless.env_remove("HOME").env_remove("HEDDLE_STATE_DIR");
+    is(&world.say(&mut homeless), "bad_configuration", 78, 78);
+    for arguments in [&["--json"][..], &["reserve", "--json"], &["lsit", "--json"], &["list", "--json", "--limit", "x"]]
+    {
+        is(&world.run(arguments), "usage", 2, 2);
+    }
+    is(&world.run(&["--json", "run", "-t", "x", "--", "no-such-command"]), "command_not_found", 127, 127);
+    world.start_daemon();
+    let none = world.run(&["--json", "release"]);
+    is(&none, "usage", 2, 2);
+    let data = none.error()["data"].take();
+    assert_eq!(data["primary_command"], data["recovery_commands"][0]);
+    assert!(data["primary_command"].as_str().expect("text").starts_with("heddlectl reserve"), "{none}");
+    let id = world.reserve("x");
+    is(&world.run(&["--json", "release", "--token-file", "nowhere"]), "io", 74, 74);
+    std::fs::remove_file(world.token_file(&id)).expect("removed");
+    let kept = world.run(&["--json", "release"]);
+    is(&kept, "not_allowed", 77, 77);
+    let data = kept.error()["data"].take();
+    assert_eq!(data["hint"], "bring it with --token-file");
+    assert!(data["details"]["facts"][0].as_str().expect("a fact").contains("sessions"), "{kept}");
+    is(&world.run(&["--json", "validate"]), "refused", 3, 3);
 }
 
 #[test]
