@@ -46,8 +46,13 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let done = App::new(&cli.global, out.clone(), Env::of_process()).and_then(|app| cli.command.run(&app));
-    done.unwrap_or_else(|error| out.fail(&error))
+    let app = App::new(&cli.global, out.clone(), Env::of_process());
+    match (app.and_then(|app| cli.command.run(&app)), &cli.global.socket) {
+        (Ok(exit), _) => exit,
+        (Err(error), None) => out.fail(&error),
+        // Whoever named the socket here must name it in the next command too.
+        (Err(error), Some(socket)) => out.fail(&error.through(&std::path::absolute(socket).unwrap_or(socket.clone()))),
+    }
 }
 
 impl App {

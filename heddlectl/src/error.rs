@@ -104,6 +104,25 @@ impl Error {
         self
     }
 
+    /// Sends the commands that people are told to the daemon on this socket; what was on the wire stays as it was.
+    pub(crate) fn through(mut self, socket: &Path) -> Self {
+        let flag = shell_words::join(["--socket", &socket.display().to_string()]);
+        let add = |command: &mut String| {
+            if command.starts_with("heddlectl ") {
+                *command = format!("{command} {flag}");
+            }
+        };
+        match &mut self {
+            Self::Refused(refused) => {
+                let data = refused.object.data.iter_mut();
+                data.for_each(|data| data.primary_command.iter_mut().chain(&mut data.recovery_commands).for_each(add));
+            }
+            Self::Local(local) => local.commands.iter_mut().for_each(add),
+            Self::ClosedPipe => {}
+        }
+        self
+    }
+
     /// How the process ends for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -116,7 +116,14 @@ fn of_worktree(app: &App, client: &mut Client) -> Result<SessionId, Error> {
         [one] => Ok(one.session_id),
         [] => Err(Error::usage(format!("no session is active in {}", top.display()))
             .hint("reserve a thread first, name a session with --session, or set HEDDLE_SESSION")
-            .command("heddlectl reserve --thread <thread>")),
+            .command(shell_words::join([
+                "heddlectl",
+                "reserve",
+                "--thread",
+                "<thread>",
+                "--repo",
+                &top.display().to_string(),
+            ]))),
         several => {
             let now = clock::wall_ms();
             let error = Error::usage(format!("{} sessions are active in {}", several.len(), top.display()));

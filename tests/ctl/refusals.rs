@@ -143,20 +143,71 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     ");
 }
 
-#[test]
-fn the_commands_of_an_advice_can_be_run() {
-    let world = World::with_daemon();
-    world.reserve("feature/x");
-    let error = world.run(&["--json", "reserve", "-t", "feature/x"]).error();
-    let commands = error["data"]["recovery_commands"].as_array().expect("commands").clone();
-    assert!(!commands.is_empty());
-    for command in commands {
-        let words = command.as_str().expect("text").replace("30s", "1ms").replace("60s", "1ms");
-        let mut shell = std::process::Command::new("sh");
-        let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
-        world.environment(&mut shell).env("PATH", path).args(["-c", &words]);
-        let said = world.say(&mut shell);
-        assert_ne!(said.code, Some(127), "{words}: {said}");
-        assert!(!said.stderr.contains("Usage:"), "{words} is no command line of ours: {said}");
+/// Runs a command of an advice in a shell that is somewhere else.
+fn elsewhere(world: &World, command: &str) -> Said {
+    let mut shell = std::process::Command::new("sh");
+    let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
+    world.environment(&mut shell).env("PATH", path).current_dir("/").args(["-c", command]);
+    for role in ["AUTHOR", "COMMITTER"] {
+        shell.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.com");
     }
+    world.say(&mut shell)
+}
+
+/// Each command of an advice is one that can be pasted into any shell: it finds the repository, and does something.
+#[test]
+fn the_commands_of_an_advice_can_be_run_from_anywhere() {
+    let world = World::with_daemon();
+    world.git(&["init", "--quiet", "../it's new"]);
+    let ended = world.reserve("ended");
+    assert_eq!(world.run(&["release"]).code, Some(0));
+    let none = world.run(&["--json", "release"]);
+    world.reserve("feature/x");
+    let ask = |arguments: &[&str]| world.run(&[&["--json"], arguments].concat());
+    for said in [
+        ask(&["reserve", "-t", "n", "--anchor", "no-such-rev"]),
+        ask(&["reserve", "-t", "feature/x/y"]),
+        ask(&["reserve", "-t", "a..b"]),
+        ask(&["list", "-t", "c..d"]),
+        ask(&["log", "-t", "e..f"]),
+        ask(&["reserve", "-t", "n", "--repo", "../it's new"]),
+        ask(&["reserve", "-t", "h", "--hold-for-pid", "99999999"]),
+        ask(&["thread", "show", "never"]),
+        ask(&["reserve", "-t", "w", "--worktree", "/nowhere/else"]),
+        none,
+        world.say(world.command(&["--json", "heartbeat"]).env("HEDDLE_SESSION", &ended)),
+    ] {
+        follow(&world, &said);
+    }
+    let drifted = world.reserve("drifted");
+    assert_eq!(world.run(&["release", "--session", &drifted]).code, Some(0));
+    world.git(&["commit", "--quiet", "--allow-empty", "--message=Next"]);
+    follow(&world, &ask(&["reserve", "-t", "drifted"]));
+    // Last, for one of its commands ends the session.
+    follow(&world, &ask(&["reserve", "-t", "feature/x"]));
+}
+
+/// Runs each command of an advice, with its blanks filled in.
+fn follow(world: &World, said: &Said) {
+    let commands = said.error()["data"]["recovery_commands"].as_array().expect("commands").clone();
+    assert!(!commands.is_empty(), "{said}");
+    for command in commands {
+        let command = command.as_str().expect("text").replace("$ROOT/", &world.path("").to_string_lossy());
+        let command = command.replace("<thread>", "thread").replace("no-such-rev", "HEAD");
+        let said = elsewhere(world, &command);
+        assert_eq!(said.code, Some(0), "{command}: {said}");
+    }
+}
+
+#[test]
+fn who_named_a_socket_is_told_to_name_it_again() {
+    let world = World::new();
+    let mut command = world.command(&["list", "--socket", "it's.sock"]);
+    let said = world.say(command.current_dir(world.path("run/heddle")));
+    insta::assert_snapshot!(said, @r"
+    ! error: no daemon is listening on $ROOT/run/heddle/it's.sock
+    !   HEDDLE_NO_AUTOSTART is set
+    ! next: heddlectl daemon start --socket '$ROOT/run/heddle/it'\''s.sock'
+    [exit 69]
+    ");
 }

@@ -52,6 +52,19 @@ impl About {
         shell_words::join(["heddlectl"].into_iter().chain(words.iter().copied()).chain(repo))
     }
 
+    /// `git` with these words, in the repository where it is known.
+    fn git(&self, words: &[&str]) -> String {
+        let repo = self.repo.iter().flat_map(|repo| ["-C", repo.as_str()]);
+        shell_words::join(["git"].into_iter().chain(repo).chain(words.iter().copied()))
+    }
+
+    /// The same, in the repository of its session where the call named none: who is told a command may be anywhere.
+    fn placed(&self, context: &Context) -> Self {
+        let registry = &context.coordinator.snapshot().registry;
+        let of_session = || registry.repo(registry.session(self.session?)?.repo).map(|repo| repo.shown.to_string());
+        Self { repo: self.repo.clone().or_else(of_session), ..self.clone() }
+    }
+
     fn show_thread(&self, thread: &str) -> String {
         self.command(&["thread", "show", thread])
     }
@@ -61,12 +74,12 @@ impl About {
     }
 }
 
-/// Reads a thread's name.
-pub(super) fn thread_name(name: &str) -> Result<ThreadName, WireError> {
+/// Reads the name of the thread that a call is about.
+pub(super) fn thread_name(name: &str, about: &About) -> Result<ThreadName, WireError> {
     name.parse().map_err(|refused: proto_schema::ThreadNameError| {
         let error = format!("this cannot be a thread's name: {}", refused.problem);
         let hint = format!("use a name that Git takes as a branch, such as `{}`", refused.suggestion);
-        let command = About::default().command(&["reserve", "--thread", &refused.suggestion]);
+        let command = about.command(&["reserve", "--thread", &refused.suggestion]);
         WireError::new(Kind::ThreadNameInvalid, error, hint, &NameDetails { suggestion: refused.suggestion })
             .with_commands(vec![command])
     })
@@ -74,6 +87,7 @@ pub(super) fn thread_name(name: &str) -> Result<ThreadName, WireError> {
 
 /// Makes the wire's error of a failure.
 pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> WireError {
+    let about = &about.placed(context);
     match failure {
         Failure::Refused(refusal) => refused(context, refusal, about),
         Failure::Repo(error) => git(error, about),
@@ -239,7 +253,7 @@ fn inactive(context: &Context, session: &SessionRecord, about: &About) -> WireEr
     WireError::new(Kind::AgentSessionInactive, condition.clone(), hint, &details)
         .because(condition, "a writer that lost its right would write", "nothing was changed, not even its heartbeat")
         .with_commands(vec![
-            in_repo(context, session, about).reserve_at_tip(session.thread.as_str()),
+            about.reserve_at_tip(session.thread.as_str()),
             format!("heddlectl show --session {}", session.id),
         ])
 }
@@ -256,14 +270,7 @@ fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError
         &details,
     )
     .because(condition, "a writer that lost its right would write", "nothing was written")
-    .with_commands(vec![in_repo(context, session, about).reserve_at_tip(session.thread.as_str())])
-}
-
-/// What the call was about, in the session's own repository.
-fn in_repo(context: &Context, session: &SessionRecord, about: &About) -> About {
-    let snapshot = context.coordinator.snapshot();
-    let repo = snapshot.registry.repo(session.repo).map(|repo| repo.shown.to_string());
-    About { repo: about.repo.clone().or(repo), ..about.clone() }
+    .with_commands(vec![about.reserve_at_tip(session.thread.as_str())])
 }
 
 fn store(outcome: Outcome) -> WireError {

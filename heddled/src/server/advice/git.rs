@@ -46,10 +46,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::AnchorNotFound { anchor } => {
             let named = about.anchor.clone().unwrap_or_else(|| anchor.to_string());
             let details = AnchorDetails { anchor: named.clone() };
-            let command = format!(
-                "git rev-parse --verify --end-of-options {}",
-                shell_words::quote(&format!("{named}^{{commit}}"))
-            );
+            let commit = format!("{named}^{{commit}}");
+            let command = about.git(&["rev-parse", "--verify", "--end-of-options", &commit]);
             let error = format!("'{named}' is no commit of this repository");
             WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details)
                 .with_commands(vec![command])
@@ -57,7 +55,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::NoHead => {
             let hint = "make the first commit, or name an anchor";
             WireError::new(Kind::NoHeadState, "the worktree has no commit yet", hint, &NoDetails {})
-                .with_commands(vec!["git commit --allow-empty -m 'begin'".to_owned()])
+                .with_commands(vec![about.git(&["commit", "--allow-empty", "-m", "begin"])])
         }
         repo::Error::NameConflict { existing } => name_conflict(existing, about),
         repo::Error::SymbolicThread => {
@@ -110,7 +108,7 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
         repo::Error::WorktreeNotFound { path } => {
             let error = format!("{} is no worktree of this repository", repo::shown(path));
             WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
+                .with_commands(vec![about.git(&["worktree", "list"])])
         }
         repo::Error::PathNotAllowed { path, roots } => {
             let details = PathDetails {
@@ -154,7 +152,7 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
             let details =
                 RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
             WireError::new(Kind::RepositoryUnavailable, cause, "mend what Git complains of, then call again", &details)
-                .with_commands(vec!["git fsck --connectivity-only".to_owned()])
+                .with_commands(vec![about.git(&["fsck", "--connectivity-only"])])
         }
         repo::Error::NotFound { .. }
         | repo::Error::AnchorNotFound { .. }
