@@ -228,9 +228,15 @@ fn drift(
             vec![about.reserve_at_tip(thread), about.show_thread(thread)],
         ),
     };
-    WireError::new(Kind::AnchorDrift, condition.clone(), hint, &details)
+    let stands = if owner.is_some() { "is held" } else { "stands" };
+    let error = format!("thread '{thread}' {stands} at another state than the one asked for");
+    WireError::new(Kind::AnchorDrift, error, hint, &details)
         .because(condition, "the same name would fork into two histories", UNTOUCHED)
         .with_commands(commands)
+}
+
+fn no_longer(session: &SessionRecord) -> String {
+    format!("{} holds '{}' no longer", session.id, session.thread)
 }
 
 /// How a session ended, and who holds its thread now.
@@ -242,16 +248,19 @@ fn ended(context: &Context, session: &SessionRecord) -> String {
         Some(holder) => format!("{} holds the thread now", holder.id),
         None => "nobody holds the thread now".to_owned(),
     };
-    format!("{} is {} since {when} ({how}); {now}", session.id, session.status.as_str())
+    format!("it is {} since {when} ({how}); {now}", session.status.as_str())
 }
 
 fn inactive(context: &Context, session: &SessionRecord, about: &About) -> WireError {
     let details =
         InactiveDetails { status: session.status, end_reason: session.end_reason, completed_at: session.completed_at };
-    let condition = ended(context, session);
     let hint = "stop writing; reserve the thread again to go on";
-    WireError::new(Kind::AgentSessionInactive, condition.clone(), hint, &details)
-        .because(condition, "a writer that lost its right would write", "nothing was changed, not even its heartbeat")
+    WireError::new(Kind::AgentSessionInactive, no_longer(session), hint, &details)
+        .because(
+            ended(context, session),
+            "a writer that lost its right would write",
+            "nothing was changed, not even its heartbeat",
+        )
         .with_commands(vec![
             about.reserve_at_tip(session.thread.as_str()),
             format!("heddlectl show --session {}", session.id),
@@ -262,15 +271,10 @@ fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError
     let snapshot = context.coordinator.snapshot();
     let current = snapshot.registry.holder(&session.thread_key()).map(|holder| holder.fencing_token);
     let details = FencingDetails { held: session.fencing_token, current };
-    let condition = ended(context, session);
-    WireError::new(
-        Kind::FencingTokenStale,
-        condition.clone(),
-        "stop writing; reserve the thread again to go on",
-        &details,
-    )
-    .because(condition, "a writer that lost its right would write", "nothing was written")
-    .with_commands(vec![about.reserve_at_tip(session.thread.as_str())])
+    let hint = "stop writing; reserve the thread again to go on";
+    WireError::new(Kind::FencingTokenStale, no_longer(session), hint, &details)
+        .because(ended(context, session), "a writer that lost its right would write", "nothing was written")
+        .with_commands(vec![about.reserve_at_tip(session.thread.as_str())])
 }
 
 fn store(outcome: Outcome) -> WireError {

@@ -95,10 +95,11 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
         repo::Error::Conflict { expected, actual } => {
             let say =
                 |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
-            let error = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let condition = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let hint = "look at what others put there, then ask again";
             let details = CasConflictDetails { expected: *expected, actual: *actual };
-            WireError::new(Kind::CasConflict, error.clone(), "look at what others put there, then ask again", &details)
-                .because(error, "what others put there would be undone", UNTOUCHED)
+            WireError::new(Kind::CasConflict, "the branch is not where it was expected", hint, &details)
+                .because(condition, "what others put there would be undone", UNTOUCHED)
                 .with_commands(vec![match (&about.thread, about.session) {
                     (Some(thread), _) => about.show_thread(thread),
                     (None, Some(session)) => format!("heddlectl show --session {session}"),
@@ -130,21 +131,22 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
             let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
             let details = ThreadCheckedOutDetails { worktree };
             let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
+            WireError::new(Kind::ThreadCheckedOut, error, hint, &details)
+                .because("a worktree has the branch's files", "they would no longer match their branch", UNTOUCHED)
                 .with_commands(vec![command])
         }
         repo::Error::Owned { state_dir } => {
             let owner = repo::shown(state_dir).to_string();
             let error = format!("the repository belongs to the registry in {owner}");
+            let condition = "another registry has granted threads of this repository";
             let hint = "use that daemon, or take the repository over once it is stopped";
             let details = RepositoryDetails {
                 operation: "claim the repository".to_owned(),
                 cause: error.clone(),
                 registry: Some(owner),
             };
-            WireError::new(Kind::RepositoryUnavailable, error.clone(), hint, &details)
-                .because(error, "two daemons could grant one thread twice", UNTOUCHED)
+            WireError::new(Kind::RepositoryUnavailable, error, hint, &details)
+                .because(condition, "two daemons could grant one thread twice", UNTOUCHED)
                 .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
         }
         repo::Error::Unavailable { operation, .. } => {
