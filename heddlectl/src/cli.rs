@@ -102,7 +102,7 @@ pub(crate) enum Command {
     Thread(thread::Thread),
     /// Show what happened, from the operation log
     Log(log::Log),
-    /// Show how the daemon is
+    /// Show how the daemon is: exit 1 when something is wrong with it
     Status(status::Status),
     /// Start, stop or look at the daemon
     #[command(subcommand)]

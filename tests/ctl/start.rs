@@ -22,7 +22,7 @@ fn no_daemon_and_not_allowed_to_start_one() {
     ");
     let json = world.run(&["list", "--json"]);
     assert_eq!(json.code, Some(69));
-    insta::assert_snapshot!(json.stdout, @r#"{"code":69,"message":"no daemon is listening on $ROOT/run/heddle/heddled.sock","data":null}"#);
+    insta::assert_snapshot!(json.stdout, @r#"{"code":69,"message":"no daemon is listening on $ROOT/run/heddle/heddled.sock","data":{"kind":"daemon_unreachable","error":"no daemon is listening on $ROOT/run/heddle/heddled.sock","hint":"","unsafe_condition":null,"would_change":null,"preserved":null,"primary_command":"heddlectl daemon start","recovery_commands":["heddlectl daemon start"],"retryable":true,"retry_after_ms":null,"details":{"facts":["HEDDLE_NO_AUTOSTART is set"]},"request":null}}"#);
 }
 
 #[test]

@@ -5,9 +5,13 @@ use serde_json::Value;
 
 use super::human::{Columns, Page, Row, table};
 
-/// The values of an operation, those that say something: `end_reason=evicted reason="gone for lunch"`.
+/// The values of an operation, those that say something: `reason="gone for lunch" end_reason=evicted`.
+///
+/// What people wrote comes first and what has parts last, for the line may be cut at its end.
 fn detail(value: &Value) -> String {
-    let words = value.as_object().into_iter().flatten().filter_map(|(name, value)| match value {
+    let mut values: Vec<_> = value.as_object().into_iter().flatten().collect();
+    values.sort_by_key(|(name, value)| (value.is_object(), !matches!(name.as_str(), "reason" | "task")));
+    let words = values.into_iter().filter_map(|(name, value)| match value {
         Value::Null => None,
         Value::String(text) if text.contains(' ') => Some(format!("{name}={text:?}")),
         Value::String(text) => Some(format!("{name}={text}")),

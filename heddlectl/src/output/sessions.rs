@@ -9,9 +9,13 @@ use super::text::{age, fit, left};
 const HOLDER_MOST: usize = 11;
 
 /// Who holds it: the harness, else what else is known of the agent.
-pub(crate) fn holder(reservation: &Reservation) -> String {
+pub(crate) fn agent(reservation: &Reservation) -> Option<String> {
     let known = [&reservation.harness, &reservation.model, &reservation.provider];
-    known.into_iter().flatten().next().map_or_else(|| "-".to_owned(), ToString::to_string)
+    known.into_iter().flatten().next().map(ToString::to_string)
+}
+
+fn holder(reservation: &Reservation) -> String {
+    agent(reservation).unwrap_or_else(|| "-".to_owned())
 }
 
 fn reason(reason: EndReason) -> &'static str {

@@ -210,7 +210,7 @@ fn the_log_as_a_table() {
     REV  AT (UTC)             WHAT      THREAD         SESSION
      11  2026-08-01 12:07:00  reserved  feature/login  agent-abcdefghij234567abcd
      12  2026-08-01 12:08:00  evicted   feature/login  agent-abcdefghij234567abcd
-        by={"executable":"/usr/bin/heddlectl","pid":4121} reason="gone for lunch"
+        reason="gone for lunch" by={"executable":"/usr/bin/heddlectl","pid":4121}
     "#);
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn card(thread: &Thread, page: Page) -> String {
     let holder = thread.holder.as_ref().map_or_else(
         || "nobody".to_owned(),
         |holder| {
-            format!("{} ({}; {})", holder.session_id, sessions::holder(holder), sessions::held(holder, page.now_ms))
+            let agent = sessions::agent(holder).map(|agent| format!("{agent}; ")).unwrap_or_default();
+            format!("{} ({agent}{})", holder.session_id, sessions::held(holder, page.now_ms))
         },
     );
     let mode = match thread.mode {

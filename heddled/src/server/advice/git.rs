@@ -15,7 +15,7 @@ pub(super) fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
     let (error, hint, command) = match problem {
         RepositoryProblem::NotARepository => (
             format!("there is no Git repository at {path}"),
-            "name a path inside one",
+            "work inside one, or name one with --repo",
             format!("git -C {quoted} rev-parse --git-dir"),
         ),
         RepositoryProblem::NotTrusted => (
