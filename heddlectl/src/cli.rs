@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    daemon, demo, evict, heartbeat, list, log, release, repo, reserve, run, schema, show, status, thread, validate,
+    completions, daemon, demo, evict, heartbeat, list, log, man, release, repo, reserve, run, schema, show, status,
+    thread, validate,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -114,6 +115,12 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     /// Print the OpenRPC document of the protocol
     Schema(schema::Schema),
+    /// Print what a shell completes
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Completions),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Man),
 }
 
 impl Command {
@@ -135,6 +142,8 @@ impl Command {
             Self::Repo(command) => command.run(app),
             Self::Demo(command) => command.run(app),
             Self::Schema(command) => command.run(app),
+            Self::Completions(command) => command.run(app),
+            Self::Man(command) => command.run(app),
         }
     }
 }
