@@ -96,7 +96,7 @@ impl Error {
         self
     }
 
-    /// Ends the process with another code, where a command's contract has fewer.
+    /// Ends the process with another code, where a command's contract has fewer; the daemon's errors keep their own.
     pub(crate) fn exits(mut self, exit: Exit) -> Self {
         if let Self::Local(local) = &mut self {
             local.exit = exit;

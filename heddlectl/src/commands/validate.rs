@@ -93,8 +93,5 @@ impl Validate {
 
 /// Who has no token to show has no right to write: that is an answer, not a failure to find out.
 fn unproven(error: Error) -> Error {
-    match error {
-        error @ Error::Local(_) if matches!(error.exit(), Exit::DENIED | Exit::IO) => error.exits(Exit::REFUSED),
-        error => error,
-    }
+    if matches!(error.exit(), Exit::DENIED | Exit::IO) { error.exits(Exit::REFUSED) } else { error }
 }
