@@ -48,8 +48,8 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let app = App::new(&cli.global, out.clone(), Env::of_process());
-    match (app.and_then(|app| cli.command.run(&app)), &cli.global.socket) {
+    let done = cli.command.run(&out, || App::new(&cli.global, out.clone(), Env::of_process()));
+    match (done, &cli.global.socket) {
         (Ok(exit), _) => exit,
         (Err(error), None) => out.fail(&error),
         // Whoever named the socket here must name it in the next command too.

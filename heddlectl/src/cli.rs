@@ -124,26 +124,26 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does it.
-    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+    /// Does it. What is said without a daemon needs no more than an output: packagers have no home directory.
+    pub(crate) fn run(&self, out: &Output, app: impl FnOnce() -> Result<App, Error>) -> Result<Exit, Error> {
         match self {
-            Self::Run(command) => command.run(app),
-            Self::Reserve(command) => command.run(app),
-            Self::Heartbeat(command) => command.run(app),
-            Self::Release(command) => command.run(app),
-            Self::List(command) => command.run(app),
-            Self::Show(command) => command.run(app),
-            Self::Validate(command) => command.run(app),
-            Self::Evict(command) => command.run(app),
-            Self::Thread(command) => command.run(app),
-            Self::Log(command) => command.run(app),
-            Self::Status(command) => command.run(app),
-            Self::Daemon(command) => command.run(app),
-            Self::Repo(command) => command.run(app),
-            Self::Demo(command) => command.run(app),
-            Self::Schema(command) => command.run(app),
-            Self::Completions(command) => command.run(app),
-            Self::Man(command) => command.run(app),
+            Self::Run(command) => command.run(&app()?),
+            Self::Reserve(command) => command.run(&app()?),
+            Self::Heartbeat(command) => command.run(&app()?),
+            Self::Release(command) => command.run(&app()?),
+            Self::List(command) => command.run(&app()?),
+            Self::Show(command) => command.run(&app()?),
+            Self::Validate(command) => command.run(&app()?),
+            Self::Evict(command) => command.run(&app()?),
+            Self::Thread(command) => command.run(&app()?),
+            Self::Log(command) => command.run(&app()?),
+            Self::Status(command) => command.run(&app()?),
+            Self::Daemon(command) => command.run(&app()?),
+            Self::Repo(command) => command.run(&app()?),
+            Self::Demo(command) => command.run(&app()?),
+            Self::Schema(command) => command.run(out),
+            Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(out),
         }
     }
 }

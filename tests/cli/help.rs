@@ -34,6 +34,8 @@ const COMMANDS: &[&[&str]] = &[
 fn heddlectl(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_heddlectl"))
         .args(arguments)
+        .env_remove("HOME")
+        .env_remove("HEDDLE_STATE_DIR")
         .env("HEDDLE_NO_AUTOSTART", "1")
         .env("HEDDLE_SOCKET", "/nonexistent/heddled.sock")
         .env("COLUMNS", "80")
@@ -100,7 +102,12 @@ fn every_command_has_a_manual_page() {
 fn a_mistake_is_exit_2_and_no_daemon_is_exit_69() {
     assert_eq!(heddlectl(&["no-such-command"]).status.code(), Some(2));
     assert_eq!(heddlectl(&["run", "--thread", "x"]).status.code(), Some(2), "a command to run is missing");
-    assert_eq!(heddlectl(&["list"]).status.code(), Some(69));
+    let homeless = heddlectl(&["list"]);
+    assert_eq!(homeless.status.code(), Some(78), "there is no place for the daemon's state");
+    let place = tempfile::tempdir().expect("a directory");
+    let mut list = Command::new(env!("CARGO_BIN_EXE_heddlectl"));
+    list.arg("list").env("HEDDLE_STATE_DIR", place.path()).env("HEDDLE_SOCKET", "/nonexistent/heddled.sock");
+    assert_eq!(list.env("HEDDLE_NO_AUTOSTART", "1").output().expect("it runs").status.code(), Some(69));
 }
 
 #[test]

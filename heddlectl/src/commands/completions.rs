@@ -3,10 +3,10 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::app::App;
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::output::Output;
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -24,10 +24,10 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Prints the script.
-    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+    pub(crate) fn run(&self, out: &Output) -> Result<Exit, Error> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "heddlectl", &mut script);
-        app.out.print(&String::from_utf8_lossy(&script))?;
+        out.print(&String::from_utf8_lossy(&script))?;
         Ok(Exit::OK)
     }
 }

@@ -138,7 +138,7 @@ fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
             let error = format!("no session {session} is known");
             WireError::new(Kind::AgentSessionNotFound, error, "reserve the thread", &NoDetails {})
                 .because(
-                    "no such session is known",
+                    "this daemon never had it, or it ended so long ago that it is forgotten",
                     "an unknown session would change the repository",
                     "no heartbeat, capture, ref or worktree was changed",
                 )
