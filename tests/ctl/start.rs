@@ -145,6 +145,24 @@ fn what_a_killed_daemon_left_does_not_stop_the_next() {
     until("it serves", || world.run(&["list"]).code == Some(0));
 }
 
+/// `run` blocks the signals that it passes on; a daemon that it starts meanwhile must not inherit that.
+#[test]
+fn a_daemon_that_a_run_had_to_start_can_be_told_to_stop() {
+    let mut world = World::with_daemon();
+    let script = "echo > ready; while [ ! -e stop ]; do sleep 0.01; done";
+    let mut run = eager(&world, &["run", "-q", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
+    until("the command runs", || world.path("app/ready").exists());
+    let first = world.recorded_daemon();
+    world.kill_daemon();
+    until("another daemon serves", || world.recorded_daemon() != first && world.run(&["list"]).code == Some(0));
+    std::fs::write(world.path("app/stop"), "").expect("written");
+    assert_eq!(run.wait().expect("ended").code(), Some(0));
+    let second = world.recorded_daemon().expect("a daemon");
+    let told = nix::sys::signal::kill(nix::unistd::Pid::from_raw(second), nix::sys::signal::Signal::SIGTERM);
+    told.expect("told");
+    until("it has stopped", || !alive(second));
+}
+
 #[test]
 fn a_socket_path_that_cannot_be_is_told_at_once() {
     let world = World::new();
