@@ -10,8 +10,9 @@ use heddled::daemon::{self, DaemonError};
 use heddled::lifecycle::exit;
 use heddled::{observe, paths};
 
-/// Threads that serve connections. They never wait for a disk, so few are enough, and few share caches.
-const WORKERS: usize = 2;
+/// A call allocates some dozens of small pieces; this allocator takes half the time of the system's for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let environment = paths::Environment::of_process();
@@ -28,8 +29,8 @@ fn main() -> ExitCode {
 
 fn run(config: &Config, environment: &paths::Environment) -> Result<(), DaemonError> {
     observe::init(&config.log).map_err(anyhow::Error::from)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    // One worker serves all connections: it never waits for a disk, and a call costs it less than handing it to another.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;

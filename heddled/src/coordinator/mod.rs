@@ -149,9 +149,12 @@ impl Coordinator {
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
-        let mut writer = Writer::new(Arc::clone(&shared), store);
+        let (answers, answered) = mpsc::unbounded_channel();
+        let mut writer = Writer::new(Arc::clone(&shared), store, answers);
         recover(&shared, &mut writer, &settings);
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
+        // It ends with the writer, whose last answers are still handed out.
+        tokio::spawn(message::hand_out(answered));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),

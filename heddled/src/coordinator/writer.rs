@@ -10,11 +10,11 @@ use std::sync::mpsc::Receiver;
 
 use parking_lot::Mutex;
 use proto_schema::{EndReason, FencingToken, Outcome, SessionId, ThreadMode};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
-use super::message::{Done, Message, Reply};
+use super::message::{Answers, Done, Message, Reply};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
@@ -47,7 +47,9 @@ pub(super) struct Writer {
     operations: Vec<OperationRecord>,
     effects: Vec<Effect>,
     closed: Vec<Arc<Mutex<Lease>>>,
-    replies: Vec<(Reply, Result<Done, Failure>)>,
+    replies: Answers,
+    /// Where the replies go once their batch is durable.
+    answers: mpsc::UnboundedSender<Answers>,
     barriers: Vec<oneshot::Sender<()>>,
     /// Messages that would end a session, or move its branch, while another change of its branch is under way.
     deferred: HashMap<SessionId, Vec<Message>>,
@@ -58,7 +60,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>, answers: mpsc::UnboundedSender<Answers>) -> Self {
         let candidate = Snapshot::clone(&shared.committed.load());
         Self {
             shared,
@@ -69,6 +71,7 @@ impl Writer {
             effects: Vec::new(),
             closed: Vec::new(),
             replies: Vec::new(),
+            answers,
             barriers: Vec::new(),
             deferred: HashMap::new(),
             joined: HashMap::new(),
@@ -361,9 +364,9 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         self.entries.clear();
-        for (reply, result) in self.replies.drain(..) {
-            // A caller that is gone has no use for its answer.
-            drop(reply.send(result));
+        if !self.replies.is_empty() {
+            // Fails only when the daemon has stopped serving.
+            drop(self.answers.send(std::mem::take(&mut self.replies)));
         }
         for barrier in self.barriers.drain(..) {
             let _told = barrier.send(());

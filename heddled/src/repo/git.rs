@@ -10,7 +10,7 @@ use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
 use super::{Anchor, Claim, Expected, Located, Repo, Sighting, Signature};
-use super::{durable, marker, swap, target, worktrees};
+use super::{durable, glance, marker, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -75,6 +75,10 @@ impl Repo for GitRepo {
         }
         let (tip, checked_out) = (tip.map(|tip| tip.state), head.thread.clone());
         Ok(Sighting { repo: place.located.clone(), anchor, root: commit.root, tip, checked_out })
+    }
+
+    fn glance(&self, path: &Path, thread: &ThreadName, anchor: &Anchor, registry: &Claim) -> Option<Sighting> {
+        glance::glance(&*self.cache.remembered(path)?, thread, anchor, registry)
     }
 
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {

@@ -23,6 +23,7 @@ mod error;
 mod files;
 mod format;
 mod git;
+mod glance;
 mod known;
 mod marker;
 mod objects;
@@ -143,6 +144,11 @@ pub trait Repo: Send + Sync + 'static {
     /// In this order: [`Error::NotFound`], [`Error::SymbolicThread`], [`Error::NoHead`] or [`Error::AnchorNotFound`],
     /// [`Error::NameConflict`] for a thread that does not exist yet.
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error>;
+
+    /// What [`Repo::sight`] would answer, where that can be told without waiting for anything: the thread exists, all of it
+    /// was read before, and a few stats on a local disk say that nothing has changed since. The repository is then known to
+    /// be marked as this registry's. `None` in every other case, refusals included.
+    fn glance(&self, path: &Path, thread: &ThreadName, anchor: &Anchor, registry: &Claim) -> Option<Sighting>;
 
     /// The thread's tip; `None` when there is no such branch.
     ///

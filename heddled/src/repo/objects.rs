@@ -54,10 +54,15 @@ impl Objects {
         self.commit(commit).map(|commit| commit.root)
     }
 
+    /// A commit that was read before.
+    pub(super) fn remembered(&self, commit: ObjectId) -> Option<Commit> {
+        self.commits.lock().get(&commit).copied()
+    }
+
     /// A commit; fails as [`Objects::root`] does.
     pub(super) fn commit(&self, commit: ObjectId) -> Result<Commit, Error> {
-        if let Some(known) = self.commits.lock().get(&commit) {
-            return Ok(*known);
+        if let Some(known) = self.remembered(commit) {
+            return Ok(known);
         }
         let tree = match tree_of(&self.library.load(), commit) {
             Ok(Some(tree)) => tree,

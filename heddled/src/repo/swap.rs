@@ -1,13 +1,12 @@
 //! The compare-and-swap of a thread's ref, by Git's own lock protocol.
 //!
 //! The order is what makes it safe: make durable what `new` leads to, take `<ref>.lock`, read the ref under it, compare,
-//! write the new id into the lock file, append to the reflog, sync the lock file, rename, sync the directories and the
-//! reflog. Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which
+//! write the new id into the lock file, append to the reflog, sync both, rename, sync the directories. Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which
 //! is removed only by [`clear_lock`], for it may be another's) or a reflog has an entry for a change that did not
 //! happen, as it would with Git.
 //!
-//! It is also what makes it fast: everything but the rename is in the file system when the lock file is synced, so that a
-//! journal which commits everything at once (ext4) does so twice, and the later syncs have nothing left to wait for.
+//! It is also what makes it fast: everything but the rename is in the file system when the lock file is synced, so that the
+//! disk is waited for twice, and a journal which commits everything at once (ext4) does so twice.
 
 use std::fs::create_dir_all;
 use std::io::{self, Read as _, Write as _};
@@ -19,7 +18,7 @@ use gix::lock::acquire::Fail;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::{absent_as_none, open_plain, remove_empty_tree, sync};
+use super::files::{absent_as_none, both, open_plain, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::refs::Target;
 use super::stamp::Stamp;
@@ -69,8 +68,10 @@ pub(super) fn compare_and_swap(
     let written = lock.with_mut(|file| writeln!(file, "{new}"));
     written.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
     let entry = reflog::append(repository, &name, previous, new, signature, message)?;
-    let synced = lock.with_mut(|file| sync(file));
+    let (synced, logged) =
+        both(|| lock.with_mut(|file| sync(file)), || entry.map_or(Ok(()), |entry| entry.sync(repository)));
     synced.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
+    logged?;
     let committed = lock.commit().or_else(|failed| {
         // Empty directories that a deleted `<thread>/...` left behind are in the way; Git removes them, too.
         match remove_empty_tree(&path) {
@@ -88,7 +89,6 @@ pub(super) fn compare_and_swap(
     };
     let synced = repository.synced.sync_parents(&path, &repository.git_dir);
     synced.map_err(|source| Error::io(OPERATION, &path, source))?;
-    entry.map_or(Ok(()), |entry| entry.sync(repository))?;
     // Of the open file, not of the path: what is there by now may be another's.
     if let Some(data) = file.and_then(|file| file.metadata().ok()) {
         repository.refs.known.set_durable(&name, Stamp::of_file(&data), &Target::Object(new));

@@ -88,7 +88,9 @@ impl Daemon {
         if let Some(fault) = fault {
             world.disk.fail_next(fault);
         }
-        let mut writer = Writer::new(Arc::clone(&shared), opened.store);
+        let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(super::message::hand_out(answered));
+        let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
         recover(&shared, &mut writer, &settings);
         let coordinator = Coordinator { shared, settings };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
