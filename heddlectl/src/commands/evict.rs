@@ -10,7 +10,7 @@ use crate::exit::Exit;
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
 Example:
-  heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 o'\''clock'
+  heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 am'
 
 Its thread is free at once. An agent under `heddlectl run` is stopped; any other goes
 on until it asks, and is then refused.";

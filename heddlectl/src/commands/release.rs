@@ -13,7 +13,7 @@ use crate::session::SessionArgs;
 pub(crate) struct Release {
     #[command(flatten)]
     session: SessionArgs,
-    /// How it ends
+    /// How it ends: its work is done, or given up
     #[arg(long, value_name = "STATUS", default_value = "complete")]
     status: Status,
 }
@@ -21,9 +21,7 @@ pub(crate) struct Release {
 /// How a session ends.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Status {
-    /// Its work is done
     Complete,
-    /// Its work is given up
     Abandoned,
 }
 

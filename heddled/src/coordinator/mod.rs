@@ -49,11 +49,15 @@ use crate::store::{OperationLog, Store};
 use message::Message;
 use readers::{READERS, Readers};
 use shared::{INBOX, Shared};
+use timekeeper::Fence;
 use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
 /// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
 const RELEASE_GRACE: Duration = Duration::from_millis(25);
+
+/// How often that time is given at most to a parent that has not had a processor since: two seconds in all.
+const MOST_GRACES: u32 = 80;
 
 /// What the coordinator works with.
 pub struct Dependencies {
@@ -257,8 +261,20 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
     while let Some(process) = deaths.recv().await {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            // The time is what is waited for.
-            let _elapsed = tokio::time::timeout(RELEASE_GRACE, std::future::pending::<()>()).await;
+            let mut looked_at = shared.clock.monotonic_ms();
+            for _ in 0..MOST_GRACES {
+                // The time is what is waited for.
+                let _elapsed = tokio::time::timeout(RELEASE_GRACE, std::future::pending::<()>()).await;
+                let now = shared.clock.monotonic_ms();
+                let has_waited = Duration::from_millis(now.saturating_sub(std::mem::replace(&mut looked_at, now)));
+                // Whoever wakes this late may have its word unread, too.
+                let is_starved = has_waited > RELEASE_GRACE * 2;
+                if !is_starved && !shared.liveness.is_being_reaped(&process) {
+                    break;
+                }
+            }
+            // What it said by then is taken first.
+            Fence::new().pass().await;
             // Not try_send: a death must not be lost because the writer is behind. Nobody is told once it has stopped.
             let _told = blocking("ending sessions", move || {
                 shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)

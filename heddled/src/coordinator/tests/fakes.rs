@@ -182,6 +182,10 @@ impl Liveness for FakeLiveness {
         if self.dead.lock().contains(&holder.pid) { Verdict::Exited } else { Verdict::Alive }
     }
 
+    fn is_being_reaped(&self, _: &HolderProcess) -> bool {
+        false
+    }
+
     fn watch(&self, holder: &HolderProcess) {
         *self.watched.lock().entry(holder.pid).or_default() += 1;
     }

@@ -16,7 +16,7 @@ pub(super) fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
     let (error, hint, command) = match problem {
         RepositoryProblem::NotARepository => (
             format!("there is no Git repository at {path}"),
-            "name a path inside one",
+            "work inside one, or name one with --repo",
             format!("git -C {quoted} rev-parse --git-dir"),
         ),
         RepositoryProblem::NotTrusted => (
@@ -47,10 +47,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::AnchorNotFound { anchor } => {
             let named = about.anchor.clone().unwrap_or_else(|| anchor.to_string());
             let details = AnchorDetails { anchor: named.clone() };
-            let command = format!(
-                "git rev-parse --verify --end-of-options {}",
-                shell_words::quote(&format!("{named}^{{commit}}"))
-            );
+            let commit = format!("{named}^{{commit}}");
+            let command = about.git(&["rev-parse", "--verify", "--end-of-options", &commit]);
             let error = format!("'{named}' is no commit of this repository");
             WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details)
                 .with_commands(vec![command])
@@ -58,7 +56,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::NoHead => {
             let hint = "make the first commit, or name an anchor";
             WireError::new(Kind::NoHeadState, "the worktree has no commit yet", hint, &NoDetails {})
-                .with_commands(vec!["git commit --allow-empty -m 'begin'".to_owned()])
+                .with_commands(vec![about.git(&["commit", "--allow-empty", "-m", "begin"])])
         }
         repo::Error::NameConflict { existing } => name_conflict(existing, about),
         repo::Error::SymbolicThread => {
@@ -126,10 +124,11 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Conflict { expected, actual } => {
             let say =
                 |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
-            let error = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let condition = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let hint = "look at what others put there, then ask again";
             let details = CasConflictDetails { expected: *expected, actual: *actual };
-            WireError::new(Kind::CasConflict, error.clone(), "look at what others put there, then ask again", &details)
-                .because(error, "what others put there would be undone", UNTOUCHED)
+            WireError::new(Kind::CasConflict, "the branch is not where it was expected", hint, &details)
+                .because(condition, "what others put there would be undone", UNTOUCHED)
                 .with_commands(vec![match (&about.thread, about.session) {
                     (Some(thread), _) => about.show_thread(thread),
                     (None, Some(session)) => format!("heddlectl show --session {session}"),
@@ -139,14 +138,15 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Owned { state_dir } => {
             let owner = repo::shown(state_dir).to_string();
             let error = format!("the repository belongs to the registry in {owner}");
+            let condition = "another registry has granted threads of this repository";
             let hint = "use that daemon, or take the repository over once it is stopped";
             let details = RepositoryDetails {
                 operation: "claim the repository".to_owned(),
                 cause: error.clone(),
                 registry: Some(owner),
             };
-            WireError::new(Kind::RepositoryUnavailable, error.clone(), hint, &details)
-                .because(error, "two daemons could grant one thread twice", UNTOUCHED)
+            WireError::new(Kind::RepositoryUnavailable, error, hint, &details)
+                .because(condition, "two daemons could grant one thread twice", UNTOUCHED)
                 .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
         }
         repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
@@ -157,7 +157,7 @@ fn state(error: &repo::Error, about: &About) -> WireError {
             let details =
                 RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
             WireError::new(Kind::RepositoryUnavailable, cause, "mend what Git complains of, then call again", &details)
-                .with_commands(vec!["git fsck --connectivity-only".to_owned()])
+                .with_commands(vec![about.git(&["fsck", "--connectivity-only"])])
         }
         repo::Error::NotFound { .. }
         | repo::Error::AnchorNotFound { .. }

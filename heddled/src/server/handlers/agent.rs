@@ -119,15 +119,15 @@ pub(in crate::server) async fn list(
             Some(FencingToken(cursor.parse().map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?))
         }
     };
+    let about = params.repo.as_ref().map(About::repo).unwrap_or_default();
     let filter = SessionFilter {
         repo: params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?,
-        thread: params.thread.as_deref().map(thread_name).transpose()?,
+        thread: params.thread.as_deref().map(|name| thread_name(name, &about)).transpose()?,
         status: params.status,
         alive_only: params.alive_only.unwrap_or(false),
         below,
         limit: params::limit(params.limit)?,
     };
-    let about = About { repo: params.repo.as_ref().map(|repo| repo.to_string()), ..About::default() };
     let page = context.coordinator.list(filter).await.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(ListResult {
         reservations: page.views.iter().map(|view| wire::reservation(&context, view, None)).collect(),

@@ -34,7 +34,7 @@ pub(in crate::server) async fn reserve(
     let params = read?;
     let about = About::reserve(&params);
     let can_repeat = params.request_id.is_some();
-    let request = request(&context, &call, params, named)?;
+    let request = request(&context, &call, params, named, &about)?;
     let reserved = context.coordinator.reserve(request).await.map_err(|failure| explain(&context, &failure, &about))?;
     if !can_repeat {
         // It is the first and only: nothing sets it twice.
@@ -66,6 +66,7 @@ fn request(
     call: &Call,
     params: ReserveParams,
     named: Option<RequestRecord>,
+    about: &About,
 ) -> Result<ReserveRequest, WireError> {
     // A request that is known is answered from what it did, and whether it would have waited is no part of it.
     let registry = &context.coordinator.snapshot().registry;
@@ -101,9 +102,9 @@ fn request(
     let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then_some(context.default_ttl_ms));
     Ok(ReserveRequest {
         repo: params::absolute("repo", &params.repo)?,
-        thread: thread_name(&params.thread)?,
+        thread: thread_name(&params.thread, about)?,
         anchor,
-        target_thread: params.target_thread.as_deref().map(thread_name).transpose()?,
+        target_thread: params.target_thread.as_deref().map(|name| thread_name(name, about)).transpose()?,
         worktree,
         path: absolute("path", &params.path)?,
         ttl_ms,

@@ -39,7 +39,7 @@ pub(in crate::server) async fn show(
 ) -> Result<ThreadResult, WireError> {
     let repo = params::absolute("repo", &params.repo)?;
     let about = About { thread: Some(params.thread.to_string()), ..About::repo(&params.repo) };
-    let view = context.coordinator.thread(repo, thread_name(&params.thread)?).await;
+    let view = context.coordinator.thread(repo, thread_name(&params.thread, &about)?).await;
     let view = view.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(ThreadResult { thread: wire::thread(&context, &view) })
 }
