@@ -82,8 +82,9 @@ impl Connection<'_> {
         let after = stopping.clone();
         let mut told_to_stop = std::pin::pin!(stopping.stop());
         loop {
-            self.take_calls();
+            // In this order: then more input is wanted only when every message that has come in was taken.
             self.collect();
+            self.take_calls();
             self.write(&output)?;
             if self.ended && self.calls.is_empty() && self.out.is_empty() {
                 return self.wait_until_read(input.as_ref(), after).await;

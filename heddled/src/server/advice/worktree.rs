@@ -12,7 +12,7 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         repo::Error::WorktreeNotFound { path } => {
             let error = format!("{} is no worktree of this repository", repo::shown(path));
             WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
+                .with_commands(vec![about.git(&["worktree", "list"])])
         }
         repo::Error::PathNotAllowed { path, roots } => {
             let details = PathDetails {
