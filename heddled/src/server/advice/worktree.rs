@@ -52,8 +52,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
             let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
             let details = ThreadCheckedOutDetails { worktree };
             let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
+            WireError::new(Kind::ThreadCheckedOut, error, hint, &details)
+                .because("a worktree has the branch's files", "they would no longer match their branch", UNTOUCHED)
                 .with_commands(vec![command])
         }
         repo::Error::NotFound { .. }
