@@ -9,7 +9,7 @@ use proto_schema::{HolderProblem, ObjectId, ThreadName};
 
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{HolderProcess, RepoKey};
-use crate::repo::{Anchor, Cause, Claim, Error, Expected, Located, Repo, Sighting};
+use crate::repo::{Anchor, Cause, Claim, Error, Expected, Located, RefsVersion, Repo, Sighting};
 
 pub(super) fn state(number: u8) -> ObjectId {
     ObjectId::from_bytes(&[number; 20]).unwrap()
@@ -90,6 +90,10 @@ impl Repo for FakeRepo {
             return Err(unavailable("read the refs"));
         }
         Ok(threads.iter().map(|thread| Ok(self.at(thread))).collect())
+    }
+
+    fn version(&self, _: &Path, _: &BTreeSet<PathBuf>) -> Option<RefsVersion> {
+        None
     }
 
     fn compare_and_swap(
