@@ -140,13 +140,13 @@ impl Connection<'_> {
     fn take_calls(&mut self) {
         while self.wants_input() {
             let Some(frame) = self.framer.next_frame() else { break };
+            // What begins behind a message has a time of its own.
+            self.partial_since = None;
             self.take(frame);
         }
-        self.partial_since = match (self.ended || !self.framer.is_partial(), self.partial_since) {
-            (true, _) => None,
-            (false, None) => Some(self.service.monotonic_ms()),
-            (false, since) => since,
-        };
+        // What waits here for room may be complete: only what is left when there is room is not.
+        let is_partial = self.wants_input() && self.framer.is_partial();
+        self.partial_since = is_partial.then(|| self.partial_since.unwrap_or_else(|| self.service.monotonic_ms()));
     }
 
     fn take(&mut self, frame: Frame) {
