@@ -39,6 +39,27 @@ fn a_client_that_never_reads_costs_bounded_memory_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn a_client_that_is_always_behind_costs_bounded_memory() {
+    let place = Place::new();
+    let daemon = place.start();
+    let (mut client, mut other) = (daemon.client(), daemon.client());
+    client.ok("rpc.discover", &json!({}));
+    let before = daemon.resident_kib();
+    // It never has read everything, for it asks before it reads: some 80 KiB each.
+    for _ in 0..60 {
+        client.start("rpc.discover", &json!({}));
+    }
+    for _ in 0..250 {
+        // The daemon is never the slower one.
+        other.ok("daemon.health", &json!({}));
+        client.receive();
+        client.start("rpc.discover", &json!({}));
+    }
+    let grown = daemon.resident_kib().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more after 20 MiB of answers");
+}
+
+#[test]
 fn the_call_over_the_limit_waits_and_is_answered() {
     let place = Place::new();
     place.configure("[limits]\ncalls_in_flight = 2\n");

@@ -195,7 +195,10 @@ impl Connection<'_> {
         while self.written < self.out.len() {
             match output.try_write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.forget_written();
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -205,6 +208,15 @@ impl Connection<'_> {
             self.out.shrink_to(8 * 1024);
         }
         Ok(())
+    }
+
+    /// Lets go of what was written. A peer that always has something to read, and to ask, never has read everything.
+    fn forget_written(&mut self) {
+        // Not sooner: the rest of a long answer would be moved with every part of it.
+        if self.written > self.out.len() / 2 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// For how long an incomplete message may still be so.
