@@ -16,6 +16,7 @@ use proto_schema::SessionId;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::WriteHalf;
+use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::dispatch::{self, Answer};
@@ -83,7 +84,7 @@ impl Connection<'_> {
         let mut told_to_stop = std::pin::pin!(stopping.stop());
         loop {
             self.collect();
-            self.take_calls();
+            self.take_calls().await;
             // Input is wanted only once every message that has come in was taken: its end must not overtake them.
             let wants_input = self.wants_input();
             self.write(&output)?;
@@ -137,12 +138,14 @@ impl Connection<'_> {
     }
 
     /// Starts the calls that have come in, as far as there is room.
-    fn take_calls(&mut self) {
+    async fn take_calls(&mut self) {
         while self.wants_input() {
             let Some(frame) = self.framer.next_frame() else { break };
             // What begins behind a message has a time of its own.
             self.partial_since = None;
             self.take(frame);
+            // Whoever sends without end still lets the others have their turns.
+            consume_budget().await;
         }
         // What waits here for room may be complete: only what is left when there is room is not.
         let is_partial = self.wants_input() && self.framer.is_partial();
