@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use proto_schema::{ObjectId, RepositoryProblem, ThreadName};
 
+use super::capture::CaptureRefused;
+
 /// What went wrong with a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -71,6 +73,9 @@ pub enum Error {
         /// The worktree that has it.
         worktree: PathBuf,
     },
+    /// The worktree cannot be captured as it is; nothing was changed.
+    #[error("the worktree cannot be captured: {0}")]
+    Capture(#[from] CaptureRefused),
     /// The repository could not be read or written.
     #[error("could not {operation}: {cause}")]
     Unavailable {

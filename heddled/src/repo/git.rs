@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto_schema::{ObjectId, ThreadName, Timestamp};
 
 use super::cache::{Cache, Place};
+use super::capture::{Capture, CaptureRequest, PreparedCapture};
 use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
@@ -21,6 +22,8 @@ pub struct GitRepo {
     user: UserSettings,
     cache: Cache,
     now: WallClock,
+    /// Where captures are prepared.
+    workplace: Option<PathBuf>,
 }
 
 impl GitRepo {
@@ -28,7 +31,21 @@ impl GitRepo {
     #[must_use]
     pub fn new(environment: Environment, now: WallClock) -> Self {
         let program = Program::new(environment);
-        Self { user: UserSettings::new(program.clone()), program, cache: Cache::new(Arc::clone(&now)), now }
+        Self {
+            user: UserSettings::new(program.clone()),
+            program,
+            cache: Cache::new(Arc::clone(&now)),
+            now,
+            workplace: None,
+        }
+    }
+
+    /// Says where captures are prepared: a directory of the daemon's own, which is made when it is needed and must lie
+    /// where no agent may write. Without it nothing is captured.
+    #[must_use]
+    pub fn with_workplace(mut self, directory: PathBuf) -> Self {
+        self.workplace = Some(directory);
+        self
     }
 
     fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
@@ -146,5 +163,17 @@ impl Repo for GitRepo {
     fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error> {
         let found = worktrees::using(&self.place(git_dir)?.repository, thread)?;
         Ok(found.map(|(worktree, _)| worktree.path))
+    }
+
+    fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error> {
+        Err(Error::malformed("capture the worktree", request.worktree, "that is not there yet"))
+    }
+
+    fn finish_capture(&self, _: &Path, prepared: &PreparedCapture, _: &str) -> Result<(), Error> {
+        Err(Error::malformed("finish the capture", &prepared.worktree_git_dir, "that is not there yet"))
+    }
+
+    fn undo_capture(&self, _: &Path, prepared: &PreparedCapture) -> Result<(), Error> {
+        Err(Error::malformed("undo the capture", &prepared.worktree_git_dir, "that is not there yet"))
     }
 }

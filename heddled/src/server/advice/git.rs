@@ -77,6 +77,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::CheckedOut { .. }
         | repo::Error::Owned { .. }
+        | repo::Error::Capture(_)
         | repo::Error::Unavailable { .. } => state(error, about, thread),
     }
 }
@@ -160,6 +161,7 @@ fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
         | repo::Error::AnchorNotFound { .. }
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
-        | repo::Error::SymbolicThread => super::internal(),
+        | repo::Error::SymbolicThread
+        | repo::Error::Capture(_) => super::internal(),
     }
 }
