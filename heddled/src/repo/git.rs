@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto_schema::{ObjectId, ThreadName, Timestamp};
 
 use super::cache::{Cache, Place};
-use super::capture::{Capture, CaptureRequest, PreparedCapture};
+use super::capture::{Capture, CaptureRequest, Captures, PreparedCapture};
 use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
@@ -22,8 +22,7 @@ pub struct GitRepo {
     user: UserSettings,
     cache: Cache,
     now: WallClock,
-    /// Where captures are prepared.
-    workplace: Option<PathBuf>,
+    captures: Captures,
 }
 
 impl GitRepo {
@@ -36,7 +35,7 @@ impl GitRepo {
             program,
             cache: Cache::new(Arc::clone(&now)),
             now,
-            workplace: None,
+            captures: Captures::new(None),
         }
     }
 
@@ -44,8 +43,19 @@ impl GitRepo {
     /// where no agent may write. Without it nothing is captured.
     #[must_use]
     pub fn with_workplace(mut self, directory: PathBuf) -> Self {
-        self.workplace = Some(directory);
+        self.captures = Captures::new(Some(directory));
         self
+    }
+
+    /// Whom reflog entries name now.
+    fn signature(&self) -> Signature {
+        let user = self.user.current();
+        Signature {
+            name: user.name.clone(),
+            email: user.email.clone(),
+            log_updates: user.log_updates,
+            seconds: (self.now)().unix_ms().div_euclid(1000),
+        }
     }
 
     fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
@@ -108,14 +118,7 @@ impl Repo for GitRepo {
     ) -> Result<(), Error> {
         let place = self.place(git_dir)?;
         place.repository.objects.root(new).map_err(named_by_caller)?;
-        let user = self.user.current();
-        let signature = Signature {
-            name: user.name.clone(),
-            email: user.email.clone(),
-            log_updates: user.log_updates,
-            seconds: (self.now)().unix_ms().div_euclid(1000),
-        };
-        swap::compare_and_swap(&place.repository, thread, expected, new, &signature, log)
+        swap::compare_and_swap(&place.repository, thread, expected, new, &self.signature(), log)
     }
 
     fn clear_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
@@ -166,14 +169,15 @@ impl Repo for GitRepo {
     }
 
     fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error> {
-        Err(Error::malformed("capture the worktree", request.worktree, "that is not there yet"))
+        let place = self.place(request.git_dir)?;
+        self.captures.prepare(&place.repository, &self.program, request, (self.now)())
     }
 
-    fn finish_capture(&self, _: &Path, prepared: &PreparedCapture, _: &str) -> Result<(), Error> {
-        Err(Error::malformed("finish the capture", &prepared.worktree_git_dir, "that is not there yet"))
+    fn finish_capture(&self, git_dir: &Path, prepared: &PreparedCapture, log: &str) -> Result<(), Error> {
+        self.captures.finish(&self.place(git_dir)?.repository, prepared, &self.signature(), log)
     }
 
     fn undo_capture(&self, _: &Path, prepared: &PreparedCapture) -> Result<(), Error> {
-        Err(Error::malformed("undo the capture", &prepared.worktree_git_dir, "that is not there yet"))
+        self.captures.undo(prepared)
     }
 }

@@ -12,8 +12,24 @@ use std::sync::atomic::AtomicBool;
 
 use proto_schema::{ObjectId, ThreadName};
 
+mod adopt;
+mod beneath;
+mod commit;
+mod filters;
+mod found;
+mod head;
+mod lock;
+mod message;
+mod paths;
+mod prepare;
+mod proof;
 mod refused;
+mod run;
+mod snapshot;
+mod tree;
+mod workplace;
 
+pub(super) use prepare::Captures;
 pub use refused::{CaptureRefused, GitOperation};
 
 /// What is to be captured, and how.
