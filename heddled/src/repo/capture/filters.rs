@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use super::CaptureRefused;
 use super::beneath::Content;
-use super::found::NewBlob;
 use super::snapshot::Snapshot;
 use super::workplace::Work;
 use crate::repo::error::Error;
@@ -17,20 +16,19 @@ use crate::repo::files::absent_as_none;
 /// The most bytes of a file of attributes that are looked at; Git ignores larger ones.
 const ATTRIBUTES: u64 = 100 * 1024 * 1024;
 
-/// The filter drivers of new content, by path; fails for the first that may not run or that nobody defines.
+/// The filter drivers of files, by path; fails for the first that may not run or that nobody defines.
 pub(super) fn drivers(
     work: &Work<'_>,
     snapshot: &Snapshot,
-    blobs: &[NewBlob],
+    files: &[Vec<u8>],
 ) -> Result<BTreeMap<Vec<u8>, String>, Error> {
     let mut drivers = BTreeMap::new();
-    if blobs.is_empty() || !are_mentioned(work, snapshot, blobs)? {
+    if files.is_empty() || !are_mentioned(work, snapshot, files)? {
         return Ok(drivers);
     }
     let mut command = work.git();
     command.args(["check-attr", "-z", "--stdin", "filter"]);
-    let paths: Vec<&[u8]> = blobs.iter().map(|blob| &blob.path[..]).collect();
-    let said = work.run_with(command, "check-attr", &paths.join(&0))?;
+    let said = work.run_with(command, "check-attr", &files.join(&0))?;
     let mut fields = said.split(|byte| *byte == 0);
     while let (Some(path), Some(_), Some(value)) = (fields.next(), fields.next(), fields.next()) {
         // An attribute that is set without a value names no driver.
@@ -53,7 +51,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 }
 
 /// Whether any file of attributes that may apply speaks of filters: mostly none does, and Git need not be asked.
-fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, blobs: &[NewBlob]) -> Result<bool, Error> {
+fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, files: &[Vec<u8>]) -> Result<bool, Error> {
     let failed = |source| Error::io("read the attributes", work.worktree.path(), source);
     let of_the_machine = [Some(work.path("info/attributes")), users(work, snapshot), systems(work)];
     for file in of_the_machine {
@@ -67,7 +65,7 @@ fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, blobs: &[NewBlob]) -> Res
         }
     }
     let index = work.index()?;
-    for folder in folders(blobs.iter().map(|blob| &blob.path[..])) {
+    for folder in folders(files.iter().map(Vec::as_slice)) {
         let path = [folder, b".gitattributes"].concat();
         let found = match work.worktree.content(&path).map_err(failed)? {
             Some(Content::File(file)) => mentions(file).map_err(failed)?,

@@ -107,7 +107,6 @@ fn attempt(private: &Path) -> io::Result<Option<File>> {
     let (own, lock) = (private.join(OWN), private.join("index.lock"));
     // What a capture left that was cut off before anybody recorded it: no other is under way.
     undo(private)?;
-    absent_as_none(std::fs::remove_file(&own))?;
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = OpenOptions::new().write(true).create_new(true).custom_flags(flags.bits()).open(&own)?;
     match std::fs::hard_link(&own, &lock) {
@@ -132,9 +131,8 @@ pub(super) fn finish(private: &Path) -> io::Result<()> {
 pub(super) fn undo(private: &Path) -> io::Result<()> {
     if is_own(private, "index.lock")? {
         std::fs::remove_file(private.join("index.lock"))?;
-        absent_as_none(std::fs::remove_file(private.join(OWN)))?;
     }
-    Ok(())
+    absent_as_none(std::fs::remove_file(private.join(OWN))).map(drop)
 }
 
 fn is_own(private: &Path, name: &str) -> io::Result<bool> {

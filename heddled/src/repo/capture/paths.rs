@@ -1,4 +1,4 @@
-//! Which paths differ between two trees.
+//! Which paths differ between two trees, and which of them have a file's content now.
 
 use gix::ObjectId;
 use gix::objs::tree::EntryMode;
@@ -9,11 +9,15 @@ use crate::repo::opened::shown;
 /// The most paths that are kept; all are counted.
 const MOST: usize = 100;
 
-/// The paths that differ, as the wire shows them, and how many there are.
+/// The paths that differ.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
+    /// The first of them, as the wire shows them.
     pub(super) paths: Vec<String>,
+    /// How many there are.
     pub(super) count: u64,
+    /// Those that are plain files in the new tree.
+    pub(super) files: Vec<Vec<u8>>,
 }
 
 type Entry = (Vec<u8>, EntryMode, ObjectId);
@@ -62,6 +66,9 @@ impl Changed {
         let is_tree = |entry: &&Entry| entry.1.is_tree();
         if old.is_some_and(|entry| !entry.1.is_tree()) || new.is_some_and(|entry| !entry.1.is_tree()) {
             self.take(path);
+        }
+        if new.is_some_and(|entry| entry.1.is_blob()) {
+            self.files.push(path.clone());
         }
         let (old, new) = (old.filter(is_tree), new.filter(is_tree));
         if old.is_some() || new.is_some() {

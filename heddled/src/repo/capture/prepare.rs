@@ -62,7 +62,7 @@ impl Captures {
         head::refuse_elsewhere(repository, &record.private, request)?;
         let parent = head::parent(repository, &record.private, request)?;
         let before = repository.objects.root(parent)?;
-        let (root, found) = capture(&work, &snapshot)?;
+        let Captured { root, found, changed } = capture(&work, &snapshot, before)?;
         if root == before {
             return nothing(&work, lock, parent, root);
         }
@@ -70,7 +70,6 @@ impl Captures {
         let library = repository.objects.library();
         let new = commit::write(&work, &library, &snapshot, (root, parent), now)?;
         durable::commit(repository, new)?;
-        let changed = Changed::between(&library, id(before)?, id(root)?)?;
         lock.write(&work.path("index")).map_err(|source| Error::io("write the index", &record.private, source))?;
         lock.keep();
         Ok(Capture::Prepared {
@@ -124,16 +123,24 @@ fn registered(repository: &Opened, request: &CaptureRequest<'_>) -> Result<(Work
     }
 }
 
+/// What the worktree has, stored where the capture is prepared.
+struct Captured {
+    root: ObjectId,
+    found: Found,
+    changed: Changed,
+}
+
 /// Writes the tree of what the worktree has, until what was stored is what is there; lets in what `lfs` stored.
-fn capture(work: &Work<'_>, snapshot: &Snapshot) -> Result<(ObjectId, Found), Error> {
+fn capture(work: &Work<'_>, snapshot: &Snapshot, before: ObjectId) -> Result<Captured, Error> {
     for _ in 0..TRIES {
         let root = tree::write(work)?;
         let library = objects::open(&work.path(""))?.to_thread_local();
+        let changed = Changed::between(&library, id(before)?, id(root)?)?;
+        let drivers = filters::drivers(work, snapshot, &changed.files)?;
         let found = Found::below(&library, id(root)?, &work.written()?)?;
-        let drivers = filters::drivers(work, snapshot, &found.blobs)?;
         if let Some(large) = proof::prove(work, &found.blobs, &drivers)? {
             adopt::large(work, &large)?;
-            return Ok((root, found));
+            return Ok(Captured { root, found, changed });
         }
     }
     Err(Error::malformed("capture the worktree", work.worktree.path(), "its files change while they are read"))

@@ -101,7 +101,7 @@ impl Work<'_> {
     /// Makes the private Git directory from what the repository has now.
     pub(super) fn lay_out(&self) -> Result<Snapshot, Error> {
         let mut command = self.program.list(self.private);
-        command.env("GIT_COMMON_DIR", self.common);
+        command.env("GIT_COMMON_DIR", self.common).env("PATH", self.search_path());
         let list = Setting::parse(&self.run(command, "config")?);
         let snapshot = Snapshot::new(&list, self.hash, self.request.allowed_filters);
         self.fill(&snapshot).map_err(|source| Error::io(OPERATION, &self.place.path, source))?;
