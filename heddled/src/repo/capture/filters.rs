@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::CaptureRefused;
 use super::beneath::Content;
+use super::listed::Listed;
 use super::snapshot::Snapshot;
 use super::workplace::Work;
 use crate::repo::error::Error;
@@ -20,10 +21,11 @@ const ATTRIBUTES: u64 = 100 * 1024 * 1024;
 pub(super) fn drivers(
     work: &Work<'_>,
     snapshot: &Snapshot,
+    listed: &Listed,
     files: &[Vec<u8>],
 ) -> Result<BTreeMap<Vec<u8>, String>, Error> {
     let mut drivers = BTreeMap::new();
-    if files.is_empty() || !are_mentioned(work, snapshot, files)? {
+    if files.is_empty() || !are_mentioned(work, snapshot, listed, files)? {
         return Ok(drivers);
     }
     let mut command = work.git();
@@ -51,7 +53,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 }
 
 /// Whether any file of attributes that may apply speaks of filters: mostly none does, and Git need not be asked.
-fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, files: &[Vec<u8>]) -> Result<bool, Error> {
+fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed, files: &[Vec<u8>]) -> Result<bool, Error> {
     let failed = |source| Error::io("read the attributes", work.worktree.path(), source);
     let of_the_machine = [Some(work.path("info/attributes")), users(work, snapshot), systems(work)];
     for file in of_the_machine {
@@ -64,12 +66,11 @@ fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, files: &[Vec<u8>]) -> Res
             return Ok(true);
         }
     }
-    let index = work.index()?;
     for folder in folders(files.iter().map(Vec::as_slice)) {
         let path = [folder, b".gitattributes"].concat();
         let found = match work.worktree.content(&path).map_err(failed)? {
             Some(Content::File(file)) => mentions(file).map_err(failed)?,
-            Some(Content::Link(_)) | None => index.entry_by_path(path.as_slice().into()).is_some(),
+            Some(Content::Link(_)) | None => listed.attributes.contains(&path),
         };
         if found {
             return Ok(true);

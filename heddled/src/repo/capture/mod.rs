@@ -18,6 +18,7 @@ mod commit;
 mod filters;
 mod found;
 mod head;
+mod listed;
 mod lock;
 mod message;
 mod paths;

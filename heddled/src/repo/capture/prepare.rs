@@ -8,6 +8,7 @@ use proto_schema::{ObjectId, Timestamp};
 
 use super::beneath::Beneath;
 use super::found::Found;
+use super::listed::Listed;
 use super::lock::{self, Held, IndexLock};
 use super::paths::Changed;
 use super::snapshot::Snapshot;
@@ -58,11 +59,12 @@ impl Captures {
             system_attributes: &self.system_attributes,
         };
         let snapshot = work.lay_out()?;
-        tree::refuse_conflicts(&work)?;
+        let listed = Listed::read(&work)?;
+        listed.refuse_conflicts()?;
         head::refuse_elsewhere(repository, &record.private, request)?;
         let parent = head::parent(repository, &record.private, request)?;
         let before = repository.objects.root(parent)?;
-        let Captured { root, found, changed } = capture(&work, &snapshot, before)?;
+        let Captured { root, found, changed } = capture(&work, &snapshot, listed, before)?;
         if root == before {
             return nothing(&work, lock, parent, root);
         }
@@ -131,17 +133,19 @@ struct Captured {
 }
 
 /// Writes the tree of what the worktree has, until what was stored is what is there; lets in what `lfs` stored.
-fn capture(work: &Work<'_>, snapshot: &Snapshot, before: ObjectId) -> Result<Captured, Error> {
+fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: ObjectId) -> Result<Captured, Error> {
     for _ in 0..TRIES {
-        let root = tree::write(work)?;
+        let root = tree::write(work, snapshot, &listed)?;
         let library = objects::open(&work.path(""))?.to_thread_local();
         let changed = Changed::between(&library, id(before)?, id(root)?)?;
-        let drivers = filters::drivers(work, snapshot, &changed.files)?;
+        let drivers = filters::drivers(work, snapshot, &listed, &changed.files)?;
         let found = Found::below(&library, id(root)?, &work.written()?)?;
         if let Some(large) = proof::prove(work, &found.blobs, &drivers)? {
             adopt::large(work, &large)?;
             return Ok(Captured { root, found, changed });
         }
+        // An embedded repository may have been added.
+        listed = Listed::read(work)?;
     }
     Err(Error::malformed("capture the worktree", work.worktree.path(), "its files change while they are read"))
 }

@@ -82,6 +82,8 @@ impl Fixture {
         // The oracle works on the index as it was, after the capture: what it stores must not be there before.
         let oracle = self.root.join("oracle-index");
         std::fs::copy(private.join("index"), &oracle).unwrap();
+        let time = std::fs::metadata(private.join("index")).unwrap().modified().unwrap();
+        std::fs::File::options().write(true).open(&oracle).unwrap().set_modified(time).unwrap();
         let parent = self.id(worktree, "HEAD");
         let prepared = self.prepare_with(worktree, filters).unwrap();
         let Capture::Prepared { prepared, root, changed_paths, changed_count } = prepared else {

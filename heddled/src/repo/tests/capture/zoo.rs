@@ -253,6 +253,42 @@ fn what_is_staged_halfway() {
     assert_eq!(f.git(&zoo, &["status", "--porcelain"]), "");
 }
 
+/// What Git cannot tell from a file's size and time alone, it does not guess.
+#[test]
+fn a_change_in_the_moment_in_which_the_index_was_written() {
+    let f = Fixture::new();
+    let zoo = f.zoo(&[]);
+    f.git(&zoo, &["config", "core.trustctime", "false"]);
+    write(&zoo, "z", "aaa");
+    f.git(&zoo, &["add", "z"]);
+    let time = std::fs::metadata(zoo.join("z")).unwrap().modified().unwrap();
+    write(&zoo, "z", "bbb");
+    for name in ["z", ".git/index"] {
+        std::fs::File::options().write(true).open(zoo.join(name)).unwrap().set_modified(time).unwrap();
+    }
+    f.assert_like_git(&zoo, &[]);
+    assert_eq!(f.git(&zoo, &["cat-file", "-p", "HEAD:z"]), "bbb");
+}
+
+#[test]
+fn a_partial_clone_fetches_nothing() {
+    let f = Fixture::new();
+    let zoo = f.zoo(&[]);
+    for arguments in [&["uploadpack.allowFilter", "true"], &["uploadpack.allowAnySHA1InWant", "true"]] {
+        f.git(&zoo, &[&["config"], &arguments[..]].concat());
+    }
+    let partial = f.root.join("partial");
+    let url = format!("file://{}", zoo.display());
+    let clone = ["clone", "--quiet", "--sparse", "--filter=blob:none", &url, partial.to_str().unwrap()];
+    f.git(&f.root, &clone);
+    f.git(&partial, &["sparse-checkout", "set", "a/b"]);
+    write(&partial, "a/b/c", "changed");
+    write(&partial, "new", "new");
+    f.assert_like_git(&partial, &[]);
+    let missing = f.git(&partial, &["rev-list", "--objects", "--missing=print", "HEAD"]);
+    assert!(missing.lines().any(|line| line.starts_with('?')), "what was not needed is still missing");
+}
+
 #[test]
 fn linked_worktrees_have_their_own_index_and_configuration() {
     let f = Fixture::new();
@@ -309,6 +345,15 @@ fn the_commit_names_its_author_and_carries_its_trailers() {
     let trailers = f.git(&zoo, &["show", "-s", "--format=%(trailers:key=Heddle-Session,valueonly)", "HEAD~"]);
     assert_eq!(trailers, "agent-x");
     assert_eq!(f.git(&zoo, &["show", "-s", "--format=%s", "HEAD~"]), "all of it");
+    // What the user says of a place holds for the repository there, and not for where the capture is prepared.
+    f.git(&zoo, &["config", "--unset", "user.name"]);
+    write(&f.root, "home/work", "[user]\n\tname = At Work\n");
+    let condition = format!("includeIf.gitdir:{}/.path", zoo.display());
+    f.git(&f.root, &["config", "--global", &condition, "work"]);
+    write(&zoo, "a/e", "at work");
+    f.capture(&zoo);
+    assert_eq!(f.git(&zoo, &["show", "-s", "--format=%an"]), "At Work");
+    f.git(&zoo, &["reset", "--quiet", "--hard", "HEAD~"]);
     let (_, common) = f.git_dirs(&zoo);
     assert_eq!(f.repo.commit_root(&common, captured).unwrap(), f.id(&zoo, "HEAD~^{tree}"));
 }
