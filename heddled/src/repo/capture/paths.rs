@@ -5,6 +5,7 @@ use gix::objs::tree::EntryMode;
 
 use crate::repo::error::Error;
 use crate::repo::opened::shown;
+use crate::repo::refs::convert;
 
 /// The most paths that are kept; all are counted.
 const MOST: usize = 100;
@@ -18,6 +19,8 @@ pub(super) struct Changed {
     pub(super) count: u64,
     /// Those that are plain files in the new tree.
     pub(super) files: Vec<Vec<u8>>,
+    /// The objects that only the new tree leads to, as far as their paths tell.
+    pub(super) added: Vec<proto_schema::ObjectId>,
 }
 
 type Entry = (Vec<u8>, EntryMode, ObjectId);
@@ -25,7 +28,7 @@ type Entry = (Vec<u8>, EntryMode, ObjectId);
 impl Changed {
     /// Compares two trees; none counts as empty.
     pub(super) fn between(library: &gix::Repository, old: ObjectId, new: ObjectId) -> Result<Self, Error> {
-        let mut changed = Self::default();
+        let mut changed = Self { added: vec![convert(&new)?], ..Self::default() };
         changed.trees(library, Some(old), Some(new), &mut Vec::new())?;
         Ok(changed)
     }
@@ -63,6 +66,9 @@ impl Changed {
     ) -> Result<(), Error> {
         let length = path.len();
         path.extend_from_slice(old.or(new).map_or(&[][..], |entry| &entry.0));
+        if let Some(entry) = new.filter(|entry| !entry.1.is_commit()) {
+            self.added.push(convert(&entry.2)?);
+        }
         let is_tree = |entry: &&Entry| entry.1.is_tree();
         if old.is_some_and(|entry| !entry.1.is_tree()) || new.is_some_and(|entry| !entry.1.is_tree()) {
             self.take(path);

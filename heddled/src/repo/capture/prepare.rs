@@ -71,7 +71,7 @@ impl Captures {
         adopt::objects(&work, &found)?;
         let library = repository.objects.library();
         let new = commit::write(&work, &library, &snapshot, (root, parent), now)?;
-        durable::commit(repository, new)?;
+        durable::addition(repository, new, parent, &changed.added)?;
         lock.write(&work.path("index")).map_err(|source| Error::io("write the index", &record.private, source))?;
         lock.keep();
         Ok(Capture::Prepared {
