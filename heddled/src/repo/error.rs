@@ -118,6 +118,12 @@ pub enum Cause {
         /// The object.
         id: ObjectId,
     },
+    /// An object that the index names is not in the repository.
+    #[error("{id} is missing")]
+    Missing {
+        /// The object.
+        id: ObjectId,
+    },
     /// A branch whose name no thread can have stands in the way.
     #[error("the branch {name:?} stands in the way")]
     Branch {

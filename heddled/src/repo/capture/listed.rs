@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use gix::index::entry::{Flags, Mode, Stage};
 
 use super::CaptureRefused;
-use super::workplace::Work;
 use crate::repo::error::Error;
 
 /// What the private copy of the index lists.
@@ -24,14 +23,10 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn read(work: &Work<'_>) -> Result<Self, Error> {
-        let options = gix::index::decode::Options::default();
-        // Git itself checks the sum of the file when it reads it.
-        let index = gix::index::File::at_or_default(work.path("index"), work.hash, true, options);
-        let index = index.map_err(|error| Error::library("read the index", error))?;
+    pub(super) fn of(index: &gix::index::File) -> Self {
         let mut listed = Self::default();
         for entry in index.entries() {
-            let path = entry.path(&index);
+            let path = entry.path(index);
             if entry.stage() != Stage::Unconflicted {
                 listed.conflicts.insert(OsString::from_vec(path.to_vec()).into());
             }
@@ -45,7 +40,7 @@ impl Listed {
                 listed.attributes.insert(path.to_vec());
             }
         }
-        Ok(listed)
+        listed
     }
 
     /// Refuses an index with conflicts: to add the files would mark them as resolved.

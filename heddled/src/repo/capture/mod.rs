@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use proto_schema::{ObjectId, ThreadName};
 
+mod add;
 mod adopt;
 mod beneath;
 mod commit;

@@ -13,10 +13,11 @@ use super::lock::{self, Held, IndexLock};
 use super::paths::Changed;
 use super::snapshot::Snapshot;
 use super::workplace::{Work, Workplaces};
-use super::{Capture, CaptureRequest, PreparedCapture, adopt, commit, filters, head, proof, tree};
-use crate::repo::error::Error;
+use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, filters, head, proof, tree};
+use crate::repo::error::{Cause, Error};
 use crate::repo::opened::Opened;
 use crate::repo::program::Program;
+use crate::repo::refs::convert;
 use crate::repo::worktrees::{self, Worktree};
 use crate::repo::{Signature, durable, objects, reflog};
 
@@ -59,7 +60,7 @@ impl Captures {
             system_attributes: &self.system_attributes,
         };
         let snapshot = work.lay_out()?;
-        let listed = Listed::read(&work)?;
+        let listed = Listed::of(&work.index()?);
         listed.refuse_conflicts()?;
         head::refuse_elsewhere(repository, &record.private, request)?;
         let parent = head::parent(repository, &record.private, request)?;
@@ -135,19 +136,33 @@ struct Captured {
 /// Writes the tree of what the worktree has, until what was stored is what is there; lets in what `lfs` stored.
 fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: ObjectId) -> Result<Captured, Error> {
     for _ in 0..TRIES {
-        let root = tree::write(work, snapshot, &listed)?;
+        add::add(work, &listed)?;
         let library = objects::open(&work.path(""))?.to_thread_local();
-        let changed = Changed::between(&library, id(before)?, id(root)?)?;
+        let index = work.index()?;
+        let root = tree::write(&library, &index)?;
+        let changed = Changed::between(&library, id(before)?, root)?;
+        complete(&library, &changed)?;
         let drivers = filters::drivers(work, snapshot, &listed, &changed.files)?;
-        let found = Found::below(&library, id(root)?, &work.written()?)?;
+        let found = Found::below(&library, root, &work.written()?)?;
         if let Some(large) = proof::prove(work, &found.blobs, &drivers)? {
             adopt::large(work, &large)?;
-            return Ok(Captured { root, found, changed });
+            return Ok(Captured { root: convert(&root)?, found, changed });
         }
         // An embedded repository may have been added.
-        listed = Listed::read(work)?;
+        listed = Listed::of(&index);
     }
     Err(Error::malformed("capture the worktree", work.worktree.path(), "its files change while they are read"))
+}
+
+/// An index may name what was never stored, or is gone.
+fn complete(library: &gix::Repository, changed: &Changed) -> Result<(), Error> {
+    for id in &changed.added {
+        if !library.has_object(self::id(*id)?) {
+            let cause = Cause::Missing { id: *id };
+            return Err(Error::Unavailable { operation: "capture the worktree", cause });
+        }
+    }
+    Ok(())
 }
 
 /// There is nothing to commit. The index may still have staged what the worktree has no more.

@@ -63,7 +63,6 @@ const ALWAYS: &[(&str, &str)] = &[
 pub(super) struct Snapshot {
     settings: Vec<(String, Option<String>)>,
     filters: BTreeSet<String>,
-    is_partial: bool,
 }
 
 impl Snapshot {
@@ -98,8 +97,7 @@ impl Snapshot {
             settings.push(("extensions.objectformat".to_owned(), Some(hash.to_string())));
         }
         settings.extend(ALWAYS.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))));
-        let is_partial = list.iter().any(|setting| setting.key == "extensions.partialclone");
-        Self { settings, filters, is_partial }
+        Self { settings, filters }
     }
 
     /// The value that counts.
@@ -118,11 +116,6 @@ impl Snapshot {
     /// Whether a content filter may run and is defined.
     pub(super) fn has_filter(&self, driver: &str) -> bool {
         self.filters.contains(driver)
-    }
-
-    /// Whether the repository may lack objects that Git would fetch when it needs them.
-    pub(super) fn is_partial(&self) -> bool {
-        self.is_partial
     }
 
     /// The file as Git reads it.

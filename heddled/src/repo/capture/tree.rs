@@ -1,37 +1,76 @@
-//! From the worktree to a tree: `git add -A` into the private index, and `git write-tree`.
+//! The tree of an index, as `git write-tree` makes it: folders of which the index knows the tree are not looked into.
 //!
-//! Submodules and embedded repositories are updated first and then left out, because `git add` runs `git status` in them
-//! and so under their own configuration; `git update-index` only reads their HEAD.
+//! In process, because a process would read and write the whole index once more.
 
-use proto_schema::ObjectId;
+use gix::ObjectId;
+use gix::index::entry::{Flags, Mode, Stage};
+use gix::index::extension::Tree as Known;
+use gix::index::{Entry, File};
+use gix::objs::tree::{Entry as TreeEntry, EntryKind};
 
-use super::listed::Listed;
-use super::snapshot::Snapshot;
-use super::workplace::Work;
 use crate::repo::error::Error;
 
-/// Adds everything that Git would add to the index that lists this, and gives the tree.
-pub(super) fn write(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed) -> Result<ObjectId, Error> {
-    let mut add = work.git();
-    add.args(["add", "--all"]);
-    if listed.repositories.is_empty() {
-        work.run(add, "add")?;
-    } else {
-        let mut update = work.git();
-        update.args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
-        work.run_with(update, "update-index", &listed.present.join(&0))?;
-        let excluded = listed.repositories.iter().map(|path| [b":(top,literal,exclude)", &path[..]].concat());
-        let paths: Vec<Vec<u8>> = std::iter::once(b":(top)".to_vec()).chain(excluded).collect();
-        add.args(["--pathspec-from-file=-", "--pathspec-file-nul"]);
-        work.run_with(add, "add", &paths.join(&0))?;
+const OPERATION: &str = "write the tree";
+
+/// Writes the trees that the index leads to and that are not there yet; gives the root.
+pub(super) fn write(library: &gix::Repository, index: &File) -> Result<ObjectId, Error> {
+    Trees { library, index }.folder(index.entries(), 0, index.tree())
+}
+
+struct Trees<'a> {
+    library: &'a gix::Repository,
+    index: &'a File,
+}
+
+impl Trees<'_> {
+    /// The tree of a folder, given its entries and how much of their paths leads to it.
+    fn folder(&self, mut entries: &[Entry], above: usize, known: Option<&Known>) -> Result<ObjectId, Error> {
+        if let Some(known) = known
+            && known.num_entries.and_then(|number| usize::try_from(number).ok()) == Some(entries.len())
+        {
+            return Ok(known.id);
+        }
+        let mut tree = gix::objs::Tree::empty();
+        while let Some(first) = entries.first() {
+            let name = &first.path(self.index)[above..];
+            let end = name.iter().position(|byte| *byte == b'/');
+            let (length, entry) = match end {
+                // A folder that a sparse index keeps as one entry.
+                Some(end) if end + 1 == name.len() => (1, self.entry(first, &name[..end], EntryKind::Tree)),
+                Some(end) => {
+                    let below = &first.path(self.index)[..=above + end];
+                    let length = entries.partition_point(|entry| entry.path(self.index).starts_with(below));
+                    let known = known.and_then(|known| known.children.iter().find(|child| *child.name == name[..end]));
+                    let oid = self.folder(&entries[..length], above + end + 1, known)?;
+                    let entry = TreeEntry { mode: EntryKind::Tree.into(), filename: name[..end].into(), oid };
+                    (length, (!is_empty(self.library, oid)).then_some(entry))
+                }
+                None => (1, self.entry(first, name, kind(first.mode)?)),
+            };
+            tree.entries.extend(entry);
+            entries = &entries[length..];
+        }
+        let written = self.library.write_object(&tree).map_err(|error| Error::library(OPERATION, error))?;
+        Ok(written.detach())
     }
-    let mut write = work.git();
-    write.arg("write-tree");
-    // Where objects are fetched when they are needed, those of unchanged files may be missing.
-    if snapshot.is_partial() {
-        write.arg("--missing-ok");
+
+    fn entry(&self, entry: &Entry, name: &[u8], kind: EntryKind) -> Option<TreeEntry> {
+        let counts = entry.stage() == Stage::Unconflicted && !entry.flags.contains(Flags::INTENT_TO_ADD);
+        counts.then(|| TreeEntry { mode: kind.into(), filename: name.into(), oid: entry.id })
     }
-    let said = work.run(write, "write-tree")?;
-    let id = std::str::from_utf8(said.trim_ascii()).ok().and_then(|id| id.parse().ok());
-    id.ok_or_else(|| Error::malformed("write the tree", work.worktree.path(), "Git did not say which it is"))
+}
+
+/// Whether a tree has nothing in it: Git keeps no such folder.
+fn is_empty(library: &gix::Repository, tree: ObjectId) -> bool {
+    tree == ObjectId::empty_tree(library.object_hash())
+}
+
+fn kind(mode: Mode) -> Result<EntryKind, Error> {
+    match mode {
+        Mode::FILE => Ok(EntryKind::Blob),
+        Mode::FILE_EXECUTABLE => Ok(EntryKind::BlobExecutable),
+        Mode::SYMLINK => Ok(EntryKind::Link),
+        Mode::COMMIT => Ok(EntryKind::Commit),
+        _ => Err(Error::malformed(OPERATION, std::path::Path::new("index"), "an entry has an unknown mode")),
+    }
 }

@@ -167,6 +167,14 @@ impl Work<'_> {
         self.run(command, name)
     }
 
+    /// The private copy of the index as it is now.
+    pub(super) fn index(&self) -> Result<gix::index::File, Error> {
+        let options = gix::index::decode::Options::default();
+        // Git itself checks the sum of the file when it reads it.
+        let index = gix::index::File::at_or_default(self.path("index"), self.hash, true, options);
+        index.map_err(|error| Error::library("read the index", error))
+    }
+
     /// The ids of the objects that Git wrote here.
     pub(super) fn written(&self) -> Result<BTreeSet<gix::ObjectId>, Error> {
         let objects = self.path("objects");

@@ -7,7 +7,7 @@ use proto_schema::ObjectId;
 
 use super::super::fixture::{Fixture, thread};
 use super::write;
-use crate::repo::{Capture, CaptureRefused, CaptureRequest, Error, Expected, GitOperation, Repo as _};
+use crate::repo::{Capture, CaptureRefused, CaptureRequest, Cause, Error, Expected, GitOperation, Repo as _};
 
 impl Fixture {
     /// A capture for the holder of a thread who recorded a state.
@@ -185,4 +185,20 @@ fn commits_are_signed_with_the_users_program_or_not_made() {
     f.git(&f.root, &["config", "--global", "user.signingKey", "/none"]);
     write(&main, "work", "more");
     assert!(matches!(f.refused(&main), CaptureRefused::SigningRefused { reason } if reason.contains("/none")));
+}
+
+/// A commit that lacks something would break the branch for everybody.
+#[test]
+fn an_index_that_names_what_is_not_there() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let missing = "1".repeat(40);
+    f.git(&main, &["update-index", "--add", "--cacheinfo", &format!("100644,{missing},gone")]);
+    // Nobody looks whether it is in the worktree.
+    f.git(&main, &["update-index", "--assume-unchanged", "gone"]);
+    f.git(&main, &["update-index", "--skip-worktree", "gone"]);
+    write(&main, "work", "");
+    let refused = f.prepare(&main);
+    assert!(matches!(refused, Err(Error::Unavailable { cause: Cause::Missing { .. }, .. })), "{refused:?}");
+    f.assert_clear(&main);
 }

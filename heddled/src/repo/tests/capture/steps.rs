@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::fixture::Fixture;
 use super::{LOG, write};
+use crate::repo::files::seam;
 use crate::repo::{Capture, Expected, PreparedCapture, Repo as _};
 
 /// A worktree with work, and a capture of it that is prepared and then forgotten by a daemon that died.
@@ -192,4 +193,32 @@ fn the_index_has_the_time_at_which_git_wrote_it() {
     f.capture(&main);
     let time = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
     assert!(time(&main.join(".git/index")) < time(&signed));
+}
+
+/// G2, for what a capture leads to: also what somebody else had stored a moment before, and did not sync.
+#[test]
+fn what_is_prepared_and_what_is_finished_is_on_disk() {
+    use std::os::unix::fs::MetadataExt as _;
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    write(&main, "a/b", "new");
+    write(&main, "stored before", "by Git");
+    f.git(&main, &["hash-object", "-w", "stored before"]);
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    seam::take();
+    let Capture::Prepared { prepared, .. } = f.prepare(&main).unwrap() else { panic!("nothing") };
+    let synced = seam::take();
+    let objects = f.git(&main, &["rev-list", "--objects", &prepared.new.to_string()]);
+    assert_eq!(objects.lines().count(), 8, "two commits, three trees, three files");
+    for id in objects.lines().map(|line| &line[..40]) {
+        let path = main.join(".git/objects").join(&id[..2]).join(&id[2..]);
+        assert!(synced.contains(&inode(&path)), "{id} is synced");
+        assert!(synced.contains(&inode(path.parent().unwrap())), "and its name");
+    }
+    assert!(synced.contains(&inode(&main.join(".git/index.lock"))) && synced.contains(&inode(&main.join(".git"))));
+    f.finish(&f.repo, &main, &prepared);
+    let synced = seam::take();
+    for name in ["logs/HEAD", ".", "refs/heads/main"] {
+        assert!(synced.contains(&inode(&main.join(".git").join(name))), "{name} is synced");
+    }
 }

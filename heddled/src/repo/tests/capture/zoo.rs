@@ -54,6 +54,24 @@ fn changes_additions_and_removals_of_every_kind() {
 }
 
 #[test]
+fn the_last_files_are_removed_and_come_back() {
+    let f = Fixture::new();
+    let zoo = f.zoo(&[]);
+    for name in ["a", "src"] {
+        std::fs::remove_dir_all(zoo.join(name)).unwrap();
+    }
+    f.assert_like_git(&zoo, &[]);
+    for name in ["z", "file"] {
+        std::fs::remove_file(zoo.join(name)).unwrap();
+    }
+    f.assert_like_git(&zoo, &[]);
+    for name in ["a-b/x", "a/x", "a.b/x", "a/b/c/d/e", "a0", "a/b-c", "a/b.c", "a/b0"] {
+        write(&zoo, name, name);
+    }
+    f.assert_like_git(&zoo, &[]);
+}
+
+#[test]
 fn what_is_ignored_stays_out() {
     let f = Fixture::new();
     let zoo = f.zoo(&[]);
