@@ -1,7 +1,7 @@
-//! Everything the daemon does to Git: finding repositories, reading and moving refs, making worktrees.
+//! Everything the daemon does to Git: finding repositories, reading and moving refs, making worktrees, capturing them.
 //!
 //! Methods block (on files, locks and the `git` program) and run on blocking workers. Refs and objects are handled in
-//! process; the `git` program only makes and locks worktrees and reads the user's configuration.
+//! process; the `git` program makes and locks worktrees, reads what a worktree has, and tells what the configuration says.
 //!
 //! # Invariants
 //!

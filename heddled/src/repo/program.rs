@@ -1,4 +1,4 @@
-//! The `git` program, for the few things that are not done in process: worktrees, and the user's own configuration.
+//! The `git` program, for the few things that are not done in process: worktrees, captures, the user's configuration.
 //!
 //! It runs without a shell and with an environment made from nothing, so that no `GIT_*` variable of whoever started the
 //! daemon changes its meaning. Configuration of the repository never makes it run a command: hooks, the file system
