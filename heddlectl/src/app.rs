@@ -1,6 +1,7 @@
 //! What every command works with: the output, the environment, the way to the daemon, the repository.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -24,19 +25,22 @@ pub(crate) struct App {
     pub(crate) out: Output,
     /// The way to the daemon.
     pub(crate) connector: Connector,
-    directory: PathBuf,
+    /// Where the repository is looked for, or why that cannot be told.
+    directory: io::Result<PathBuf>,
 }
 
 /// Runs the program with these arguments.
 pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
+    let mut plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
     if let Some((error, exit)) = hidden::dispatch(&arguments) {
         plain.fail(&error);
         return exit;
     }
+    plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
     let cli = match parsed {
         Ok(cli) => cli,
+        Err(error) if plain.json && error.use_stderr() => return plain.fail(&Error::command_line(&error)),
         Err(error) => {
             // Help that nobody reads is no failure.
             error.print().ok();
@@ -44,8 +48,13 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let done = App::new(&cli.global, out.clone(), Env::of_process()).and_then(|app| cli.command.run(&app));
-    done.unwrap_or_else(|error| out.fail(&error))
+    let done = cli.command.run(&out, || App::new(&cli.global, out.clone(), Env::of_process()));
+    match (done, &cli.global.socket) {
+        (Ok(exit), _) => exit,
+        (Err(error), None) => out.fail(&error),
+        // Whoever named the socket here must name it in the next command too.
+        (Err(error), Some(socket)) => out.fail(&error.through(&std::path::absolute(socket).unwrap_or(socket.clone()))),
+    }
 }
 
 impl App {
@@ -54,10 +63,9 @@ impl App {
         let uid = nix::unistd::geteuid().as_raw();
         let paths = Paths::find(&env, global.socket.as_deref(), uid)?;
         let directory = match &global.repo {
-            Some(path) => std::path::absolute(path).map_err(|cause| Error::io("find", path, &cause))?,
-            None => std::env::current_dir().map_err(|cause| {
-                Error::local(Exit::IO, format!("cannot tell the current directory: {cause}")).hint("use --repo")
-            })?,
+            Some(path) => Ok(std::path::absolute(path).map_err(|cause| Error::io("find", path, &cause))?),
+            // It may have been removed, and not every command needs it.
+            None => std::env::current_dir(),
         };
         Ok(Self { out, connector: Connector { paths, env, uid }, directory })
     }
@@ -69,8 +77,12 @@ impl App {
 
     /// Where the repository is: `--repo`, else the current directory.
     pub(crate) fn repo(&self) -> Result<PathText, Error> {
-        let text = self.directory.to_str().ok_or_else(|| {
-            Error::usage(format!("the path is not UTF-8: {}", self.directory.display()))
+        let directory = self.directory.as_ref().map_err(|cause| {
+            Error::local(Exit::IO, format!("cannot tell the current directory: {cause}"))
+                .hint("go to one that is there, or use --repo")
+        })?;
+        let text = directory.to_str().ok_or_else(|| {
+            Error::usage(format!("the path is not UTF-8: {}", directory.display()))
                 .hint("use --repo with a path that is, a symbolic link perhaps")
         })?;
         text.parse().map_err(|error| Error::usage(format!("cannot use the path {}: {error}", text.escape_debug())))
@@ -83,7 +95,7 @@ impl App {
 
     /// The worktree that we are in.
     pub(crate) fn here(&self) -> Option<Worktree> {
-        Worktree::containing(&self.directory)
+        Worktree::containing(self.directory.as_ref().ok()?)
     }
 
     /// A connection; the daemon is started if need be.

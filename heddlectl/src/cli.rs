@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    daemon, demo, evict, heartbeat, list, log, release, repo, reserve, run, schema, show, status, thread, validate,
+    completions, daemon, demo, evict, heartbeat, list, log, man, release, repo, reserve, run, schema, show, status,
+    thread, validate,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -102,7 +103,7 @@ pub(crate) enum Command {
     Thread(thread::Thread),
     /// Show what happened, from the operation log
     Log(log::Log),
-    /// Show how the daemon is
+    /// Show how the daemon is: exit 1 when something is wrong with it
     Status(status::Status),
     /// Start, stop or look at the daemon
     #[command(subcommand)]
@@ -114,27 +115,35 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     /// Print the OpenRPC document of the protocol
     Schema(schema::Schema),
+    /// Print what a shell completes
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Completions),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Man),
 }
 
 impl Command {
-    /// Does it.
-    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+    /// Does it. What is said without a daemon needs no more than an output: packagers have no home directory.
+    pub(crate) fn run(&self, out: &Output, app: impl FnOnce() -> Result<App, Error>) -> Result<Exit, Error> {
         match self {
-            Self::Run(command) => command.run(app),
-            Self::Reserve(command) => command.run(app),
-            Self::Heartbeat(command) => command.run(app),
-            Self::Release(command) => command.run(app),
-            Self::List(command) => command.run(app),
-            Self::Show(command) => command.run(app),
-            Self::Validate(command) => command.run(app),
-            Self::Evict(command) => command.run(app),
-            Self::Thread(command) => command.run(app),
-            Self::Log(command) => command.run(app),
-            Self::Status(command) => command.run(app),
-            Self::Daemon(command) => command.run(app),
-            Self::Repo(command) => command.run(app),
-            Self::Demo(command) => command.run(app),
-            Self::Schema(command) => command.run(app),
+            Self::Run(command) => command.run(&app()?),
+            Self::Reserve(command) => command.run(&app()?),
+            Self::Heartbeat(command) => command.run(&app()?),
+            Self::Release(command) => command.run(&app()?),
+            Self::List(command) => command.run(&app()?),
+            Self::Show(command) => command.run(&app()?),
+            Self::Validate(command) => command.run(&app()?),
+            Self::Evict(command) => command.run(&app()?),
+            Self::Thread(command) => command.run(&app()?),
+            Self::Log(command) => command.run(&app()?),
+            Self::Status(command) => command.run(&app()?),
+            Self::Daemon(command) => command.run(&app()?),
+            Self::Repo(command) => command.run(&app()?),
+            Self::Demo(command) => command.run(&app()?),
+            Self::Schema(command) => command.run(out),
+            Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(out),
         }
     }
 }

@@ -50,6 +50,16 @@ impl Error {
         Self::local(Exit::USAGE, message)
     }
 
+    /// The command line could not be read; told in the words of its parser.
+    pub(crate) fn command_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+        let message = parts.next().unwrap_or_default();
+        let facts = parts.filter(|part| !part.is_empty() && !part.starts_with("For more information"));
+        let error = Self::usage(message.trim_start_matches("error: "));
+        facts.fold(error, Self::fact).command("heddlectl --help")
+    }
+
     /// A file could not be read or written.
     pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Self {
         Self::local(Exit::IO, format!("cannot {doing}: {}: {cause}", path.display()))
@@ -82,6 +92,33 @@ impl Error {
     pub(crate) fn command(mut self, command: impl Into<String>) -> Self {
         if let Self::Local(local) = &mut self {
             local.commands.push(command.into());
+        }
+        self
+    }
+
+    /// Ends the process with another code, where a command's contract has fewer; the daemon's errors keep their own.
+    pub(crate) fn exits(mut self, exit: Exit) -> Self {
+        if let Self::Local(local) = &mut self {
+            local.exit = exit;
+        }
+        self
+    }
+
+    /// Sends the commands that people are told to the daemon on this socket; what was on the wire stays as it was.
+    pub(crate) fn through(mut self, socket: &Path) -> Self {
+        let flag = shell_words::join(["--socket", &socket.display().to_string()]);
+        let add = |command: &mut String| {
+            if command.starts_with("heddlectl ") {
+                *command = format!("{command} {flag}");
+            }
+        };
+        match &mut self {
+            Self::Refused(refused) => {
+                let data = refused.object.data.iter_mut();
+                data.for_each(|data| data.primary_command.iter_mut().chain(&mut data.recovery_commands).for_each(add));
+            }
+            Self::Local(local) => local.commands.iter_mut().for_each(add),
+            Self::ClosedPipe => {}
         }
         self
     }
@@ -122,21 +159,9 @@ impl Error {
             Self::ClosedPipe => Report { message: "", facts: Vec::new(), hint: None, commands: Vec::new() },
         }
     }
-
-    /// What to print for programs: the wire's error object, or one of the same shape.
-    pub(crate) fn json(&self) -> String {
-        match self {
-            Self::Refused(refused) => refused.wire.clone(),
-            Self::Local(local) => {
-                let object = ErrorObject { code: i32::from(local.exit.0), message: local.message.clone(), data: None };
-                serde_json::to_string(&object).unwrap_or_default()
-            }
-            Self::ClosedPipe => String::new(),
-        }
-    }
 }
 
-/// An error as people read it.
+/// An error, ready to be told.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Report<'a> {
     /// What is wrong.

@@ -29,6 +29,21 @@ impl Exit {
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     /// The command was not found, as shells say it.
     pub(crate) const NOT_FOUND: Self = Self(127);
+
+    /// The stable name of an error of this side that ends the process so; the daemon's have their own kinds.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::USAGE => "usage",
+            Self::REFUSED => "refused",
+            Self::UNREACHABLE => "daemon_unreachable",
+            Self::IO => "io",
+            Self::DENIED => "not_allowed",
+            Self::CONFIG => "bad_configuration",
+            Self::NOT_EXECUTABLE => "command_not_executable",
+            Self::NOT_FOUND => "command_not_found",
+            _ => "unexpected",
+        }
+    }
 }
 
 impl From<Kind> for Exit {

@@ -9,6 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
+
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::run::gate;
@@ -57,6 +59,8 @@ fn tethered(arguments: &[OsString]) -> (Error, Exit) {
 }
 
 fn become_program(arguments: &[OsString]) -> (Error, Exit) {
+    // Whoever starts us may have blocked what a daemon must hear; a failure leaves that as it was.
+    SigSet::empty().thread_set_mask().ok();
     let Some((program, rest)) = arguments.split_first() else {
         return (Error::usage("there is no program to start"), Exit::USAGE);
     };

@@ -83,7 +83,7 @@ fn of_environment(app: &App) -> Result<Option<SessionId>, Error> {
 
 /// Whether the session's worktree is the one we are in.
 fn here(app: &App, client: &mut Client, id: SessionId) -> Result<bool, Error> {
-    let chain: Chain = app.call(client, "agent.show", &ShowParams { session_id: id })?.read()?;
+    let chain: Chain = app.call(client, "agent.show", &ShowParams { session_id: id.into() })?.read()?;
     Ok(app.worktree().is_some_and(|top| is_at(&chain.reservation, &top)))
 }
 
@@ -94,7 +94,7 @@ fn is_at(reservation: &Reservation, top: &std::path::Path) -> bool {
 /// The one active session of this worktree.
 fn of_worktree(app: &App, client: &mut Client) -> Result<SessionId, Error> {
     let Some(top) = app.worktree() else {
-        return Err(Error::usage("there is no session: this is no worktree of a repository")
+        return Err(Error::usage("no session is named, and this is no worktree of a repository")
             .hint("name the session with --session, or set HEDDLE_SESSION"));
     };
     let mut params = ListParams {
@@ -116,13 +116,21 @@ fn of_worktree(app: &App, client: &mut Client) -> Result<SessionId, Error> {
         [one] => Ok(one.session_id),
         [] => Err(Error::usage(format!("no session is active in {}", top.display()))
             .hint("reserve a thread first, name a session with --session, or set HEDDLE_SESSION")
-            .command("heddlectl reserve --thread <thread>")),
+            .command(shell_words::join([
+                "heddlectl",
+                "reserve",
+                "--thread",
+                "<thread>",
+                "--repo",
+                &top.display().to_string(),
+            ]))),
         several => {
             let now = clock::wall_ms();
             let error = Error::usage(format!("{} sessions are active in {}", several.len(), top.display()));
             let error = several.iter().fold(error, |error, one| {
                 let age = text::age(now - one.started_at.unix_ms());
-                error.fact(format!("{}  {}  {}, {age}", one.session_id, one.thread, sessions::holder(one)))
+                let agent = sessions::agent(one).map(|agent| format!(" ({agent})")).unwrap_or_default();
+                error.fact(format!("{} holds {} for {age}{agent}", one.session_id, one.thread))
             });
             Err(error.hint("name one with --session, or set HEDDLE_SESSION"))
         }

@@ -55,7 +55,7 @@ fn tidy(app: &App, client: &mut Client, listed: &[Reservation]) {
 
 /// Asks whether a session has ended. What cannot be found out is no, without a word: it is no part of what was asked for.
 fn is_over(client: &mut Client, session_id: SessionId) -> bool {
-    match client.call("agent.show", &ShowParams { session_id }) {
+    match client.call("agent.show", &ShowParams { session_id: session_id.into() }) {
         Ok(answer) => answer.read::<Chain>().is_ok_and(|chain| chain.reservation.status != SessionStatus::Active),
         Err(error) => Error::from(error).kind() == Some(Kind::AgentSessionNotFound),
     }

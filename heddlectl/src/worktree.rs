@@ -25,7 +25,9 @@ impl Worktree {
                 let text = fs::read_to_string(&entry).ok()?;
                 top.join(text.strip_prefix("gitdir:")?.trim())
             };
-            git_dir.join("HEAD").is_file().then(|| Self { top: top.to_path_buf(), git_dir })
+            // Inside of the Git directory there is no worktree, as Git and the daemon see it too.
+            let is_worktree = git_dir.join("HEAD").is_file() && !path.starts_with(&git_dir);
+            is_worktree.then(|| Self { top: top.to_path_buf(), git_dir })
         })
     }
 
@@ -52,6 +54,8 @@ mod tests {
         let found = Worktree::containing(&main.join("src/deep")).expect("found");
         assert_eq!(found.top, fs::canonicalize(&main).expect("real"));
         assert_eq!(found.branch().as_deref(), Some("feature/x"));
+
+        assert_eq!(Worktree::containing(&main.join(".git/worktrees")), None);
 
         let linked = root.path().join("linked");
         fs::create_dir(&linked).expect("made");

@@ -24,6 +24,7 @@ mod operation;
 mod registry;
 mod reservation;
 mod rpc;
+mod shown;
 mod text;
 mod thread;
 mod time;
@@ -52,9 +53,10 @@ pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas};
 pub use operation::{Operation, OperationKind};
 pub use registry::{METHODS, MethodSpec, Schemas};
 pub use reservation::{
-    Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, UsageSummary,
+    Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, Usage, UsageSummary,
 };
 pub use rpc::{ErrorObject, Request, Response};
+pub use shown::Shown;
 pub use text::{Attribution, ClientName, NativeKey, PathText, Reason, Revision, Task, Text};
 pub use thread::{
     Band, ConfidenceSummary, Freshness, ImpactCategory, IntegrationPolicyResult, Thread, ThreadMode, ThreadState,

@@ -151,6 +151,49 @@ pub struct UsageSummary {
     pub cost_micros_usd: u64,
 }
 
+/// What an agent says it has used so far, in one call: totals. What it leaves out stays as it was.
+///
+/// ```
+/// use proto_schema::{Usage, UsageSummary};
+/// let said: Usage = serde_json::from_str(r#"{"tool_calls": 3}"#).unwrap();
+/// let before = UsageSummary { input_tokens: 1200, tool_calls: 2, ..UsageSummary::default() };
+/// assert_eq!(said.over(Some(before)), UsageSummary { tool_calls: 3, ..before });
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Tokens read by the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens written by the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Tokens spent thinking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+    /// Calls of tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u64>,
+    /// Cost in millionths of a US dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros_usd: Option<u64>,
+}
+
+impl Usage {
+    /// The totals that follow from those before.
+    #[must_use]
+    pub fn over(self, before: Option<UsageSummary>) -> UsageSummary {
+        let before = before.unwrap_or_default();
+        UsageSummary {
+            input_tokens: self.input_tokens.unwrap_or(before.input_tokens),
+            output_tokens: self.output_tokens.unwrap_or(before.output_tokens),
+            reasoning_tokens: self.reasoning_tokens.unwrap_or(before.reasoning_tokens),
+            tool_calls: self.tool_calls.unwrap_or(before.tool_calls),
+            cost_micros_usd: self.cost_micros_usd.unwrap_or(before.cost_micros_usd),
+        }
+    }
+}
+
 /// One agent's reservation of one thread, from reserve to its end.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Reservation {

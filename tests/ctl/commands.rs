@@ -251,6 +251,8 @@ fn help_is_there_for_each_command() {
         "repo",
         "demo",
         "schema",
+        "completions",
+        "man",
     ] {
         let said = world.run(&[command, "--help"]);
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{command}");

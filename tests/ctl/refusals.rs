@@ -4,10 +4,11 @@ use serde_json::json;
 
 use crate::support::{Said, World};
 
-/// Asserts that a refusal is this kind, in JSON and by the exit code of the table.
+/// Asserts that an error is this kind, in JSON and by its exit code: the table's, where it is the daemon's.
 #[track_caller]
 fn is(said: &Said, kind: &str, code: i32, exit: i32) {
     let error = said.error();
+    assert_eq!(error["message"], error["data"]["error"], "{said}");
     assert_eq!((&error["data"]["kind"], &error["code"], said.code), (&json!(kind), &json!(code), Some(exit)), "{said}");
     let members = error["data"].as_object().expect("data").keys().cloned().collect::<Vec<_>>();
     for name in [
@@ -92,6 +93,36 @@ fn usage_is_2_and_nothing_is_asked() {
     }
 }
 
+/// With --json an error is an error object of one shape, whichever side of the socket it is of.
+#[test]
+fn errors_of_this_side_have_the_shape_of_the_wires() {
+    let mut world = World::new();
+    is(&world.run(&["--json", "list"]), "daemon_unreachable", 69, 69);
+    let mut homeless = world.command(&["list", "--json"]);
+    homeless.env_remove("HOME").env_remove("HEDDLE_STATE_DIR");
+    is(&world.say(&mut homeless), "bad_configuration", 78, 78);
+    for arguments in [&["--json"][..], &["reserve", "--json"], &["lsit", "--json"], &["list", "--json", "--limit", "x"]]
+    {
+        is(&world.run(arguments), "usage", 2, 2);
+    }
+    is(&world.run(&["--json", "run", "-t", "x", "--", "no-such-command"]), "command_not_found", 127, 127);
+    world.start_daemon();
+    let none = world.run(&["--json", "release"]);
+    is(&none, "usage", 2, 2);
+    let data = none.error()["data"].take();
+    assert_eq!(data["primary_command"], data["recovery_commands"][0]);
+    assert!(data["primary_command"].as_str().expect("text").starts_with("heddlectl reserve"), "{none}");
+    let id = world.reserve("x");
+    is(&world.run(&["--json", "release", "--token-file", "nowhere"]), "io", 74, 74);
+    std::fs::remove_file(world.token_file(&id)).expect("removed");
+    let kept = world.run(&["--json", "release"]);
+    is(&kept, "not_allowed", 77, 77);
+    let data = kept.error()["data"].take();
+    assert_eq!(data["hint"], "bring it with --token-file");
+    assert!(data["details"]["facts"][0].as_str().expect("a fact").contains("sessions"), "{kept}");
+    is(&world.run(&["--json", "validate"]), "refused", 3, 3);
+}
+
 #[test]
 fn a_refusal_says_what_is_wrong_and_what_to_do() {
     let world = World::with_daemon();
@@ -112,20 +143,71 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     ");
 }
 
-#[test]
-fn the_commands_of_an_advice_can_be_run() {
-    let world = World::with_daemon();
-    world.reserve("feature/x");
-    let error = world.run(&["--json", "reserve", "-t", "feature/x"]).error();
-    let commands = error["data"]["recovery_commands"].as_array().expect("commands").clone();
-    assert!(!commands.is_empty());
-    for command in commands {
-        let words = command.as_str().expect("text").replace("30s", "1ms").replace("60s", "1ms");
-        let mut shell = std::process::Command::new("sh");
-        let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
-        world.environment(&mut shell).env("PATH", path).args(["-c", &words]);
-        let said = world.say(&mut shell);
-        assert_ne!(said.code, Some(127), "{words}: {said}");
-        assert!(!said.stderr.contains("Usage:"), "{words} is no command line of ours: {said}");
+/// Runs a command of an advice in a shell that is somewhere else.
+fn elsewhere(world: &World, command: &str) -> Said {
+    let mut shell = std::process::Command::new("sh");
+    let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
+    world.environment(&mut shell).env("PATH", path).current_dir("/").args(["-c", command]);
+    for role in ["AUTHOR", "COMMITTER"] {
+        shell.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.com");
     }
+    world.say(&mut shell)
+}
+
+/// Each command of an advice is one that can be pasted into any shell: it finds the repository, and does something.
+#[test]
+fn the_commands_of_an_advice_can_be_run_from_anywhere() {
+    let world = World::with_daemon();
+    world.git(&["init", "--quiet", "../it's new"]);
+    let ended = world.reserve("ended");
+    assert_eq!(world.run(&["release"]).code, Some(0));
+    let none = world.run(&["--json", "release"]);
+    world.reserve("feature/x");
+    let ask = |arguments: &[&str]| world.run(&[&["--json"], arguments].concat());
+    for said in [
+        ask(&["reserve", "-t", "n", "--anchor", "no-such-rev"]),
+        ask(&["reserve", "-t", "feature/x/y"]),
+        ask(&["reserve", "-t", "a..b"]),
+        ask(&["list", "-t", "c..d"]),
+        ask(&["log", "-t", "e..f"]),
+        ask(&["reserve", "-t", "n", "--repo", "../it's new"]),
+        ask(&["reserve", "-t", "h", "--hold-for-pid", "99999999"]),
+        ask(&["thread", "show", "never"]),
+        ask(&["reserve", "-t", "w", "--worktree", "/nowhere/else"]),
+        none,
+        world.say(world.command(&["--json", "heartbeat"]).env("HEDDLE_SESSION", &ended)),
+    ] {
+        follow(&world, &said);
+    }
+    let drifted = world.reserve("drifted");
+    assert_eq!(world.run(&["release", "--session", &drifted]).code, Some(0));
+    world.git(&["commit", "--quiet", "--allow-empty", "--message=Next"]);
+    follow(&world, &ask(&["reserve", "-t", "drifted"]));
+    // Last, for one of its commands ends the session.
+    follow(&world, &ask(&["reserve", "-t", "feature/x"]));
+}
+
+/// Runs each command of an advice, with its blanks filled in.
+fn follow(world: &World, said: &Said) {
+    let commands = said.error()["data"]["recovery_commands"].as_array().expect("commands").clone();
+    assert!(!commands.is_empty(), "{said}");
+    for command in commands {
+        let command = command.as_str().expect("text").replace("$ROOT/", &world.path("").to_string_lossy());
+        let command = command.replace("<thread>", "thread").replace("no-such-rev", "HEAD");
+        let said = elsewhere(world, &command);
+        assert_eq!(said.code, Some(0), "{command}: {said}");
+    }
+}
+
+#[test]
+fn who_named_a_socket_is_told_to_name_it_again() {
+    let world = World::new();
+    let mut command = world.command(&["list", "--socket", "it's.sock"]);
+    let said = world.say(command.current_dir(world.path("run/heddle")));
+    insta::assert_snapshot!(said, @r"
+    ! error: no daemon is listening on $ROOT/run/heddle/it's.sock
+    !   HEDDLE_NO_AUTOSTART is set
+    ! next: heddlectl daemon start --socket '$ROOT/run/heddle/it'\''s.sock'
+    [exit 69]
+    ");
 }

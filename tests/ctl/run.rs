@@ -58,6 +58,44 @@ fn it_is_complete_whenever_the_command_succeeds() {
     }
 }
 
+/// Processes that leave the others on the first processor hardly any time.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn start() -> Self {
+        let hog = |_| {
+            let mut hog = std::process::Command::new("taskset");
+            hog.args(["-c", "0", "sh", "-c", "while :; do :; done"]).spawn().expect("taskset of util-linux is there")
+        };
+        Self((0..3).map(hog).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            hog.kill().ok();
+            hog.wait().ok();
+        }
+    }
+}
+
+/// The daemon knows of the end of CMD before a heddlectl that gets no processor can say how it was: it waits for the word.
+#[test]
+#[cfg(target_os = "linux")]
+fn it_is_complete_also_where_heddlectl_gets_hardly_any_processor() {
+    let world = World::with_daemon();
+    let _hogs = Hogs::start();
+    for round in 0..8 {
+        let program = crate::support::heddlectl();
+        let mut starved = std::process::Command::new("taskset");
+        world.environment(&mut starved).args(["-c", "0", "nice", "-n", "10"]).arg(program);
+        let said = world.say(starved.args(["run", "-q", "-t", "x", "--", "true"]));
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+        assert_eq!(world.standing("x"), pair("complete", "released"), "round {round}");
+    }
+}
+
 #[test]
 fn it_works_in_a_pipe() {
     let world = World::with_daemon();

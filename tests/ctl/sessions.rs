@@ -9,7 +9,7 @@ fn the_session_of_this_worktree_is_the_default() {
     ! error: no session is active in $ROOT/app
     ! hint: reserve a thread first, name a session with --session, or set
     !       HEDDLE_SESSION
-    ! next: heddlectl reserve --thread <thread>
+    ! next: heddlectl reserve --thread '<thread>' --repo $ROOT/app
     [exit 2]
     ");
     let id = world.reserve("x");
@@ -55,6 +55,38 @@ fn naming_a_session_of_elsewhere_is_not_enough() {
     assert_eq!(world.say(command.current_dir(world.path("home"))).code, Some(0));
 }
 
+/// A directory that was removed under an agent does not keep it from giving its session back.
+#[test]
+fn without_a_current_directory_a_named_session_is_still_there() {
+    let world = World::with_daemon();
+    let id = world.reserve("x");
+    let gone = world.path("home/gone");
+    let script = "mkdir \"$1\" && cd \"$1\" && rmdir \"$1\" && shift && exec \"$@\"";
+    let from_nowhere = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        world.environment(&mut command).env("HEDDLE_SESSION", &id).args(["-c", script, "sh"]).arg(&gone);
+        world.say(command.arg(crate::support::heddlectl()).args(arguments))
+    };
+    assert_eq!(from_nowhere(&["status"]).code, Some(0));
+    assert_eq!(from_nowhere(&["list", "--all-repos"]).code, Some(0));
+    let said = from_nowhere(&["list"]);
+    assert_eq!(said.code, Some(74), "{said}");
+    assert!(said.stderr.contains("use --repo"), "{said}");
+    assert_eq!(from_nowhere(&["validate"]).code, Some(0));
+    assert_eq!(from_nowhere(&["release"]).code, Some(0));
+    assert_eq!(world.standing("x").0, "complete");
+}
+
+/// Inside of the Git directory no worktree's session is meant.
+#[test]
+fn a_git_directory_is_no_worktree() {
+    let world = World::with_daemon();
+    world.reserve("x");
+    let said = world.run(&["release", "--repo", ".git"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert_eq!(world.standing("x").0, "active");
+}
+
 #[test]
 fn a_hook_is_told_by_exit_2_and_stderr() {
     let world = World::with_daemon();
@@ -79,6 +111,26 @@ fn a_hook_is_told_by_exit_2_and_stderr() {
         (json.code, &value["valid"], &value["reason"]),
         (Some(3), &false.into(), &"agent_session_inactive".into())
     );
+}
+
+/// `validate` answers with 0 or 3 (a hook's with 0 or 2), also to those who have no token to show.
+#[test]
+fn without_a_token_there_is_no_right_to_write() {
+    let world = World::with_daemon();
+    let id = world.reserve("x");
+    let refused = |arguments: &[&str], code: i32, why: &str| {
+        let said = world.run(&[&["validate"], arguments].concat());
+        assert_eq!((said.code, said.stdout.as_str()), (Some(code), ""), "{arguments:?}: {said}");
+        assert!(said.stderr.contains(why), "{arguments:?}: {said}");
+    };
+    refused(&["--token-file", "/no/such/file"], 3, "cannot read the token file");
+    refused(&["--session", &id, "--repo", "../home"], 3, "is not a session of this worktree");
+    std::fs::remove_file(world.token_file(&id)).expect("removed");
+    refused(&[], 3, "is not kept here");
+    refused(&["--hook"], 2, "is not kept here");
+    let said = world.run(&["--json", "validate"]);
+    assert_eq!(said.code, Some(3), "{said}");
+    assert!(said.error()["message"].as_str().expect("text").contains("is not kept here"), "{said}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn no_daemon_and_not_allowed_to_start_one() {
     ");
     let json = world.run(&["list", "--json"]);
     assert_eq!(json.code, Some(69));
-    insta::assert_snapshot!(json.stdout, @r#"{"code":69,"message":"no daemon is listening on $ROOT/run/heddle/heddled.sock","data":null}"#);
+    insta::assert_snapshot!(json.stdout, @r#"{"code":69,"message":"no daemon is listening on $ROOT/run/heddle/heddled.sock","data":{"kind":"daemon_unreachable","error":"no daemon is listening on $ROOT/run/heddle/heddled.sock","hint":"","unsafe_condition":null,"would_change":null,"preserved":null,"primary_command":"heddlectl daemon start","recovery_commands":["heddlectl daemon start"],"retryable":true,"retry_after_ms":null,"details":{"facts":["HEDDLE_NO_AUTOSTART is set"]},"request":null}}"#);
 }
 
 #[test]
@@ -143,6 +143,24 @@ fn what_a_killed_daemon_left_does_not_stop_the_next() {
     let said = world.say(&mut eager(&world, &["list"]));
     assert_eq!(said.code, Some(0), "{said}");
     until("it serves", || world.run(&["list"]).code == Some(0));
+}
+
+/// `run` blocks the signals that it passes on; a daemon that it starts meanwhile must not inherit that.
+#[test]
+fn a_daemon_that_a_run_had_to_start_can_be_told_to_stop() {
+    let mut world = World::with_daemon();
+    let script = "echo > ready; while [ ! -e stop ]; do sleep 0.01; done";
+    let mut run = eager(&world, &["run", "-q", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
+    until("the command runs", || world.path("app/ready").exists());
+    let first = world.recorded_daemon();
+    world.kill_daemon();
+    until("another daemon serves", || world.recorded_daemon() != first && world.run(&["list"]).code == Some(0));
+    std::fs::write(world.path("app/stop"), "").expect("written");
+    assert_eq!(run.wait().expect("ended").code(), Some(0));
+    let second = world.recorded_daemon().expect("a daemon");
+    let told = nix::sys::signal::kill(nix::unistd::Pid::from_raw(second), nix::sys::signal::Signal::SIGTERM);
+    told.expect("told");
+    until("it has stopped", || !alive(second));
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod lives;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod plain_git;
+#[cfg(test)]
 mod repeats;
 #[cfg(test)]
 mod store;
@@ -17,3 +19,5 @@ mod store;
 mod support;
 #[cfg(test)]
 mod times;
+#[cfg(test)]
+mod worktrees;

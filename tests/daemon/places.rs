@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, key};
+use crate::support::{Client, Place, Repo, key};
 
 #[test]
 fn a_stale_socket_is_replaced() {
@@ -133,6 +133,43 @@ fn information_says_where_the_daemon_is() {
     assert_eq!(info["socket"], place.socket().to_str().unwrap());
     assert_eq!(info["state_dir"], place.state().to_str().unwrap());
     assert_ne!(info["boot_id"], Value::Null);
+}
+
+#[test]
+fn the_fencing_tokens_of_a_later_registry_are_higher() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    let (repo, second_repo) = (ours.repo("r"), ours.repo("s"));
+    let (mut first, mut second) = (ours.start(), theirs.start());
+    let grant = |client: &mut Client, repo: &Repo| {
+        let held = client.reserve(repo.at(), "t");
+        client.release(&held);
+        held["fencing_token"].as_u64().unwrap()
+    };
+    let adopt = |client: &mut Client| client.ok("repo.adopt", &json!({"repo": repo.at(), "reason": "a test"}));
+    let mut client = first.client();
+    // Ahead of the other one, which has granted nothing yet, and before it came here.
+    let mut last = (0..5).map(|_| grant(&mut client, &repo)).max().unwrap();
+    let elsewhere = grant(&mut second.client(), &second_repo);
+    assert!(elsewhere < last, "each counts for itself");
+    for round in 0..3 {
+        // Whoever stopped, and however.
+        if round == 1 {
+            first.kill();
+        } else {
+            first.stop();
+        }
+        let mut client = second.client();
+        adopt(&mut client);
+        let token = grant(&mut client, &repo);
+        assert!(token > last, "R2, of the repository: {token} after {last}");
+        // What a crash cuts off right after it is not lost.
+        second.kill();
+        second.restart();
+        last = grant(&mut second.client(), &repo);
+        assert!(last > token && last < 1 << 53, "R2: {last} after {token}");
+        first.restart();
+        std::mem::swap(&mut first, &mut second);
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn a_killed_holder_is_reaped_without_anybody_asking_for_its_thread() {
     }
     times.sort();
     // Whoever wants the thread has it at once (above). The record itself comes after a grace in which the process that reaps
-    // the holder may still release its session (RELEASE_GRACE, 40 ms), so that here only half of them can be held to it.
+    // the holder may still release its session (RELEASE_GRACE), so that here only half of them can be held to it.
     let (median, p99) = (times[times.len() / 2], percentile_99(times));
     eprintln!("{ROUNDS} deaths recorded: median {median:?}, p99 {p99:?}");
     assert!(median <= PROMISED, "{median:?}");

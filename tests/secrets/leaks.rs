@@ -58,13 +58,14 @@ fn wrong(client: &mut Client, held: &Value, random: &mut Random, tokens: &mut Ve
     mismatch["reservation_token"] = other.clone().into();
     client.refused("reservation_token_mismatch", "agent.release", &mismatch);
     let secret = held["reservation_token"].as_str().unwrap();
-    for params in [
-        json!({"session_id": secret, "reservation_token": secret}),
-        json!({"session_id": held["session_id"], "reservation_token": format!("{secret}x")}),
-        json!({"session_id": held["session_id"], "reservation_token": [secret]}),
-        json!({"session_id": held["session_id"], "reservation_token": secret, secret: 1}),
+    let id = &held["session_id"];
+    for (kind, params) in [
+        ("agent_session_not_found", json!({"session_id": secret, "reservation_token": secret})),
+        ("reservation_token_mismatch", json!({"session_id": id, "reservation_token": format!("{secret}x")})),
+        ("invalid_params", json!({"session_id": id, "reservation_token": [secret]})),
+        ("invalid_params", json!({"session_id": id, "reservation_token": secret, secret: 1})),
     ] {
-        client.refused("invalid_params", "agent.heartbeat", &params);
+        client.refused(kind, "agent.heartbeat", &params);
     }
     client.refused("method_not_found", secret, &json!({}));
     for line in [

@@ -55,6 +55,7 @@ fn sessions(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     for method in ["agent.heartbeat", "agent.release"] {
         schemas.refused(client, "reservation_token_mismatch", method, &wrong);
     }
+    malformed(client, schemas, &held);
     let mut unknown = key(&held);
     unknown["session_id"] = "agent-aaaaaaaaaaaaaaaaaaaa".into();
     schemas.refused(client, "agent_session_not_found", "agent.heartbeat", &unknown);
@@ -92,6 +93,41 @@ fn sessions(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     mismatch["thread"] = "w".into();
     assert_eq!(schemas.ok(client, "agent.validate", &mismatch)["reason"], "agent_session_thread_mismatch");
     client.release(&held);
+}
+
+/// What is malformed is wrong, and is answered as what is wrong: a caller need not tell them apart.
+fn malformed(client: &mut Client, schemas: &mut Schemas, held: &Value) {
+    let (id, right) = (&held["session_id"], &held["reservation_token"]);
+    for (session_id, token, kind) in [
+        (&json!("agent-x"), right, "agent_session_not_found"),
+        (&json!(""), &json!(""), "agent_session_not_found"),
+        (&json!("agent-aaaaaaaaaaaaaaaaaaaa"), &json!("hrt_x"), "agent_session_not_found"),
+        (id, &json!("hrt_x"), "reservation_token_mismatch"),
+        (id, &json!(""), "reservation_token_mismatch"),
+        (id, id, "reservation_token_mismatch"),
+    ] {
+        let who = json!({"session_id": session_id, "reservation_token": token});
+        for method in ["agent.heartbeat", "agent.release"] {
+            let fault = schemas.refused(client, kind, method, &who);
+            assert!(
+                token == "" || !fault.0.to_string().contains(token.as_str().unwrap()) || token == id,
+                "{}",
+                fault.0
+            );
+        }
+        let mut update = who.clone();
+        update["expected"] = Value::Null;
+        update["new"] = held["anchor_state"].clone();
+        schemas.refused(client, kind, "thread.update", &update);
+        // Not against the schema of the parameters, which these are not.
+        let answer = client.ok("agent.validate", &who);
+        assert_eq!((&answer["valid"], &answer["reason"]), (&json!(false), &json!(kind)), "{who}");
+    }
+    for (method, params) in
+        [("agent.show", json!({"session_id": "x"})), ("agent.evict", json!({"session_id": "x", "reason": "stuck"}))]
+    {
+        schemas.refused(client, "agent_session_not_found", method, &params);
+    }
 }
 
 fn threads(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
@@ -147,7 +183,7 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "ttl_ms": 999}), "ttl_ms"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "wait_ms": 5}), "wait_ms"),
-        ("agent.reserve", json!({"repo": "/r", "thread": "t", "request_id": "r"}), "reservation_token"),
+        ("agent.reserve", json!({"repo": "/r", "thread": "t", "request_id": "unused"}), "reservation_token"),
         (
             "agent.reserve",
             json!({"repo": "/r", "thread": "t", "probe": {"source": "none", "confidence": 2.0}}),
@@ -160,10 +196,11 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
         ("agent.show", json!({"session_id": 5}), "session_id"),
         ("daemon.info", json!({"unknown": 1}), "unknown"),
         (
-            "agent.release",
-            json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "reservation_token": "hrt_x"}),
+            "agent.reserve",
+            json!({"repo": "/r", "thread": "t", "request_id": "unused", "reservation_token": "hrt_x"}),
             "reservation_token",
         ),
+        ("agent.release", json!({"session_id": "agent-x", "reservation_token": 5}), "reservation_token"),
     ];
     for (method, params, field) in cases {
         let fault = schemas.refused(client, "invalid_params", method, &params);

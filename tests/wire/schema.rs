@@ -63,6 +63,7 @@ impl Schemas {
         let data = &error["data"];
         assert_ne!(data["error"], "", "{error}");
         assert_ne!(data["hint"], "", "{error}");
+        assert_ne!(data["error"], data["unsafe_condition"], "nothing is told twice: {error}");
         assert_eq!(data["primary_command"], data["recovery_commands"].get(0).cloned().unwrap_or_default(), "{error}");
         self.failed.insert(kind);
     }

@@ -45,6 +45,10 @@ fn every_method_answers_as_its_schema_says() {
     beat["usage"] = json!({"input_tokens": 5, "tool_calls": 1});
     let beaten = schemas.ok(client, "agent.heartbeat", &beat);
     assert_eq!(beaten["reservation"]["usage_summary"]["input_tokens"], 5);
+    beat["usage"] = json!({"tool_calls": 2});
+    let beaten = schemas.ok(client, "agent.heartbeat", &beat);
+    let usage = &beaten["reservation"]["usage_summary"];
+    assert_eq!((&usage["input_tokens"], &usage["tool_calls"]), (&json!(5), &json!(2)), "totals so far: {usage}");
     let holder = Holder::start();
     let mut moved = key(plain);
     moved["hold_for_pid"] = holder.pid().into();

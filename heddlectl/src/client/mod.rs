@@ -185,7 +185,8 @@ fn skew(result: &str) -> Option<String> {
     let ours = concat!("heddled/", env!("CARGO_PKG_VERSION"));
     (hello.server != ours).then(|| {
         let mine = env!("CARGO_PKG_VERSION");
-        format!("{} is running, this is heddlectl {mine}\nnext: heddlectl daemon stop  (the next command starts this version)", hello.server.replace('/', " "))
+        let theirs = hello.server.replace('/', " ");
+        format!("{theirs} is running, this is heddlectl {mine}, which starts once that is stopped\nnext: heddlectl daemon stop")
     })
 }
 

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
 Example:
-  heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 o'\''clock'
+  heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 am'
 
 Its thread is free at once. An agent under `heddlectl run` is stopped; any other goes
 on until it asks, and is then refused.";
@@ -33,7 +33,7 @@ impl Evict {
     /// Ends the session.
     pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
         let session_id = self.named.or(self.session).ok_or_else(|| Error::usage("name the session to end"))?;
-        let params = EvictParams { session_id, reason: self.reason.clone() };
+        let params = EvictParams { session_id: session_id.into(), reason: self.reason.clone() };
         let answer = app.call(&mut app.connect()?, "agent.evict", &params)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;

@@ -1,7 +1,7 @@
 //! `heddlectl heartbeat`.
 
 use clap::Args;
-use proto_schema::{HeartbeatParams, ReservationResult, UsageSummary};
+use proto_schema::{HeartbeatParams, ReservationResult, Usage};
 
 use crate::app::App;
 use crate::error::Error;
@@ -22,10 +22,10 @@ pub(crate) struct Heartbeat {
     hold_for_pid: Option<i32>,
     /// What was used so far, as JSON: {"input_tokens": 1200, "tool_calls": 3}
     #[arg(long, value_name = "JSON", value_parser = usage)]
-    usage: Option<UsageSummary>,
+    usage: Option<Usage>,
 }
 
-fn usage(text: &str) -> Result<UsageSummary, serde_json::Error> {
+fn usage(text: &str) -> Result<Usage, serde_json::Error> {
     serde_json::from_str(text)
 }
 
@@ -35,8 +35,8 @@ impl Heartbeat {
         let mut client = app.connect()?;
         let owned = self.session.owned(app, &mut client)?;
         let params = HeartbeatParams {
-            session_id: owned.id,
-            reservation_token: owned.token,
+            session_id: owned.id.into(),
+            reservation_token: owned.token.into(),
             progress: self.progress.then_some(true),
             usage: self.usage,
             hold_for_pid: self.hold_for_pid,

@@ -24,7 +24,7 @@ pub(crate) struct List {
     /// Only sessions of this status
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
-    /// At most this many
+    /// At most this many, up to 1000 [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// The page after the one that ended with this cursor

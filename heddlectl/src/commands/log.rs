@@ -23,7 +23,7 @@ pub(crate) struct Log {
     /// What happened after this revision, oldest first [default: the newest]
     #[arg(long, value_name = "REVISION")]
     after: Option<u64>,
-    /// At most this many
+    /// At most this many, up to 1000 [default: 100]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<u64>,
 }

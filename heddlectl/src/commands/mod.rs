@@ -1,11 +1,13 @@
 //! The commands, one file each: what it takes, the call it makes, what it prints.
 
+pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod evict;
 pub(crate) mod heartbeat;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod release;
 pub(crate) mod repo;
 pub(crate) mod reserve;

@@ -13,7 +13,7 @@ use crate::session::SessionArgs;
 pub(crate) struct Release {
     #[command(flatten)]
     session: SessionArgs,
-    /// How it ends
+    /// How it ends: its work is done, or given up
     #[arg(long, value_name = "STATUS", default_value = "complete")]
     status: Status,
 }
@@ -21,9 +21,7 @@ pub(crate) struct Release {
 /// How a session ends.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Status {
-    /// Its work is done
     Complete,
-    /// Its work is given up
     Abandoned,
 }
 
@@ -36,7 +34,8 @@ impl Release {
             Status::Complete => ReleaseStatus::Complete,
             Status::Abandoned => ReleaseStatus::Abandoned,
         };
-        let params = ReleaseParams { session_id: owned.id, reservation_token: owned.token, status: Some(status) };
+        let params =
+            ReleaseParams { session_id: owned.id.into(), reservation_token: owned.token.into(), status: Some(status) };
         let answer = app.repeatable(&mut client, "agent.release", &params)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;

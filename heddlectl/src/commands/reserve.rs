@@ -46,7 +46,7 @@ pub(crate) struct Reserve {
     /// Do not hold it for the agent's process, by heartbeats only
     #[arg(long)]
     no_hold_for_agent: bool,
-    /// End it when no heartbeat comes for this long: 30s, 5m, 2h
+    /// End it when no heartbeat comes for this long: 30s, 2h [default: 5m, never if a process holds it]
     #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     ttl: Option<u64>,
     /// Print the reservation token too

@@ -108,13 +108,14 @@ impl Run {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
             watch::watch(&connector, Some(client), id, &token, stop, tell)
         };
-        // Open before it is needed: the daemon waits only a moment for the word that is said on it.
-        let mut ready = app.connector.running().ok().flatten();
-        let params = released(granted, ReleaseStatus::Complete);
+        // Open before it is needed; after a restart of the daemon there is time for another one, for CMD is not reaped yet.
+        let ready = app.connector.running().ok().flatten();
+        let (again, params) = (app.connector.clone(), released(granted, ReleaseStatus::Complete));
         let release = move |succeeded| {
             let status = if succeeded { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
             let params = ReleaseParams { status: Some(status), ..params };
-            ready.as_mut().is_some_and(|client| client.call("agent.release", &params).is_ok())
+            let say = |client: Option<Client>| client.is_some_and(|mut one| one.call("agent.release", &params).is_ok());
+            say(ready) || say(again.running().ok().flatten())
         };
         let on_lost = |lost| app.out.alert(&format!("{}; stopping the command", told(lost, reservation)));
         supervise(child, signals, release, watching, on_lost).map_err(failed)
@@ -151,8 +152,8 @@ fn told(lost: Lost, reservation: &Reservation) -> String {
 
 fn released(granted: &Granted, status: ReleaseStatus) -> ReleaseParams {
     ReleaseParams {
-        session_id: granted.reservation().session_id,
-        reservation_token: granted.token.clone(),
+        session_id: granted.reservation().session_id.into(),
+        reservation_token: granted.token.clone().into(),
         status: Some(status),
     }
 }

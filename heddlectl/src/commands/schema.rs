@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::app::App;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::output::Output;
 
 /// Arguments of `schema`.
 #[derive(Args, Debug)]
@@ -16,9 +16,9 @@ pub(crate) struct Schema {
 
 impl Schema {
     /// Prints the document.
-    pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+    pub(crate) fn run(&self, out: &Output) -> Result<Exit, Error> {
         let document = if self.types { proto_schema::envelope_schemas() } else { proto_schema::document() };
-        app.out.print_json(&format!("{document:#}"))?;
+        out.print_json(&format!("{document:#}"))?;
         Ok(Exit::OK)
     }
 }

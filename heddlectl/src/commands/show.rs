@@ -27,7 +27,7 @@ impl Show {
             Some(id) => id,
             None => self.session.find(app, &mut client)?,
         };
-        let answer = app.repeatable(&mut client, "agent.show", &ShowParams { session_id })?;
+        let answer = app.repeatable(&mut client, "agent.show", &ShowParams { session_id: session_id.into() })?;
         if app.out.json {
             app.out.print_json(&answer.0)?;
             return Ok(Exit::OK);

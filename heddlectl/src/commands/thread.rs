@@ -23,7 +23,7 @@ pub(crate) struct List {
     /// Only threads in this state
     #[arg(long, value_name = "STATE")]
     state: Option<State>,
-    /// At most this many
+    /// At most this many, up to 1000 [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// The page after the one that ended with this cursor

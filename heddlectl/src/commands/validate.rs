@@ -11,6 +11,8 @@ use crate::session::SessionArgs;
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
+Exit 3 also without a token to show: what cannot be proved is no right to write.
+
 With --hook, as agents' hooks want it: exit 0, or 2 and the reason on stderr. A hook
 that cannot find out, for want of a daemon say, does not let the write pass.";
 
@@ -46,10 +48,10 @@ impl Validate {
 
     fn ask(&self, app: &App) -> Result<Exit, Error> {
         let mut client = app.connect()?;
-        let owned = self.session.owned(app, &mut client)?;
+        let owned = self.session.owned(app, &mut client).map_err(unproven)?;
         let params = ValidateParams {
-            session_id: owned.id,
-            reservation_token: owned.token,
+            session_id: owned.id.into(),
+            reservation_token: owned.token.into(),
             thread: self.thread.as_deref().map(Into::into),
         };
         let answer = app.repeatable(&mut client, "agent.validate", &params)?;
@@ -87,4 +89,9 @@ impl Validate {
             None => format!("{kind}; it holds {}", reservation.thread),
         }
     }
+}
+
+/// Who has no token to show has no right to write: that is an answer, not a failure to find out.
+fn unproven(error: Error) -> Error {
+    if matches!(error.exit(), Exit::DENIED | Exit::IO) { error.exits(Exit::REFUSED) } else { error }
 }

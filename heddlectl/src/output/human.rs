@@ -1,11 +1,12 @@
 //! Tables and cards: the layout that every human answer shares.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
 use super::color::{FAINT, STRONG};
-use super::text::{clean, wrap};
+use super::text::{clean, fit, pieces, wrap};
 
 /// What the reader's page is like.
 #[derive(Clone, Copy, Debug)]
@@ -21,50 +22,95 @@ impl Page {
     pub(crate) fn beside(&self, used: usize, least: usize) -> usize {
         self.width.map_or(usize::MAX, |width| width.saturating_sub(used).max(least))
     }
+
+    /// Running text as one line below a row of a table.
+    pub(crate) fn line(&self, text: &str) -> String {
+        fit(&clean(text), self.beside(INDENT, 20)).into_owned()
+    }
 }
 
-/// One row: its cells, the lines below it that have the whole width, and whether it is over.
+/// One row: its cells, the facts below it that have the whole width, and whether it is over.
 pub(crate) struct Row {
     /// The cells.
     pub(crate) cells: Vec<String>,
-    /// Lines below them.
-    pub(crate) below: Vec<String>,
+    /// What is told below them.
+    pub(crate) facts: Vec<String>,
     /// Whether it is shown faintly.
     pub(crate) faint: bool,
 }
 
-/// Renders rows below a heading. Cells are never wrapped, so an id can be copied.
-pub(crate) fn table(heading: &[&str], right: &[usize], rows: &[Row]) -> String {
-    let rows_of_cells: Vec<Vec<_>> =
-        rows.iter().map(|row| row.cells.iter().map(|cell| clean(cell)).collect()).collect();
-    let widths: Vec<usize> = heading
-        .iter()
-        .enumerate()
-        .map(|(index, word)| {
-            let cells = rows_of_cells.iter().filter_map(|cells| cells.get(index));
-            cells.map(|cell| cell.width()).max().unwrap_or_default().max(word.width())
-        })
-        .collect();
+/// The columns of a table.
+pub(crate) struct Columns<'a> {
+    /// Their headings.
+    pub(crate) heading: &'a [&'a str],
+    /// Those that are aligned to the right.
+    pub(crate) right: &'a [usize],
+    /// The one that is cut where the page is too narrow; what was cut is then told whole below the row.
+    pub(crate) elastic: usize,
+}
+
+/// Between two columns, and before the facts below a row.
+const GAP: usize = 2;
+const INDENT: usize = 4;
+
+/// Renders rows below a heading. Cells are never broken, so an id can be copied.
+pub(crate) fn table(columns: &Columns<'_>, rows: &[Row], page: Page) -> String {
+    /// The least that the elastic column gets.
+    const LEAST: usize = 6;
+    let mut cells: Vec<Vec<_>> = rows.iter().map(|row| row.cells.iter().map(|cell| clean(cell)).collect()).collect();
+    let mut widths: Vec<usize> = columns.heading.iter().map(|word| word.width()).collect();
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.width().max(*width);
+        }
+    }
+    let whole: usize = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let elastic = widths.get(columns.elastic).copied().unwrap_or_default();
+    let room = page.beside(whole.saturating_sub(elastic), LEAST).min(elastic);
+    if let Some(width) = widths.get_mut(columns.elastic) {
+        *width = room;
+    }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
         for (index, (cell, width)) in cells.zip(&widths).enumerate() {
             let gap = width.saturating_sub(cell.width());
-            let (before, after) = if right.contains(&index) { (gap, 0) } else { (0, gap) };
+            let (before, after) = if columns.right.contains(&index) { (gap, 0) } else { (0, gap) };
             // Writing to a String cannot fail.
-            write!(line, "{:before$}{cell}{:after$}  ", "", "").ok();
+            write!(line, "{:before$}{cell}{:after$}{:GAP$}", "", "", "").ok();
         }
         line.truncate(line.trim_end().len());
         line
     };
-    let mut page = format!("{STRONG}{}{STRONG:#}\n", line(&mut heading.iter().copied()));
-    for (row, cells) in rows.iter().zip(&rows_of_cells) {
+    let mut text = format!("{STRONG}{}{STRONG:#}\n", line(&mut columns.heading.iter().copied()));
+    for (row, cells) in rows.iter().zip(&mut cells) {
+        let mut facts: Vec<_> = row.facts.iter().map(|fact| clean(fact)).collect();
+        if let Some(cell) = cells.get_mut(columns.elastic).filter(|cell| cell.width() > room) {
+            let short = fit(cell, room).into_owned();
+            facts.insert(0, std::mem::replace(cell, short.into()));
+        }
         let line = line(&mut cells.iter().map(AsRef::as_ref));
-        if row.faint { writeln!(page, "{FAINT}{line}{FAINT:#}") } else { writeln!(page, "{line}") }.ok();
-        for below in &row.below {
-            writeln!(page, "{FAINT}    {}{FAINT:#}", clean(below)).ok();
+        if row.faint { writeln!(text, "{FAINT}{line}{FAINT:#}") } else { writeln!(text, "{line}") }.ok();
+        for below in fill(&facts, page.beside(INDENT, 20)) {
+            writeln!(text, "{FAINT}{:INDENT$}{below}{FAINT:#}", "").ok();
         }
     }
-    page
+    text
+}
+
+/// Facts one after another, in as few lines as the page allows; one that is longer than a line has lines of its own.
+fn fill(facts: &[Cow<'_, str>], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for fact in facts {
+        if let Some(line) = lines.last_mut() {
+            let joined = format!("{line} · {fact}");
+            if joined.width() <= width {
+                *line = joined;
+                continue;
+            }
+        }
+        lines.extend(pieces(fact, width).into_iter().map(str::to_owned));
+    }
+    lines
 }
 
 /// A card: a title and facts with their words, aligned.

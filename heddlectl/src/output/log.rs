@@ -3,12 +3,15 @@
 use proto_schema::Operation;
 use serde_json::Value;
 
-use super::human::{Page, Row, table};
-use super::text::fit;
+use super::human::{Columns, Page, Row, table};
 
-/// The values of an operation, those that say something: `end_reason=evicted reason="gone for lunch"`.
+/// The values of an operation, those that say something: `reason="gone for lunch" end_reason=evicted`.
+///
+/// What people wrote comes first and what has parts last, for the line may be cut at its end.
 fn detail(value: &Value) -> String {
-    let words = value.as_object().into_iter().flatten().filter_map(|(name, value)| match value {
+    let mut values: Vec<_> = value.as_object().into_iter().flatten().collect();
+    values.sort_by_key(|(name, value)| (value.is_object(), !matches!(name.as_str(), "reason" | "task")));
+    let words = values.into_iter().filter_map(|(name, value)| match value {
         Value::Null => None,
         Value::String(text) if text.contains(' ') => Some(format!("{name}={text:?}")),
         Value::String(text) => Some(format!("{name}={text}")),
@@ -19,35 +22,24 @@ fn detail(value: &Value) -> String {
 
 /// Renders `oplog.list`, oldest first.
 pub(crate) fn table_of(operations: &[Operation], page: Page) -> String {
-    let revisions = operations.iter().map(|one| one.revision.to_string().len()).max().unwrap_or_default().max(3);
-    let kinds = operations.iter().map(|one| one.kind.as_str().len()).max().unwrap_or_default().max(4);
-    let thread_width = page.beside(revisions + 19 + kinds + 26 + 4 * 2, 10);
     let rows: Vec<_> = operations
         .iter()
         .map(|operation| {
-            let name = operation.thread.as_ref().map_or("-", proto_schema::ThreadName::as_str);
-            let thread = fit(name, thread_width).into_owned();
-            let detail = detail(&operation.detail);
-            let mut below = Vec::new();
-            if thread != name {
-                below.push(name.to_owned());
-            }
-            if !detail.is_empty() {
-                below.push(fit(&detail, page.beside(4, 20)).into_owned());
-            }
+            let detail = Some(detail(&operation.detail)).filter(|detail| !detail.is_empty());
             Row {
                 cells: vec![
                     operation.revision.to_string(),
                     // To the second: `2026-08-01 12:00:00`.
                     operation.at.to_string().get(..19).unwrap_or_default().replace('T', " "),
                     operation.kind.as_str().to_owned(),
-                    thread,
+                    operation.thread.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
                     operation.session_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
                 ],
-                below,
+                facts: detail.map(|detail| page.line(&detail)).into_iter().collect(),
                 faint: false,
             }
         })
         .collect();
-    table(&["REV", "AT (UTC)", "WHAT", "THREAD", "SESSION"], &[0], &rows)
+    let heading = &["REV", "AT (UTC)", "WHAT", "THREAD", "SESSION"];
+    table(&Columns { heading, right: &[0], elastic: 3 }, &rows, page)
 }

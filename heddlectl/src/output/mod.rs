@@ -6,6 +6,7 @@
 pub(crate) mod color;
 pub(crate) mod human;
 pub(crate) mod log;
+mod object;
 pub(crate) mod problem;
 pub(crate) mod sessions;
 pub(crate) mod status;
@@ -82,15 +83,16 @@ impl Output {
 
     /// Tells of a failure: as text on stderr, or as the wire's error object on stdout.
     pub(crate) fn fail(&self, error: &Error) -> Exit {
-        if matches!(error, Error::ClosedPipe) {
-            return Exit::OK;
-        }
-        if self.json {
+        match error {
+            Error::ClosedPipe => return Exit::OK,
             // The exit code says it too, so a failure to print is not told.
-            self.print_json(&error.json()).ok();
-        } else {
-            self.say(&problem::render(&error.report(), text::WRAP));
-        }
+            Error::Refused(refused) if self.json => self.print_json(&refused.wire).ok(),
+            Error::Local(_) if self.json => self.print_json(&object::render(&error.report(), error.exit())).ok(),
+            Error::Refused(_) | Error::Local(_) => {
+                self.say(&problem::render(&error.report(), text::WRAP));
+                None
+            }
+        };
         error.exit()
     }
 

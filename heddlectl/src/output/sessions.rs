@@ -2,18 +2,20 @@
 
 use proto_schema::{Alive, EndReason, Reservation, SessionStatus};
 
-use super::human::{Card, Page, Row, table};
+use super::human::{Card, Columns, Page, Row, table};
 use super::text::{age, fit, left};
 
-/// The least that the column of the thread gets.
-const THREAD_LEAST: usize = 13;
 /// The most that the column of the holder gets.
 const HOLDER_MOST: usize = 11;
 
 /// Who holds it: the harness, else what else is known of the agent.
-pub(crate) fn holder(reservation: &Reservation) -> String {
+pub(crate) fn agent(reservation: &Reservation) -> Option<String> {
     let known = [&reservation.harness, &reservation.model, &reservation.provider];
-    known.into_iter().flatten().next().map_or_else(|| "-".to_owned(), ToString::to_string)
+    known.into_iter().flatten().next().map(ToString::to_string)
+}
+
+fn holder(reservation: &Reservation) -> String {
+    agent(reservation).unwrap_or_else(|| "-".to_owned())
 }
 
 fn reason(reason: EndReason) -> &'static str {
@@ -61,60 +63,33 @@ pub(crate) fn held(reservation: &Reservation, now_ms: i64) -> String {
     words.join("; ")
 }
 
-fn row(reservation: &Reservation, page: Page, thread_width: usize) -> Row {
-    let thread = fit(reservation.thread.as_str(), thread_width).into_owned();
-    let mut facts = Vec::new();
-    if thread != reservation.thread.as_str() {
-        facts.push(reservation.thread.to_string());
-    }
-    facts.extend(ended(reservation, page.now_ms));
+fn row(reservation: &Reservation, page: Page) -> Row {
+    let mut facts: Vec<_> = ended(reservation, page.now_ms).into_iter().collect();
     if reservation.status == SessionStatus::Active {
         facts.extend(reservation.hold.process.as_ref().map(|process| format!("process {}", process.pid)));
     }
     // `show` has the whole task; a path must be whole everywhere.
-    let width = page.beside(4, 20);
-    facts.extend(reservation.task.as_ref().map(|task| fit(task.as_str(), width).into_owned()));
+    facts.extend(reservation.task.as_ref().map(|task| page.line(task.as_str())));
     facts.extend(reservation.path.as_ref().map(ToString::to_string));
     Row {
         cells: vec![
             reservation.session_id.to_string(),
             reservation.status.as_str().to_owned(),
-            thread,
+            reservation.thread.to_string(),
             fit(&holder(reservation), page.width.map_or(usize::MAX, |_| HOLDER_MOST)).into_owned(),
             age(page.now_ms - reservation.started_at.unix_ms()),
             time_left(reservation, page.now_ms),
         ],
-        below: join(&facts, page),
+        facts,
         faint: reservation.status != SessionStatus::Active,
     }
 }
 
-/// Facts one after another, in as few lines as the page allows; a fact is never broken.
-fn join(facts: &[String], page: Page) -> Vec<String> {
-    let width = page.beside(4, 20);
-    let mut lines: Vec<String> = Vec::new();
-    for fact in facts {
-        if let Some(line) = lines.last_mut() {
-            let joined = format!("{line} · {fact}");
-            if joined.chars().count() <= width {
-                *line = joined;
-                continue;
-            }
-        }
-        lines.push(fact.clone());
-    }
-    lines
-}
-
-/// Renders `agent.list`; without sessions a sentence.
+/// Renders `agent.list`.
 pub(crate) fn list(reservations: &[Reservation], page: Page) -> String {
-    let status = reservations.iter().map(|one| one.status.as_str().len()).max().unwrap_or_default().max(6);
-    let holders = reservations.iter().map(|one| holder(one).chars().count()).max().unwrap_or_default();
-    let lefts = reservations.iter().map(|one| time_left(one, page.now_ms).len()).max().unwrap_or_default().max(4);
-    let used = 26 + status + holders.clamp(6, HOLDER_MOST) + 3 + lefts + 5 * 2;
-    let thread_width = page.beside(used, THREAD_LEAST);
-    let rows: Vec<_> = reservations.iter().map(|one| row(one, page, thread_width)).collect();
-    table(&["SESSION", "STATUS", "THREAD", "HOLDER", "AGE", "LEFT"], &[4, 5], &rows)
+    let heading = &["SESSION", "STATUS", "THREAD", "HOLDER", "AGE", "LEFT"];
+    let rows: Vec<_> = reservations.iter().map(|one| row(one, page)).collect();
+    table(&Columns { heading, right: &[4, 5], elastic: 2 }, &rows, page)
 }
 
 /// Renders one reservation with everything that is known of it.

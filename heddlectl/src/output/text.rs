@@ -71,6 +71,28 @@ pub(crate) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
+/// The text in pieces of at most `columns` columns, broken after a slash where that is not far off. Nothing is lost, for
+/// it may be a name or a path.
+pub(crate) fn pieces(text: &str, columns: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut used = 0;
+        let over = rest.char_indices().find_map(|(start, character)| {
+            used += character.width().unwrap_or(0);
+            (used > columns && start > 0).then_some(start)
+        });
+        let Some(end) = over else {
+            pieces.push(rest);
+            return pieces;
+        };
+        let slash = rest.get(..end).and_then(|piece| piece.rfind('/')).map(|slash| slash + 1);
+        let (piece, after) = rest.split_at(slash.filter(|slash| *slash > end / 2).unwrap_or(end));
+        pieces.push(piece);
+        rest = after;
+    }
+}
+
 /// Breaks running text into lines of at most `columns`; later lines begin with `indent` spaces. Words are never broken.
 pub(crate) fn wrap(first: &str, text: &str, indent: usize, columns: usize) -> String {
     let mut page = first.to_owned();
@@ -113,6 +135,10 @@ mod tests {
     fn text_is_cut_and_wrapped_by_columns() {
         assert_eq!(fit("feature/login", 8), "feature…");
         assert_eq!(fit("日本語", 5), "日本…");
+        assert_eq!(pieces("feature/login-form", 10), ["feature/", "login-form"]);
+        assert_eq!(pieces("a/feature-login", 10), ["a/feature-", "login"]);
+        assert_eq!(pieces("日本語", 5), ["日本", "語"]);
+        assert_eq!(pieces("", 5), [""]);
         assert_eq!(wrap("why:", "one two three", 5, 12), "why: one two\n     three\n");
     }
 

@@ -2,9 +2,9 @@
 
 use proto_schema::{Freshness, ObjectId, Thread, ThreadMode, ThreadState};
 
-use super::human::{Card, Page, Row, table};
+use super::human::{Card, Columns, Page, Row, table};
 use super::sessions;
-use super::text::{age, fit};
+use super::text::age;
 
 /// A state in the few characters that are enough to tell it from others.
 fn short(state: Option<&ObjectId>) -> String {
@@ -24,26 +24,22 @@ pub(crate) fn list(threads: &[Thread], page: Page) -> String {
     let rows: Vec<_> = threads
         .iter()
         .map(|thread| {
-            let name = fit(thread.thread.as_str(), page.beside(10 + 11 + 28 + 5, 16)).into_owned();
-            let mut below = Vec::new();
-            if name != thread.thread.as_str() {
-                below.push(thread.thread.to_string());
-            }
-            below.extend(thread.task.as_ref().map(|task| fit(task.as_str(), page.beside(4, 20)).into_owned()));
+            let held_by = thread.holder.as_ref().map_or_else(|| "-".to_owned(), |holder| holder.session_id.to_string());
             Row {
                 cells: vec![
-                    name,
+                    thread.thread.to_string(),
                     thread.state.as_str().to_owned(),
                     short(thread.current_state.as_ref()),
-                    thread.holder.as_ref().map_or_else(|| "-".to_owned(), |holder| holder.session_id.to_string()),
+                    held_by,
                     age(page.now_ms - thread.updated_at.unix_ms()),
                 ],
-                below,
+                facts: thread.task.iter().map(|task| page.line(task.as_str())).collect(),
                 faint: matches!(thread.state, ThreadState::Merged | ThreadState::Abandoned),
             }
         })
         .collect();
-    table(&["THREAD", "STATE", "TIP", "HELD BY", "AGE"], &[4], &rows)
+    let heading = &["THREAD", "STATE", "TIP", "HELD BY", "AGE"];
+    table(&Columns { heading, right: &[4], elastic: 0 }, &rows, page)
 }
 
 /// Renders one thread with everything that is known of it.
@@ -51,7 +47,8 @@ pub(crate) fn card(thread: &Thread, page: Page) -> String {
     let holder = thread.holder.as_ref().map_or_else(
         || "nobody".to_owned(),
         |holder| {
-            format!("{} ({}; {})", holder.session_id, sessions::holder(holder), sessions::held(holder, page.now_ms))
+            let agent = sessions::agent(holder).map(|agent| format!("{agent}; ")).unwrap_or_default();
+            format!("{} ({agent}{})", holder.session_id, sessions::held(holder, page.now_ms))
         },
     );
     let mode = match thread.mode {

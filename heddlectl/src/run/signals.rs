@@ -31,7 +31,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Blocks them in this thread and those that it starts later. std gives started processes an empty mask again.
+    /// Blocks them in this thread and those that it starts later. Processes started from now on inherit that:
+    /// CMD's is there before, and a daemon is freed of it by `hidden`.
     pub(crate) fn block() -> io::Result<Self> {
         let set: SigSet = PASSED_ON.into_iter().collect();
         set.thread_block()?;

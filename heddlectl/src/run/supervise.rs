@@ -39,7 +39,8 @@ pub(crate) struct Ended {
 }
 
 /// Waits for `child`. `release` is called on the very thread that sees its end, with whether it succeeded, and says whether
-/// the session was given back: the daemon sees the end too, and waits only for a moment to be told how it was. `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
+/// the session was given back. Until then the child is not reaped: the daemon sees its end too, and by that it knows that
+/// it is to be told how it was. `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
 pub(crate) fn supervise(
     mut child: Child,
     mut signals: Signals,

@@ -30,7 +30,8 @@ pub(crate) fn watch(
     stop: &Receiver<()>,
     tell: impl Fn(&Error),
 ) -> Option<Lost> {
-    let params = ValidateParams { session_id, reservation_token: token.clone(), thread: None };
+    let params =
+        ValidateParams { session_id: session_id.into(), reservation_token: token.clone().into(), thread: None };
     let mut told = false;
     loop {
         match stop.recv_timeout(EVERY) {

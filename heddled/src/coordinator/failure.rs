@@ -41,6 +41,11 @@ pub enum Failure {
         /// How much may.
         max: usize,
     },
+    /// The thread changed each time between the look at its branch and the decision.
+    Contended {
+        /// How often it was looked at.
+        reads: usize,
+    },
     /// The daemon is stopping.
     ShuttingDown,
     /// A worker of the daemon broke.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use proto_schema::{FencingToken, SessionId};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
-use crate::registry::{Actor, Command, HolderProcess, SessionRecord};
+use crate::registry::{Actor, Command, HolderProcess, Observation, RepoRecord, SessionRecord};
 
 /// A command that was done, and is durable.
 #[derive(Clone, Debug)]
@@ -19,6 +19,20 @@ pub(super) struct Done {
 
 /// Where the answer goes.
 pub(super) type Reply = oneshot::Sender<Result<Done, Failure>>;
+
+/// The answers of one batch, on their way to whoever waits for them.
+pub(super) type Answers = Vec<(Reply, Result<Done, Failure>)>;
+
+/// Hands out the answers that the writer sends: a caller is woken by the worker that serves it. Woken by the writer's thread,
+/// each of them would cost a call of the system.
+pub(super) async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
+    while let Some(answers) = batches.recv().await {
+        for (reply, result) in answers {
+            // A caller that is gone has no use for its answer.
+            drop(reply.send(result));
+        }
+    }
+}
 
 /// Something for the writer.
 pub(super) enum Message {
@@ -42,6 +56,12 @@ pub(super) enum Message {
     Overdue(Vec<FencingToken>),
     /// These sessions have signs of life that are not written yet.
     Unsaved(Vec<FencingToken>),
+    /// Branches that are not where the records of their threads say.
+    Observed(Vec<Observation>),
+    /// A repository is at another place than its record says.
+    RepoSeen(Arc<RepoRecord>),
+    /// Fencing tokens must go on after this one.
+    RaiseFencing(FencingToken),
     /// Answers once everything before it is committed.
     Barrier(oneshot::Sender<()>),
     /// Record the stop, close the store and end.

@@ -7,6 +7,7 @@
 
 mod failure;
 mod message;
+mod observer;
 mod read;
 mod readers;
 mod reserve;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use proto_schema::{ReservationToken, Timestamp};
+use proto_schema::{Outcome, ReservationToken, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -41,18 +42,22 @@ pub use snapshot::{Snapshot, View};
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{
-    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash,
+    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash, before_era,
 };
 use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
 use readers::{READERS, Readers};
 use shared::{INBOX, Shared};
+use timekeeper::Fence;
 use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
 /// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
 const RELEASE_GRACE: Duration = Duration::from_millis(25);
+
+/// How often that time is given at most to a parent that has not had a processor since: two seconds in all.
+const MOST_GRACES: u32 = 80;
 
 /// What the coordinator works with.
 pub struct Dependencies {
@@ -128,7 +133,7 @@ impl Coordinator {
         let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let committed = Snapshot { registry, leases };
-        let (ended, unlocking) = mpsc::unbounded_channel();
+        let (unlocking, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -141,17 +146,22 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
-            ended,
+            unlocking,
+            left: observer::Left::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
-        let mut writer = Writer::new(Arc::clone(&shared), store);
+        let (answers, answered) = mpsc::unbounded_channel();
+        let mut writer = Writer::new(Arc::clone(&shared), store, answers);
         recover(&shared, &mut writer, &settings);
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
+        // It ends with the writer, whose last answers are still handed out.
+        tokio::spawn(message::hand_out(answered));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
+            tokio::spawn(observer::run(Arc::clone(&shared))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
-            tokio::spawn(worktrees::run(Arc::clone(&shared), unlocking)),
+            tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
     }
@@ -186,12 +196,31 @@ impl Coordinator {
     /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
     pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
-        blocking("adopting the repository", move || {
+        let (repo, era) = blocking("looking who owns the repository", move || {
             let repo = shared.repo.locate(&path)?;
             settings.check_served(&repo)?;
-            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim)?)
+            let era = shared.repo.next_era(&repo.git_dir, &settings.claim)?;
+            Ok((repo, era))
+        })
+        .await?;
+        self.enter_era(era).await?;
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        blocking("adopting the repository", move || {
+            let era = shared.committed.load().registry.era();
+            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim, era)?)
         })
         .await
+    }
+
+    /// Has every fencing token from now on be of this era, or a later one. Before the repository is taken over: a holder
+    /// of the other registry must not have the higher number.
+    async fn enter_era(&self, era: u64) -> Result<(), Failure> {
+        if self.snapshot().registry.era() >= era {
+            return Ok(());
+        }
+        self.shared.post(Message::RaiseFencing(before_era(era)))?;
+        self.barrier().await?;
+        if self.snapshot().registry.era() >= era { Ok(()) } else { Err(Failure::Store(Outcome::Unknown)) }
     }
 
     /// Records the stop, makes everything durable and ends the writer. Calls after this are answered `ShuttingDown`.
@@ -232,8 +261,20 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
     while let Some(process) = deaths.recv().await {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            // The time is what is waited for.
-            let _elapsed = tokio::time::timeout(RELEASE_GRACE, std::future::pending::<()>()).await;
+            let mut looked_at = shared.clock.monotonic_ms();
+            for _ in 0..MOST_GRACES {
+                // The time is what is waited for.
+                let _elapsed = tokio::time::timeout(RELEASE_GRACE, std::future::pending::<()>()).await;
+                let now = shared.clock.monotonic_ms();
+                let has_waited = Duration::from_millis(now.saturating_sub(std::mem::replace(&mut looked_at, now)));
+                // Whoever wakes this late may have its word unread, too.
+                let is_starved = has_waited > RELEASE_GRACE * 2;
+                if !is_starved && !shared.liveness.is_being_reaped(&process) {
+                    break;
+                }
+            }
+            // What it said by then is taken first.
+            Fence::new().pass().await;
             // Not try_send: a death must not be lost because the writer is behind. Nobody is told once it has stopped.
             let _told = blocking("ending sessions", move || {
                 shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)
@@ -247,7 +288,7 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
 fn adopted(shared: &Shared, settings: &Settings) -> Vec<RepoId> {
     let registry = &shared.committed.load().registry;
     let is_owned = |repo: &&Arc<RepoRecord>| {
-        matches!(shared.repo.claim(&repo.git_dir, &settings.claim), Err(repo::Error::Owned { .. }))
+        matches!(shared.repo.claim(&repo.git_dir, &settings.claim, registry.era()), Err(repo::Error::Owned { .. }))
     };
     let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
     held.filter(is_owned).map(|repo| repo.id).collect()

@@ -7,10 +7,11 @@ use proto_schema::{FencingToken, ObjectId, SessionId, SessionStatus, ThreadName,
 
 use super::failure::Failure;
 use super::message::Message;
+use super::observer::observation;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
 use crate::liveness::Verdict;
-use crate::registry::{HolderProcess, Registry, RepoId, SessionRecord, ThreadRecord};
+use crate::registry::{HolderProcess, Registry, RepoId, RepoRecord, SessionRecord, ThreadRecord};
 use crate::store::{Filter, Page};
 
 /// Which sessions to list.
@@ -51,20 +52,31 @@ pub struct ThreadView {
     /// Who holds it.
     pub holder: Option<View>,
     /// Its repository.
-    pub repo: Option<Arc<crate::registry::RepoRecord>>,
+    pub repo: Option<Arc<RepoRecord>>,
 }
 
 impl Coordinator {
-    /// The number of the repository at `path`; none when nothing was ever reserved in it.
+    /// The number of the repository at `path`; none when nothing was ever reserved in it. One that was moved there is
+    /// known to be there from then on.
     async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
-        let located = blocking("finding the repository", move || {
-            let repo = shared.repo.locate(&path)?;
-            settings.check_served(&repo)?;
-            Ok(repo)
+        let (id, moved) = blocking("finding the repository", move || {
+            let there = shared.repo.locate(&path)?;
+            settings.check_served(&there)?;
+            let committed = shared.committed.load();
+            let known = committed.registry.repo_at(there.key);
+            let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {
+                let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
+                Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
+            });
+            Ok((known.map(|known| known.id), moved))
         })
         .await?;
-        Ok(self.shared.committed.load().registry.repo_at(located.key).map(|repo| repo.id))
+        if let Some(moved) = moved {
+            self.shared.post(Message::RepoSeen(moved))?;
+            self.barrier().await?;
+        }
+        Ok(id)
     }
 
     /// Lists sessions, newest first.
@@ -183,19 +195,36 @@ impl Coordinator {
         records: Vec<Arc<ThreadRecord>>,
     ) -> Result<Vec<ThreadView>, Failure> {
         let shared = Arc::clone(&self.shared);
-        blocking("reading the branches", move || {
-            let view = |record: Arc<ThreadRecord>| {
-                let repo = committed.registry.repo(record.repo).cloned();
+        let (mut views, news) = blocking("reading the branches", move || {
+            let mut news = Vec::new();
+            let mut view = |record: Arc<ThreadRecord>| {
+                let (repo, key) = (committed.registry.repo(record.repo).cloned(), record.key());
                 let tip = match &repo {
                     Some(repo) => shared.repo.tip(&repo.git_dir, &record.thread)?,
                     None => None,
                 };
-                let holder = committed.registry.holder(&(record.repo, record.thread.clone()));
-                Ok(ThreadView { holder: holder.map(|session| committed.view(session)), record, tip, repo })
+                let holder = committed.registry.holder(&key).map(|session| committed.view(session));
+                news.extend(observation(&committed.registry, key, tip));
+                Ok(ThreadView { holder, record, tip, repo })
             };
-            records.into_iter().map(view).collect()
+            let views: Result<Vec<ThreadView>, Failure> = records.into_iter().map(&mut view).collect();
+            Ok((views?, news))
         })
-        .await
+        .await?;
+        // A daemon that cannot record it now still says where the branches are.
+        if !news.is_empty() && self.shared.post(Message::Observed(news)).is_ok() && self.barrier().await.is_ok() {
+            let committed = self.snapshot();
+            for view in &mut views {
+                view.record = committed.registry.thread(&view.record.key()).unwrap_or(&view.record).clone();
+            }
+        }
+        Ok(views)
+    }
+
+    /// The first revisions of the parts of the operation log that were found unreadable.
+    #[must_use]
+    pub fn unreadable_operations(&self) -> Vec<u64> {
+        self.shared.log.unreadable()
     }
 
     /// Reads the operation log: after a revision, or the newest.

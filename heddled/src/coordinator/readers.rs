@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use parking_lot::Mutex;
 
+use super::failure::Failure;
+
 /// How many reads run side by side: enough that one repository on a slow disk does not hold up the others.
 pub(super) const READERS: usize = 4;
 
@@ -31,8 +33,16 @@ impl Readers {
         Ok(Self(jobs))
     }
 
-    /// Has one of them do a job. One that panics answers nobody, and whoever waits for it notices.
-    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
+    /// Has one of them read something, and do what follows from it. A read that panics is a failure like others.
+    pub(super) fn run<T>(
+        &self,
+        read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+        then: impl FnOnce(Result<T, Failure>) + Send + 'static,
+    ) {
+        let job = move || {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+            then(done.unwrap_or(Err(Failure::Broken("reading a branch"))));
+        };
         // Fails only when every reader is gone, and then nobody gets an answer.
         let _taken = self.0.send(Box::new(job));
     }
@@ -42,7 +52,7 @@ fn read(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting.lock().recv();
         let Ok(job) = job else { return };
-        // A job that panics must not take its reader along.
+        // What follows a read must not take its reader along either.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
             tracing::error!("reading a branch panicked");
         }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName};
+use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName, Timestamp};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -53,6 +53,14 @@ pub struct ReserveRequest {
     pub agent: Arc<AgentRecord>,
 }
 
+/// A request on its way, with what was drawn for it.
+#[derive(Clone)]
+struct Asked {
+    request: Arc<ReserveRequest>,
+    id: SessionId,
+    token_hash: TokenHash,
+}
+
 /// A thread that was reserved.
 #[derive(Clone, Debug)]
 pub struct Reserved {
@@ -95,58 +103,77 @@ impl Coordinator {
     /// Whatever step failed first; nothing has changed then but the end of dead sessions, except when the branch or the
     /// worktree could not be made after the session was recorded: then it is recorded as failed, and the cause is told.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
-        let coordinator = self.clone();
-        // A task of its own: a caller that is dropped after the grant must not leave its Git work undone, for while that is
-        // open nothing and nobody can end the session.
-        tokio::spawn(async move { coordinator.reserve_to_the_end(request).await })
-            .await
-            .unwrap_or(Err(Failure::Broken("reserving")))
-    }
-
-    async fn reserve_to_the_end(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
         let (id, secret) = draw()?;
         let token = request.token.clone().unwrap_or(secret);
-        let token_hash = hash(&token);
-        let request = Arc::new(request);
-        let done = self.ask_for_thread(&request, id, token_hash).await?;
-        let session = if done.fresh && done.session.intent.is_none() {
-            done.session
-        } else {
-            self.settle(&request, done.session).await?
+        let asked = Asked { request: Arc::new(request), id, token_hash: hash(&token) };
+        let done = match self.ask_at_a_glance(&asked).await? {
+            Some(done) => done,
+            None => {
+                let coordinator = self.clone();
+                // A task of its own: a caller that is dropped after the grant must not leave its Git work undone, for while
+                // that is open nothing and nobody can end the session.
+                let asking = tokio::spawn(async move { coordinator.ask_and_settle(asked).await });
+                asking.await.unwrap_or(Err(Failure::Broken("reserving")))?
+            }
         };
-        let view = self.snapshot().view(&session);
+        let view = self.snapshot().view(&done.session);
         Ok(Reserved { view, token, replayed: !done.fresh })
     }
 
+    /// Steps 0 to 6 of a reserve that leaves nothing to do: its thread exists, and a glance at it is enough.
+    async fn ask_at_a_glance(&self, asked: &Asked) -> Result<Option<Done>, Failure> {
+        if self.known(asked)?.is_some() {
+            return Ok(None);
+        }
+        let Some(reserve) = glance(&self.shared, asked, &self.settings) else { return Ok(None) };
+        match self.shared.done(Command::Reserve(Box::new(reserve))).await {
+            Ok(done) if done.fresh => Ok(Some(done)),
+            Ok(_) | Err(Failure::Refused(Refusal::Outdated)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn ask_and_settle(&self, asked: Asked) -> Result<Done, Failure> {
+        let done = self.ask_for_thread(&asked).await?;
+        if done.fresh && done.session.intent.is_none() {
+            return Ok(done);
+        }
+        let session = self.settle(&asked.request, done.session).await?;
+        Ok(Done { session, fresh: done.fresh })
+    }
+
+    /// What an earlier call with the same request has made: whatever has become of the repository since, the same request has
+    /// the same answer.
+    fn known(&self, asked: &Asked) -> Result<Option<Arc<SessionRecord>>, Failure> {
+        let Some(record) = &asked.request.request else { return Ok(None) };
+        Ok(replay(&self.shared.committed.load().registry, record, asked.token_hash)?)
+    }
+
     /// Steps 0 to 6: what is known, what Git says, what the registry says.
-    async fn ask_for_thread(
-        &self,
-        request: &Arc<ReserveRequest>,
-        id: SessionId,
-        token_hash: TokenHash,
-    ) -> Result<Done, Failure> {
+    async fn ask_for_thread(&self, asked: &Asked) -> Result<Done, Failure> {
         for _ in 0..READS {
-            if let Some(record) = &request.request {
-                // Whatever has become of the repository since: the same request has the same answer.
-                if let Some(session) = replay(&self.snapshot().registry, record, token_hash)? {
-                    return self.join(session).await;
-                }
+            if let Some(session) = self.known(asked)? {
+                return self.join(session).await;
             }
-            let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
+            let (shared, asked) = (Arc::clone(&self.shared), asked.clone());
             let settings = Arc::clone(&self.settings);
             let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
-            self.shared.readers.run(move || match see(&shared, &request, id, token_hash, &settings) {
-                Ok(reserve) => shared.ask_for(Command::Reserve(Box::new(reserve)), reply),
-                // A caller that went away has no use for its answer.
-                Err(failure) => drop(reply.send(Err(failure))),
-            });
+            let writer = Arc::clone(&self.shared);
+            self.shared.readers.run(
+                move || see(&shared, &asked, &settings),
+                move |seen| match seen {
+                    Ok(reserve) => writer.ask_for(Command::Reserve(Box::new(reserve)), reply),
+                    // A caller that went away has no use for its answer.
+                    Err(failure) => drop(reply.send(Err(failure))),
+                },
+            );
             match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 other => return other,
             }
         }
-        Err(Failure::Broken("the thread keeps changing"))
+        Err(Failure::Contended { reads: READS })
     }
 
     /// What a known request has made, once its Git work is done.
@@ -201,18 +228,34 @@ fn draw() -> Result<(SessionId, ReservationToken), Failure> {
     Ok((SessionId::from_random(id), ReservationToken::from_bytes(secret)))
 }
 
+/// What is asked of the registry, where a glance at the repository is enough to say it.
+fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<Reserve> {
+    let request = &asked.request;
+    // A process, a path and a worktree have to be looked at.
+    if request.hold_for_pid.is_some() || request.path.is_some() || request.worktree.is_some() {
+        return None;
+    }
+    let committed = shared.committed.load();
+    let (seen, era) = (committed.registry.revision(), committed.registry.era());
+    let sighting = shared.repo.glance(&request.repo, &request.thread, &request.anchor, &settings.claim, era)?;
+    settings.check_served(&sighting.repo).ok()?;
+    let known = committed.registry.repo_at(sighting.repo.key)?;
+    if *known.git_dir != *sighting.repo.git_dir {
+        return None;
+    }
+    let path = sighting.repo.worktree.as_deref().map(shown);
+    let hold = HoldRecord { ttl_ms: request.ttl_ms, process: None, connection: false };
+    let limits = (shared.clock.wall(), settings.max_active);
+    Some(Reserve { hold, path, era, ..asked.reserve(sighting, (seen, false), limits) })
+}
+
 /// Reads what Git says, and makes of it what is asked of the registry.
-fn see(
-    shared: &Shared,
-    request: &ReserveRequest,
-    id: SessionId,
-    token_hash: TokenHash,
-    settings: &super::Settings,
-) -> Result<Reserve, Failure> {
+fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Reserve, Failure> {
+    let request = &asked.request;
     let committed = shared.committed.load();
     let seen = committed.registry.revision();
-    let Sighting { repo, anchor, root, tip, checked_out } =
-        shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
+    let sighting = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
+    let repo = sighting.repo.clone();
     settings.check_served(&repo)?;
     let path = match (&request.path, &request.worktree) {
         (Some(path), _) => Some(shown(&shared.repo.registered_worktree(&repo, path)?)),
@@ -227,35 +270,51 @@ fn see(
         None => None,
     };
     let known = committed.registry.repo_at(repo.key);
-    let moved = known.is_some_and(|known| {
-        *known.git_dir != *repo.git_dir
-            && shared.repo.locate(&known.git_dir).map(|there| there.key).ok() != Some(repo.key)
-    });
-    let reserve = Reserve {
-        id,
-        token_hash,
-        request: request.request.clone(),
-        repo: RepoSeen { key: repo.key, git_dir: Arc::clone(&repo.git_dir), shown: Arc::clone(&repo.shown), moved },
-        thread: request.thread.clone(),
-        anchor,
-        root,
-        tip,
-        seen,
-        hold: HoldRecord { ttl_ms: request.ttl_ms, process, connection: false },
-        agent: Arc::clone(&request.agent),
-        path,
-        target_thread: request.target_thread.clone().or(checked_out).filter(|target| *target != request.thread),
-        worktree: request.worktree.is_some(),
-        at: shared.clock.wall(),
-        max_active: settings.max_active,
-    };
-    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
+    let hold = HoldRecord { ttl_ms: request.ttl_ms, process, connection: false };
+    let (era, limits) = (committed.registry.era(), (shared.clock.wall(), settings.max_active));
+    let reserve = Reserve { hold, path, era, ..asked.reserve(sighting, (seen, moved), limits) };
     let command = Command::Reserve(Box::new(reserve));
-    if known.is_some() || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_))) {
-        shared.repo.claim(&repo.git_dir, &settings.claim)?;
+    let would_be_granted = || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_)));
+    if let Some(path) = &request.worktree
+        && would_be_granted()
+    {
+        // Looked at again when it is made: here so that what is refused leaves no branch and no session.
+        shared.repo.check_worktree(&repo, &request.thread, path.as_deref(), &settings.worktree_roots)?;
+    }
+    // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
+    if known.is_some() || would_be_granted() {
+        shared.repo.claim(&repo.git_dir, &settings.claim, era)?;
     }
     let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };
     Ok(*reserve)
+}
+
+impl Asked {
+    /// What is asked of the registry, but for the path, the era and what holds the session.
+    fn reserve(&self, sighting: Sighting, (seen, moved): (u64, bool), (at, max_active): (Timestamp, usize)) -> Reserve {
+        let Sighting { repo, anchor, root, tip, checked_out } = sighting;
+        let request = &self.request;
+        Reserve {
+            id: self.id,
+            token_hash: self.token_hash,
+            request: request.request.clone(),
+            repo: RepoSeen { key: repo.key, git_dir: repo.git_dir, shown: repo.shown, moved },
+            thread: request.thread.clone(),
+            anchor,
+            root,
+            tip,
+            seen,
+            era: 0,
+            hold: HoldRecord::default(),
+            agent: Arc::clone(&request.agent),
+            path: None,
+            target_thread: request.target_thread.clone().or(checked_out).filter(|target| *target != request.thread),
+            worktree: request.worktree.is_some(),
+            at,
+            max_active,
+        }
+    }
 }
 
 /// Makes the branch where there is none, and the worktree where one is wanted.

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, UsageSummary};
+use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, Usage};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::message::{Done, Message};
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
-use crate::registry::{Actor, Beat, Command, HoldRecord, Refusal, SessionRecord, TokenHash, active, authorized, find};
+use crate::registry::{
+    Actor, Beat, Command, HoldRecord, Refusal, RequestRecord, SessionRecord, TokenHash, active, authorized, find,
+    replay,
+};
 
 /// A heartbeat as the server took it from the wire.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +20,7 @@ pub struct Heartbeat {
     /// Whether there was progress.
     pub progress: bool,
     /// What has been used so far.
-    pub usage: Option<UsageSummary>,
+    pub usage: Option<Usage>,
     /// The process that holds the session from now on.
     pub hold_for_pid: Option<i32>,
     /// The caller's own pid, by the socket's peer credentials.
@@ -109,6 +112,14 @@ impl Coordinator {
         if let Err(error) = self.shared.finish(command).await {
             tracing::warn!(session = %id, ?error, "a session nobody has the token of could not be ended");
         }
+    }
+
+    /// Whether a request is one that is not known, or repeats exactly what was asked and still stands.
+    ///
+    /// # Errors
+    /// `IdempotencyConflict`, `Inactive`.
+    pub fn replay(&self, request: &RequestRecord, token: TokenHash) -> Result<(), Refusal> {
+        replay(&self.shared.committed.load().registry, request, token).map(drop)
     }
 
     /// Says whether a session still has the right to write `thread`. Changes and renews nothing.

@@ -5,17 +5,18 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use proto_schema::FencingToken;
+use proto_schema::{FencingToken, ThreadMode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::failure::Failure;
 use super::message::{Done, Message, Reply};
+use super::observer::Left;
 use super::readers::Readers;
 use super::snapshot::Snapshot;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
-use crate::registry::{Command, Deadlines, SessionRecord};
-use crate::repo::Repo;
+use crate::registry::{Command, Deadlines, RepoRecord, SessionRecord};
+use crate::repo::{Located, Repo};
 use crate::store::OperationLog;
 
 /// How many messages may wait for the writer.
@@ -37,7 +38,9 @@ pub(super) struct Shared {
     /// Told when an earlier deadline than all before has come in.
     pub(super) rearmed: Notify,
     /// Sessions that have ended and had a worktree of their own.
-    pub(super) ended: mpsc::UnboundedSender<Arc<SessionRecord>>,
+    pub(super) unlocking: mpsc::UnboundedSender<Arc<SessionRecord>>,
+    /// Sessions that have ended and whose branches have not been looked at since.
+    pub(super) left: Left,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }
@@ -56,6 +59,22 @@ impl Shared {
         if earlier {
             self.rearmed.notify_one();
         }
+    }
+
+    /// Does what follows the end of a session: nobody waits for it.
+    pub(super) fn ended(&self, session: Arc<SessionRecord>) {
+        self.left.add(&session);
+        if session.mode == ThreadMode::Worktree {
+            // Fails only when the daemon is stopping, and a lock that stays does no harm.
+            drop(self.unlocking.send(session));
+        }
+    }
+
+    /// Whether a repository that is known is at another place now, and no longer where its record says: a bind mount shows
+    /// one at two places, and neither is wrong.
+    pub(super) fn has_moved(&self, known: &RepoRecord, there: &Located) -> bool {
+        let is_still_there = || self.repo.locate(&known.git_dir).is_ok_and(|before| before.key == there.key);
+        *known.git_dir != *there.git_dir && !is_still_there()
     }
 
     pub(super) fn set_failed(&self, why: String) {

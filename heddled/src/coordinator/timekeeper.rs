@@ -72,6 +72,9 @@ fn post(shared: &Shared, message: Message) {
         Message::Command { .. }
         | Message::Join { .. }
         | Message::Died(_)
+        | Message::Observed(_)
+        | Message::RepoSeen(_)
+        | Message::RaiseFencing(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}
     }
@@ -79,14 +82,14 @@ fn post(shared: &Shared, message: Message) {
 
 /// Waits until the input that had arrived by now has been taken: events come in the order in which sockets became
 /// readable, so when this one's own byte comes back, the heartbeats that were there before it have been handed out.
-struct Fence(Option<(UnixStream, UnixStream)>);
+pub(super) struct Fence(Option<(UnixStream, UnixStream)>);
 
 impl Fence {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(UnixStream::pair().ok())
     }
 
-    async fn pass(&mut self) {
+    pub(super) async fn pass(&mut self) {
         if let Some((near, far)) = &mut self.0 {
             // Errors leave only the turns below, which is no worse than having no pair.
             let _written = near.write_all(&[0]).await;

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use parking_lot::Mutex;
-use proto_schema::{EndReason, FencingToken, Outcome, SessionId, ThreadMode};
-use tokio::sync::oneshot;
+use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
-use super::message::{Done, Message, Reply};
+use super::message::{Answers, Done, Message, Reply};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
 use crate::registry::{
-    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, OperationRecord, Refusal, SessionRecord, active,
-    decide,
+    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, RepoRecord,
+    Reserve, SessionRecord, active, decide, observe,
 };
 use crate::store::Store;
 
@@ -35,7 +35,7 @@ enum Effect {
     Watch(HolderProcess),
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
-    Unlock(Arc<SessionRecord>),
+    Ended(Arc<SessionRecord>),
 }
 
 /// The writer's own state.
@@ -47,7 +47,9 @@ pub(super) struct Writer {
     operations: Vec<OperationRecord>,
     effects: Vec<Effect>,
     closed: Vec<Arc<Mutex<Lease>>>,
-    replies: Vec<(Reply, Result<Done, Failure>)>,
+    replies: Answers,
+    /// Where the replies go once their batch is durable.
+    answers: mpsc::UnboundedSender<Answers>,
     barriers: Vec<oneshot::Sender<()>>,
     /// Messages that would end a session, or move its branch, while another change of its branch is under way.
     deferred: HashMap<SessionId, Vec<Message>>,
@@ -58,7 +60,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>, answers: mpsc::UnboundedSender<Answers>) -> Self {
         let candidate = Snapshot::clone(&shared.committed.load());
         Self {
             shared,
@@ -69,6 +71,7 @@ impl Writer {
             effects: Vec::new(),
             closed: Vec::new(),
             replies: Vec::new(),
+            answers,
             barriers: Vec::new(),
             deferred: HashMap::new(),
             joined: HashMap::new(),
@@ -122,17 +125,22 @@ impl Writer {
             Message::Died(process) => self.died(&process),
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
+            Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
+            Message::RepoSeen(repo) => self.repo_seen(repo),
+            Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
+            Message::RaiseFencing(_) => {}
             Message::Barrier(done) => self.barriers.push(done),
             Message::Stop { .. } => {}
         }
     }
 
-    fn command(&mut self, command: Command, reply: Reply) {
+    fn command(&mut self, mut command: Command, reply: Reply) {
         if self.failed {
             self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
             return;
         }
-        if let Command::Reserve(reserve) = &command {
+        if let Command::Reserve(reserve) = &mut command {
+            self.observe_for(reserve);
             self.end_dead_holder(reserve);
         }
         let decided = decide(&self.candidate.registry, &command);
@@ -204,17 +212,17 @@ impl Writer {
             Change::Ended(_) => {
                 if let Some(session) = ended {
                     self.effects.extend(session.hold.process.clone().map(Effect::Unwatch));
-                    if session.mode == ThreadMode::Worktree {
-                        self.effects.push(Effect::Unlock(session));
-                    }
+                    self.effects.push(Effect::Ended(session));
                 }
             }
             Change::Settled { .. }
             | Change::MoveIntended { .. }
             | Change::MoveDropped { .. }
             | Change::Moved { .. }
+            | Change::Observed { .. }
             | Change::Pulses(_)
             | Change::RepoSeen(_)
+            | Change::FencingRaised { .. }
             | Change::DaemonStarted { .. }
             | Change::DaemonStopped { .. } => {}
         }
@@ -247,8 +255,36 @@ impl Writer {
         }
     }
 
+    /// Records where a branch was found, if that is news.
+    fn observed(&mut self, observation: &Observation) {
+        if !self.failed
+            && let Some(change) = observe(&self.candidate.registry, observation)
+        {
+            self.change(change);
+        }
+    }
+
+    /// Records where a repository is now, unless its record has changed since.
+    fn repo_seen(&mut self, repo: Arc<RepoRecord>) {
+        let is_news = |known: &Arc<RepoRecord>| known.key == repo.key && *known != repo;
+        if !self.failed && self.candidate.registry.repo(repo.id).is_some_and(is_news) {
+            self.change(Change::RepoSeen(repo));
+        }
+    }
+
+    /// Records what a reserve read of its branch: whatever becomes of the reserve, plain Git's moves are in the log before it.
+    fn observe_for(&mut self, reserve: &mut Reserve) {
+        let Some(repo) = self.candidate.registry.repo_at(reserve.repo.key) else { return };
+        let (thread, revision) = ((repo.id, reserve.thread.clone()), self.candidate.registry.revision());
+        self.observed(&Observation { thread, tip: reserve.tip, seen: reserve.seen, ended: None });
+        if self.candidate.registry.revision() > revision {
+            // What was recorded just now is what was read: that read is not outdated by it.
+            reserve.seen = self.candidate.registry.revision();
+        }
+    }
+
     /// Ends the session that holds the thread asked for, if its process is dead: the caller must not wait for the watcher.
-    fn end_dead_holder(&mut self, reserve: &crate::registry::Reserve) {
+    fn end_dead_holder(&mut self, reserve: &Reserve) {
         let registry = &self.candidate.registry;
         let Some(repo) = registry.repo_at(reserve.repo.key) else { return };
         let Some(owner) = registry.holder(&(repo.id, reserve.thread.clone())).cloned() else { return };
@@ -361,9 +397,9 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         self.entries.clear();
-        for (reply, result) in self.replies.drain(..) {
-            // A caller that is gone has no use for its answer.
-            drop(reply.send(result));
+        if !self.replies.is_empty() {
+            // Fails only when the daemon has stopped serving.
+            drop(self.answers.send(std::mem::take(&mut self.replies)));
         }
         for barrier in self.barriers.drain(..) {
             let _told = barrier.send(());
@@ -380,8 +416,7 @@ impl Writer {
                 Effect::Watch(process) => self.shared.liveness.watch(&process),
                 Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
                 Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
-                // Fails only when the daemon is stopping, and a lock that stays does no harm.
-                Effect::Unlock(session) => drop(self.shared.ended.send(session)),
+                Effect::Ended(session) => self.shared.ended(session),
             }
         }
     }

@@ -54,6 +54,10 @@ impl Liveness for LocalLiveness {
         self.watcher.verdict(holder).unwrap_or_else(|| self.kernel.check(holder))
     }
 
+    fn is_being_reaped(&self, holder: &HolderProcess) -> bool {
+        self.kernel.is_being_reaped(holder)
+    }
+
     fn watch(&self, holder: &HolderProcess) {
         self.watcher.watch(holder);
     }

@@ -58,6 +58,10 @@ pub trait Liveness: Send + Sync + 'static {
     /// Whether a process lives. Never blocks: a few system calls at most.
     fn check(&self, holder: &HolderProcess) -> Verdict;
 
+    /// Whether a process has exited and its parent is about to take note of it: it has not reaped it yet, and has work to
+    /// do that only wants a processor. False where that cannot be told. Never blocks.
+    fn is_being_reaped(&self, holder: &HolderProcess) -> bool;
+
     /// Begins to watch a process; each call needs its own [`Liveness::unwatch`]. Its death is reported at once, also if
     /// it had died before. A death may be reported more than once.
     fn watch(&self, holder: &HolderProcess);

@@ -70,6 +70,11 @@ impl Kernel {
         }
     }
 
+    /// It cannot be told here.
+    pub(super) fn is_being_reaped(&self, _: &HolderProcess) -> bool {
+        false
+    }
+
     /// There are no handles here.
     pub(super) fn open(&self, holder: &HolderProcess) -> Opened {
         let verdict = self.check(holder);

@@ -99,6 +99,16 @@ impl Kernel {
         }
     }
 
+    /// See [`super::Liveness::is_being_reaped`].
+    pub(super) fn is_being_reaped(&self, holder: &HolderProcess) -> bool {
+        if holder.boot_id != self.boot_id || holder.pid_namespace != self.pid_namespace {
+            return false;
+        }
+        let stat = Stat::read(holder.pid).ok().flatten();
+        stat.filter(|stat| stat.start_time == holder.start_time && stat.is_dead())
+            .is_some_and(|stat| Stat::of_threads(stat.parent).any(Stat::is_on_its_way))
+    }
+
     /// Opens the handle of a process, having made sure that it is this process's and that it lived at that moment.
     pub(super) fn open(&self, holder: &HolderProcess) -> Opened {
         if holder.boot_id != self.boot_id {

@@ -4,6 +4,7 @@
 //! field.
 
 use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -12,6 +13,8 @@ use nix::errno::Errno;
 pub(super) struct Stat {
     /// The state letter (field 3): `Z` for a process whose main thread has ended, whether the rest lives or not.
     pub(super) state: u8,
+    /// The process that will reap it (field 4).
+    pub(super) parent: i32,
     /// How many threads there are (field 20), the ended main thread included.
     pub(super) threads: u64,
     /// When the process started, in clock ticks since boot (field 22).
@@ -22,7 +25,17 @@ impl Stat {
     /// Reads it of a process. No such process is `Ok(None)`.
     pub(super) fn read(pid: i32) -> io::Result<Option<Self>> {
         // The name is bytes, not text.
-        match std::fs::read(format!("/proc/{pid}/stat")) {
+        Self::read_file(Path::new(&format!("/proc/{pid}/stat")))
+    }
+
+    /// Reads it of each thread of a process; those that end meanwhile are left out.
+    pub(super) fn of_threads(pid: i32) -> impl Iterator<Item = Self> {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        threads.filter_map(|thread| Self::read_file(&thread.path().join("stat")).ok().flatten())
+    }
+
+    fn read_file(path: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read(path) {
             Ok(line) => Self::parse(&line).map(Some).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
@@ -36,16 +49,22 @@ impl Stat {
         let rest = std::str::from_utf8(line.get(after_name..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
-        // Field 4 is next: sixteen lie before field 20, and field 21 before field 22.
-        let threads = fields.nth(16)?.parse().ok()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Field 5 is next: fifteen lie before field 20, and field 21 before field 22.
+        let threads = fields.nth(15)?.parse().ok()?;
         let start_time = fields.nth(1)?.parse().ok()?;
-        Some(Self { state, threads, start_time })
+        Some(Self { state, parent, threads, start_time })
     }
 
     /// Whether nothing of the process runs any more. To be used only where there is no pidfd: `Z` alone means that the
     /// main thread has ended, while others may live on.
     pub(super) fn is_dead(self) -> bool {
         matches!(self.state, b'X' | b'x') || (self.state == b'Z' && self.threads <= 1)
+    }
+
+    /// Whether a thread does not wait for anything but a processor, or the disk.
+    pub(super) fn is_on_its_way(self) -> bool {
+        matches!(self.state, b'R' | b'D')
     }
 }
 
@@ -82,7 +101,7 @@ mod tests {
             let line = format!("42 ({name}) {FIELDS}\n");
             assert_eq!(
                 Stat::parse(line.as_bytes()),
-                Some(Stat { state: b'S', threads: 7, start_time: 987_654 }),
+                Some(Stat { state: b'S', parent: 1, threads: 7, start_time: 987_654 }),
                 "{name:?}"
             );
         }
@@ -107,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_main_thread_that_ended_is_not_a_death() {
-        let of = |state, threads| Stat { state, threads, start_time: 0 }.is_dead();
+        let of = |state, threads| Stat { state, parent: 1, threads, start_time: 0 }.is_dead();
         assert!(!of(b'Z', 2), "V1: other threads live on");
         assert!(of(b'Z', 1));
         assert!(of(b'X', 1));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto_schema::{SessionStatus, ThreadState, Timestamp};
 
 use super::change::{Change, Ending, Entry};
-use super::record::{RepoKey, RepoRecord, SessionRecord, ThreadRecord};
+use super::record::{Intent, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 use super::state::Registry;
 
 /// How long ended sessions are kept.
@@ -59,11 +59,17 @@ impl Registry {
                     session.recorded_state = *after;
                 });
                 if let Some(session) = moved {
-                    self.change_thread(&session, entry, |thread| {
-                        thread.current_state = *after;
+                    self.change_thread(session.thread_key(), entry, |thread| {
+                        thread.current_state = Some(*after);
                         thread.state = ThreadState::Active;
                     });
                 }
+            }
+            Change::Observed { repo, thread, after, state, .. } => {
+                self.change_thread((*repo, thread.clone()), entry, |thread| {
+                    thread.current_state = *after;
+                    thread.state = *state;
+                });
             }
             Change::Held { session, hold } => {
                 self.change_session(*session, |session| session.hold = hold.clone());
@@ -74,6 +80,7 @@ impl Registry {
                 }
             }
             Change::RepoSeen(repo) => self.see(repo),
+            Change::FencingRaised { to } => self.counters.fencing = self.counters.fencing.max(to.0),
             Change::DaemonStarted { .. } | Change::DaemonStopped { .. } => {}
         }
         self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
@@ -169,11 +176,11 @@ impl Registry {
             session.completed_at = Some(entry.at);
         });
         let Some(session) = ended else { return };
-        self.change_thread(&session, entry, |thread| {
+        self.change_thread(session.thread_key(), entry, |thread| {
             thread.state = match (thread.state, session.status) {
                 // What was checked stays checked; only a move makes it active again.
                 (ThreadState::Ready | ThreadState::Blocked, SessionStatus::Complete) => thread.state,
-                (_, SessionStatus::Abandoned) if session.has_changes() => ThreadState::Abandoned,
+                (_, SessionStatus::Abandoned) if session.has_changes(thread.current_state) => ThreadState::Abandoned,
                 _ => ThreadState::Draft,
             };
         });
@@ -190,8 +197,7 @@ impl Registry {
 
     /// Changes a thread's record. One that is of a later revision has this change already: a replay upon a checkpoint that was
     /// cut off finds such records, and must not mix what was before into them (R5).
-    fn change_thread(&mut self, session: &SessionRecord, entry: &Entry, change: impl FnOnce(&mut ThreadRecord)) {
-        let key = session.thread_key();
+    fn change_thread(&mut self, key: ThreadKey, entry: &Entry, change: impl FnOnce(&mut ThreadRecord)) {
         let Some(thread) = self.threads.get(&key).filter(|thread| thread.revision <= entry.revision) else { return };
         let mut thread = ThreadRecord::clone(thread);
         change(&mut thread);
@@ -223,7 +229,10 @@ impl Registry {
             state: ThreadState::Active,
             base_state: known.map_or(session.anchor_state, |thread| thread.base_state),
             base_root: known.map_or(session.anchor_root, |thread| thread.base_root),
-            current_state: session.recorded_state,
+            current_state: match session.intent {
+                Some(Intent::Create) => known.and_then(|thread| thread.current_state),
+                _ => Some(session.recorded_state),
+            },
             task: session.agent.task.clone().or_else(|| known?.task.clone()),
             execution_path: session.path.clone().or_else(|| known?.execution_path.clone()),
             created_at: known.map_or(entry.at, |thread| thread.created_at),

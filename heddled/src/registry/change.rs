@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, Timestamp};
+use proto_schema::{
+    EndReason, FencingToken, ObjectId, Reason, SessionId, SessionStatus, ThreadName, ThreadState, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
-use super::record::{HoldRecord, Intent, Pulse, RepoRecord, SessionRecord};
+use super::record::{HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
 
 /// A process of this user that did something as the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -76,6 +78,19 @@ pub enum Change {
         /// The state it has.
         after: ObjectId,
     },
+    /// A thread's branch was found at another state than the one known: plain Git moved, made or deleted it.
+    Observed {
+        /// The repository.
+        repo: RepoId,
+        /// The thread.
+        thread: ThreadName,
+        /// The state it was known to have; none for no branch.
+        before: Option<ObjectId>,
+        /// The state it has; none for no branch.
+        after: Option<ObjectId>,
+        /// What the thread is from then on.
+        state: ThreadState,
+    },
     /// A session is held by other means than before.
     Held {
         /// The session.
@@ -87,6 +102,11 @@ pub enum Change {
     Pulses(Vec<(SessionId, Pulse)>),
     /// A repository was found at another place.
     RepoSeen(Arc<RepoRecord>),
+    /// Fencing tokens go on after this one: another registry granted up to it in a repository that this one takes over.
+    FencingRaised {
+        /// The token.
+        to: FencingToken,
+    },
     /// The daemon started.
     DaemonStarted {
         /// Its version.
@@ -110,6 +130,7 @@ impl Change {
             Self::Reserved { .. }
             | Self::Ended(_)
             | Self::Moved { .. }
+            | Self::Observed { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => true,
             Self::Settled { created, .. } => *created,
@@ -117,6 +138,7 @@ impl Change {
             | Self::MoveDropped { .. }
             | Self::Held { .. }
             | Self::Pulses(_)
+            | Self::FencingRaised { .. }
             | Self::RepoSeen(_) => false,
         }
     }
@@ -132,7 +154,12 @@ impl Change {
             | Self::Moved { session, .. }
             | Self::Held { session, .. } => Some(*session),
             Self::Ended(ending) => Some(ending.session),
-            Self::Pulses(_) | Self::RepoSeen(_) | Self::DaemonStarted { .. } | Self::DaemonStopped { .. } => None,
+            Self::Observed { .. }
+            | Self::Pulses(_)
+            | Self::RepoSeen(_)
+            | Self::FencingRaised { .. }
+            | Self::DaemonStarted { .. }
+            | Self::DaemonStopped { .. } => None,
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Reserve {
     pub tip: Option<ObjectId>,
     /// The registry's revision before the branch was read.
     pub seen: u64,
+    /// The era that the repository is marked with.
+    pub era: u64,
     /// What keeps the session alive.
     pub hold: HoldRecord,
     /// Who the agent is.

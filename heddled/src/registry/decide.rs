@@ -166,6 +166,9 @@ fn decide_reserve(registry: &Registry, reserve: &Reserve) -> Result<Decision, Re
     if let Some(session) = repeated.flatten() {
         return Ok(Decision::Stands(session));
     }
+    if registry.era() > reserve.era {
+        return Err(Refusal::Outdated);
+    }
     let known = registry.repo_at(reserve.repo.key);
     if let Some(repo) = known {
         free(registry, repo.id, reserve)?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use proto_schema::{FencingToken, Timestamp, UsageSummary};
+use proto_schema::{FencingToken, Timestamp, Usage};
 
 use super::record::{Pulse, SessionRecord};
 
@@ -19,7 +19,7 @@ pub struct Beat {
     /// Whether there was progress.
     pub progress: bool,
     /// What has been used so far.
-    pub usage: Option<UsageSummary>,
+    pub usage: Option<Usage>,
 }
 
 /// The lease is closed: its session has ended or is about to.
@@ -58,8 +58,8 @@ impl Lease {
         if beat.progress {
             self.pulse.last_progress_at = beat.at;
         }
-        if beat.usage.is_some() {
-            self.pulse.usage = beat.usage;
+        if let Some(usage) = beat.usage {
+            self.pulse.usage = Some(usage.over(self.pulse.usage));
         }
         let first = !self.unsaved;
         self.unsaved = true;
@@ -134,6 +134,8 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use proto_schema::UsageSummary;
+
     use super::*;
 
     #[test]
@@ -192,11 +194,13 @@ mod tests {
     fn only_progress_is_progress_and_usage_stays_until_it_is_told_anew() {
         let mut lease = lease(Some(1000), 0);
         let progress_at = lease.pulse().last_progress_at;
-        let usage = UsageSummary { input_tokens: 7, ..UsageSummary::default() };
-        lease.renew(Beat { usage: Some(usage), ..beat(1) }).unwrap();
+        let said = |input_tokens, tool_calls| Some(Usage { input_tokens, tool_calls, ..Usage::default() });
+        lease.renew(Beat { usage: said(Some(7), Some(1)), ..beat(1) }).unwrap();
         assert_eq!(lease.pulse().last_progress_at, progress_at);
         lease.renew(Beat { progress: true, ..beat(2) }).unwrap();
-        assert_eq!(lease.pulse().usage, Some(usage));
+        lease.renew(Beat { usage: said(None, Some(2)), ..beat(2) }).unwrap();
+        let usage = UsageSummary { input_tokens: 7, tool_calls: 2, ..UsageSummary::default() };
+        assert_eq!(lease.pulse().usage, Some(usage), "what was left out stays as it was");
         assert_eq!(lease.pulse().last_progress_at, Timestamp::from_unix_ms(5000));
         assert!(lease.take_unsaved().is_some());
         assert!(lease.take_unsaved().is_none(), "written once");

@@ -18,6 +18,7 @@ mod command;
 mod decide;
 mod holder;
 mod lease;
+mod observe;
 mod operation;
 mod record;
 mod records;
@@ -32,6 +33,7 @@ pub use command::{Command, RepoSeen, Reserve};
 pub use decide::{Decision, active, authorized, decide, find, replay};
 pub use holder::HolderProcess;
 pub use lease::{Beat, Closed, Deadlines, Lease};
+pub use observe::{Observation, observe};
 pub use operation::{Detail, OperationRecord};
 pub use record::{
     AgentRecord, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord, RequestRecord, SessionRecord,
@@ -39,4 +41,4 @@ pub use record::{
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;
-pub use state::{Counters, Registry};
+pub use state::{Counters, Registry, before_era};

@@ -101,6 +101,9 @@ impl Registry {
             Change::Moved { before, after, .. } => {
                 (OperationKind::ThreadMoved, Detail { before: *before, after: Some(*after), ..Detail::default() })
             }
+            Change::Observed { before, after, .. } => {
+                (OperationKind::ThreadMoved, Detail { before: *before, after: *after, ..Detail::default() })
+            }
             Change::DaemonStarted { version, pid } => (
                 OperationKind::DaemonStarted,
                 Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() },
@@ -113,14 +116,21 @@ impl Registry {
             | Change::MoveDropped { .. }
             | Change::Held { .. }
             | Change::Pulses(_)
+            | Change::FencingRaised { .. }
             | Change::RepoSeen(_) => return None,
         };
+        let observed = if let Change::Observed { repo, thread, .. } = &entry.change {
+            Some((*repo, thread.clone()))
+        } else {
+            None
+        };
+        let thread = session.map(|session| session.thread_key()).or(observed);
         Some(OperationRecord {
             revision: entry.revision,
             at: entry.at,
             kind,
-            repo: session.map(|session| session.repo),
-            thread: session.map(|session| session.thread.clone()),
+            repo: thread.as_ref().map(|(repo, _)| *repo),
+            thread: thread.map(|(_, thread)| thread),
             session: session.map(|session| session.id),
             detail,
         })

@@ -86,6 +86,11 @@ pub struct RepoRecord {
 #[derive(Clone, Copy)]
 pub struct TokenHash(pub [u8; 32]);
 
+impl TokenHash {
+    /// What no secret is hashed to.
+    pub const NOBODYS: Self = Self([0; 32]);
+}
+
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -253,10 +258,10 @@ impl SessionRecord {
         (self.repo, self.thread.clone())
     }
 
-    /// Whether it changed its thread, as far as it was recorded.
+    /// Whether it changed its thread: by what it recorded, or by what the branch has since it was reserved, by plain Git.
     #[must_use]
-    pub fn has_changes(&self) -> bool {
-        self.recorded_state != self.anchor_state
+    pub fn has_changes(&self, tip: Option<ObjectId>) -> bool {
+        self.recorded_state != self.anchor_state || tip.is_some_and(|tip| tip != self.anchor_state)
     }
 }
 
@@ -284,8 +289,8 @@ pub struct ThreadRecord {
     pub base_state: ObjectId,
     /// The tree of that state.
     pub base_root: ObjectId,
-    /// The tip as last recorded. The ref is the truth; this is a copy.
-    pub current_state: ObjectId,
+    /// The tip as last seen; none where there was no branch any more. The ref is the truth; this is a copy.
+    pub current_state: Option<ObjectId>,
     /// What it is for.
     pub task: Option<Task>,
     /// The worktree where the work is done.
@@ -296,4 +301,12 @@ pub struct ThreadRecord {
     pub updated_at: Timestamp,
     /// The revision of its last change: what was read of its branch before then may be old.
     pub revision: u64,
+}
+
+impl ThreadRecord {
+    /// The thread that it is about.
+    #[must_use]
+    pub fn key(&self) -> ThreadKey {
+        (self.repo, self.thread.clone())
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use proto_schema::FencingToken;
 
-use super::record::{RepoId, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
+use super::record::{AgentRecord, RepoId, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 use super::state::{Counters, Registry};
 
 /// Everything a store keeps of the registry; the indexes are made anew from it.
@@ -52,8 +52,10 @@ impl Registry {
         }
         let mut sessions = records.sessions;
         sessions.sort_by_key(|session| session.fencing_token);
-        for session in sessions {
+        let mut agent = None;
+        for mut session in sessions {
             registry.counters.fencing = registry.counters.fencing.max(session.fencing_token.0);
+            share(&mut agent, &mut session);
             registry.put(&session);
         }
         registry
@@ -81,5 +83,15 @@ impl Registry {
             DiffItem::Remove(token, _) => Difference::SessionForgotten(*token),
         });
         repos.chain(threads).chain(sessions)
+    }
+}
+
+/// Lets a session that was made by the same agent as the one before have that one's record: most are alike, and each that was
+/// read has one of its own.
+fn share(agent: &mut Option<Arc<AgentRecord>>, session: &mut Arc<SessionRecord>) {
+    if let Some(agent) = agent.as_ref().filter(|agent| ***agent == *session.agent) {
+        Arc::make_mut(session).agent = Arc::clone(agent);
+    } else {
+        *agent = Some(Arc::clone(&session.agent));
     }
 }

@@ -30,7 +30,7 @@ pub enum Refusal {
         /// The other thread.
         existing: ThreadName,
     },
-    /// The branch was read before the thread last changed: read it again and ask again.
+    /// The branch was read before the thread last changed, or the repository marked before the era did: look and ask again.
     Outdated,
     /// The request_id was used for something else.
     IdempotencyConflict {

@@ -36,6 +36,16 @@ pub struct Counters {
     pub thread: u64,
 }
 
+/// How many fencing tokens an era has. A registry that takes a repository over goes on in a later era than the one before
+/// it, so that its tokens are higher than all of that one's, however many those were: 2^13 eras of 2^40 make 2^53.
+const ERA: u64 = 1 << 40;
+
+/// The token after which an era begins.
+#[must_use]
+pub fn before_era(era: u64) -> FencingToken {
+    FencingToken(era.saturating_mul(ERA))
+}
+
 /// What is derived from the records, so that no decision scans them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
@@ -61,6 +71,12 @@ impl Registry {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The era of the next fencing token.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.counters.fencing / ERA
     }
 
     /// The repository of that number.
@@ -96,6 +112,11 @@ impl Registry {
     #[must_use]
     pub fn holder(&self, thread: &ThreadKey) -> Option<&Arc<SessionRecord>> {
         self.index.holders.get(thread).and_then(|token| self.sessions.get(token))
+    }
+
+    /// Every thread that an active session holds, by repository.
+    pub fn held(&self) -> impl Iterator<Item = &ThreadKey> {
+        self.index.holders.keys()
     }
 
     /// A thread whose branch is being made and that Git cannot hold beside this one: a part of its path, or below it.

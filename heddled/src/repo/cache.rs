@@ -32,6 +32,8 @@ pub(super) struct Place {
     /// The Git directory of the worktree that the path lies in.
     pub(super) private: PathBuf,
     pub(super) repository: Arc<Opened>,
+    /// Whether the path and the repository lie on a disk of this machine.
+    pub(super) is_local: bool,
     /// HEAD as last read, and the version that it was.
     head: Mutex<Option<(Stamp, Arc<Head>)>>,
     depends: Vec<(PathBuf, Option<Stamp>)>,
@@ -82,6 +84,7 @@ impl Cache {
         // The repository was opened with its `config`, and looks at it by a shorter way.
         let config = repository.git_dir.join("config");
         let place = Arc::new(Place {
+            is_local: is_local(path) && is_local(&repository.git_dir),
             located: repository.locate(&found),
             head: Mutex::new(None),
             private: found.private,
@@ -115,17 +118,10 @@ impl Cache {
 impl Place {
     /// What HEAD says, with one stat when it is as it was.
     pub(super) fn head(&self) -> Result<Arc<Head>, Error> {
-        let path = || self.private.join("HEAD");
-        let version = if *self.private == *self.repository.git_dir {
-            self.repository.directory.stamp("HEAD", false)
-        } else {
-            Stamp::at_link(&path())
-        };
-        let version = version.map_err(|source| Error::io("read HEAD", &path(), source))?;
-        if let Some((known, head)) = &*self.head.lock()
-            && Some(*known) == version
-        {
-            return Ok(Arc::clone(head));
+        let version = self.head_version();
+        let version = version.map_err(|source| Error::io("read HEAD", &self.private.join("HEAD"), source))?;
+        if let Some(head) = self.known_head(version) {
+            return Ok(head);
         }
         // The time is older than what is read next.
         let now = (self.repository.now)();
@@ -142,14 +138,54 @@ impl Place {
         Ok(head)
     }
 
+    /// The same, where nothing has to be read for it.
+    pub(super) fn remembered_head(&self) -> Option<Arc<Head>> {
+        self.known_head(self.head_version().ok()?)
+    }
+
+    fn head_version(&self) -> std::io::Result<Option<Stamp>> {
+        if *self.private == *self.repository.git_dir {
+            self.repository.directory.stamp("HEAD", false)
+        } else {
+            Stamp::at_link(&self.private.join("HEAD"))
+        }
+    }
+
+    fn known_head(&self, version: Option<Stamp>) -> Option<Arc<Head>> {
+        let known = self.head.lock();
+        known.as_ref().filter(|(known, _)| Some(*known) == version).map(|(_, head)| Arc::clone(head))
+    }
+
+    /// Whether the path still leads here, without a question about whom the user trusts.
+    pub(super) fn holds_by_itself(&self) -> bool {
+        self.needs_safe.is_none() && self.is_unchanged()
+    }
+
     fn holds(&self, user: &UserSettings, home: Option<&Path>) -> bool {
+        self.is_unchanged() && self.needs_safe.as_ref().is_none_or(|directory| user.current().is_safe(directory, home))
+    }
+
+    fn is_unchanged(&self) -> bool {
         let is_unchanged =
             |(path, stamp): &(PathBuf, Option<Stamp>)| matches!(Stamp::at(path), Ok(now) if now == *stamp);
         self.depends.iter().all(is_unchanged)
             // Last, for only then the directory that is kept open is known to be the one at the path.
             && self.repository.directory.stamp("config", true).is_ok_and(|now| now == self.repository.version.1)
-            && self.needs_safe.as_ref().is_none_or(|directory| user.current().is_safe(directory, home))
     }
+}
+
+/// Whether a path lies on a disk of this machine, where a stat of a file that was looked at before waits for nothing.
+#[cfg(target_os = "linux")]
+fn is_local(path: &Path) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS, bcachefs: the magic numbers of statfs(2).
+    const LOCAL: [rustix::fs::FsWord; 8] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
+    rustix::fs::statfs(path).is_ok_and(|found| LOCAL.contains(&found.f_type))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_: &Path) -> bool {
+    false
 }
 
 /// What `safe.directory` must name, when not everything belongs to this user.

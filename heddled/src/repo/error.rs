@@ -67,6 +67,20 @@ pub enum Error {
         /// The directories below which it would be allowed.
         roots: Vec<PathBuf>,
     },
+    /// A directory is not empty, or no directory, where a worktree should be made.
+    #[error("something is at {} that is not the thread's worktree", path.display())]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Git has a record of the thread's worktree, and there is none at its place.
+    #[error("the thread's worktree at {} is gone", path.display())]
+    WorktreeGone {
+        /// Where it was.
+        path: PathBuf,
+        /// The repository: its main worktree, or its Git directory.
+        repo: PathBuf,
+    },
     /// The thread is checked out where no linked worktree can be made of it.
     #[error("the thread is checked out at {}", worktree.display())]
     CheckedOut {
@@ -99,9 +113,17 @@ pub enum Cause {
         source: io::Error,
     },
     /// A lock file stayed in place for the whole time that was waited.
-    #[error("the lock file {} exists; if no Git process is running, remove it", path.display())]
+    #[error("the lock file {} exists", path.display())]
     Locked {
         /// The lock file.
+        path: PathBuf,
+        /// How long ago it was made, in milliseconds; none when it was gone by then.
+        age_ms: Option<u64>,
+    },
+    /// Another process is changing the same.
+    #[error("another process is changing {}", path.display())]
+    Busy {
+        /// The file or directory concerned.
         path: PathBuf,
     },
     /// A file does not have the content that it must have.

@@ -11,7 +11,7 @@ use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
 use super::{Anchor, Claim, Expected, Located, Repo, Sighting, Signature};
-use super::{durable, marker, swap, target, worktrees};
+use super::{durable, glance, marker, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -104,8 +104,24 @@ impl Repo for GitRepo {
         Ok(Sighting { repo: place.located.clone(), anchor, root: commit.root, tip, checked_out })
     }
 
+    fn glance(
+        &self,
+        path: &Path,
+        thread: &ThreadName,
+        anchor: &Anchor,
+        registry: &Claim,
+        era: u64,
+    ) -> Option<Sighting> {
+        glance::glance(&*self.cache.remembered(path)?, thread, anchor, registry, era)
+    }
+
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
         self.place(git_dir)?.repository.refs.tip(thread).map(|tip| tip.map(|tip| tip.state))
+    }
+
+    fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error> {
+        let refs = &self.place(git_dir)?.repository.refs;
+        Ok(threads.iter().map(|thread| refs.tip(thread).map(|tip| tip.map(|tip| tip.state))).collect())
     }
 
     fn compare_and_swap(
@@ -129,18 +145,32 @@ impl Repo for GitRepo {
         self.place(git_dir)?.repository.objects.root(state).map_err(named_by_caller)
     }
 
-    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
         // A marker that is still the one which was verified says by itself that the repository is the same.
         if let Some(place) = self.cache.remembered(git_dir)
-            && place.repository.marker.holds(git_dir, registry)
+            && place.repository.marker.holds(git_dir, registry, era)
         {
             return Ok(());
         }
-        marker::claim(git_dir, registry, &self.place(git_dir)?.repository.marker)
+        marker::claim(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
     }
 
-    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error> {
-        marker::adopt(git_dir, registry, &self.place(git_dir)?.repository.marker)
+    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error> {
+        marker::next_era(git_dir, registry)
+    }
+
+    fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
+        marker::adopt(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
+    }
+
+    fn check_worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+    ) -> Result<(), Error> {
+        target::check(&self.place(&repo.git_dir)?.repository, thread, path, roots)
     }
 
     fn worktree(

@@ -24,6 +24,7 @@ mod error;
 mod files;
 mod format;
 mod git;
+mod glance;
 mod known;
 mod marker;
 mod objects;
@@ -146,11 +147,23 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::NameConflict`] for a thread that does not exist yet.
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error>;
 
+    /// What [`Repo::sight`] would answer, where that can be told without waiting for anything: the thread exists, all of it
+    /// was read before, and a few stats on a local disk say that nothing has changed since. The repository is then known to
+    /// be marked as this registry's, in that era. `None` in every other case, refusals included.
+    fn glance(&self, path: &Path, thread: &ThreadName, anchor: &Anchor, registry: &Claim, era: u64)
+    -> Option<Sighting>;
+
     /// The thread's tip; `None` when there is no such branch.
     ///
     /// # Errors
     /// [`Error::SymbolicThread`].
     fn tip(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error>;
+
+    /// The tips of several threads of one repository: one look at the repository and one at each branch.
+    ///
+    /// # Errors
+    /// Of one thread: those of [`Repo::tip`].
+    fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error>;
 
     /// Moves the thread's ref from where it is expected to `new`, with a reflog entry; durable on return. A ref that is
     /// expected at `new` and is there is left as it is, and made durable.
@@ -182,23 +195,42 @@ pub trait Repo: Send + Sync + 'static {
     fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error>;
 
     /// Writes the registry's marker into the repository on first use, or verifies it. A marker of the same registry in
-    /// another state directory is brought up to date when no daemon runs there.
+    /// another state directory is brought up to date when no daemon runs there. The marker says the era of the tokens that
+    /// may be granted from then on.
     ///
     /// # Errors
     /// [`Error::Owned`].
-    fn claim(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
 
-    /// Takes the repository over from another registry whose daemon is not running.
+    /// The era that the registry's tokens must be of, at least, to be higher than all that were granted in the repository.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error>;
+
+    /// Takes the repository over from another registry whose daemon is not running and whose tokens are of an earlier era.
     ///
     /// # Errors
     /// [`Error::Owned`] when it runs, or when that cannot be told.
-    fn adopt(&self, git_dir: &Path, registry: &Claim) -> Result<(), Error>;
+    fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
+
+    /// Whether [`Repo::worktree`] could make or find the worktree now. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Repo::worktree`].
+    fn check_worktree(
+        &self,
+        repo: &Located,
+        thread: &ThreadName,
+        path: Option<&Path>,
+        roots: &[PathBuf],
+    ) -> Result<(), Error>;
 
     /// Makes a linked worktree of the thread, or finds the one that has it checked out, and locks it with the reason.
     ///
     /// # Errors
     /// [`Error::CheckedOut`] when the main worktree has the thread, or a linked one is in the middle of an operation on
-    /// it; [`Error::PathNotAllowed`].
+    /// it; [`Error::WorktreeGone`], [`Error::PathNotAllowed`], [`Error::Occupied`].
     fn worktree(
         &self,
         repo: &Located,

@@ -3,6 +3,7 @@
 //! Objects that Git's `replace` refs would put in another's place are read as they are: a root is the tree that the
 //! commit names. Nothing is fetched that a partial clone lacks.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,10 +55,15 @@ impl Objects {
         self.commit(commit).map(|commit| commit.root)
     }
 
+    /// A commit that was read before.
+    pub(super) fn remembered(&self, commit: ObjectId) -> Option<Commit> {
+        self.commits.lock().get(&commit).copied()
+    }
+
     /// A commit; fails as [`Objects::root`] does.
     pub(super) fn commit(&self, commit: ObjectId) -> Result<Commit, Error> {
-        if let Some(known) = self.commits.lock().get(&commit) {
-            return Ok(*known);
+        if let Some(known) = self.remembered(commit) {
+            return Ok(known);
         }
         let tree = match tree_of(&self.library.load(), commit) {
             Ok(Some(tree)) => tree,
@@ -90,20 +96,45 @@ impl Objects {
 
     /// The commit that a revision names, seen from a worktree's Git directory.
     pub(super) fn resolve(&self, private: &Path, revision: &str) -> Result<ObjectId, Error> {
-        let unknown = || Error::AnchorNotFound { anchor: revision.to_owned() };
         if let Ok(id) = revision.parse::<ObjectId>() {
             // A full id means that object, as for Git; a tag's is peeled below.
-            if self.root(id).is_ok() {
-                return Ok(id);
+            match self.root(id) {
+                Ok(_) => return Ok(id),
+                Err(Error::Unavailable { cause: Cause::NoCommit { .. }, .. }) => {}
+                Err(error) => return Err(error),
             }
         }
+        let failed = |error: gix::Error| {
+            // What cannot be read is not absent.
+            if is_unreadable(&error) {
+                Error::library("resolve the anchor", error)
+            } else {
+                Error::AnchorNotFound { anchor: revision.to_owned() }
+            }
+        };
         // A linked worktree has a HEAD of its own, and refs of its own.
         let repository =
             if private == &*self.common { (**self.library.load()).clone() } else { open(private)? }.to_thread_local();
-        let object = repository.rev_parse_single(revision).map_err(|_| unknown())?;
+        let object = repository.rev_parse_single(revision).map_err(failed)?;
         let commit = object.object().and_then(|object| object.peel_to_kind(gix::objs::Kind::Commit));
-        convert(&commit.map_err(|_| unknown())?.id)
+        convert(&commit.map_err(failed)?.id)
     }
+}
+
+/// Whether something that was looked at could not be read, or is not what it must be.
+fn is_unreadable(error: &gix::Error) -> bool {
+    let is_absence = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            // A revision may be no name of a file, or lead through one.
+            io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::InvalidFilename
+        )
+    };
+    let mut failures = error.iter_errors().filter_map(|error| error.downcast_ref::<io::Error>());
+    error.classify().is_corrupted() || failures.any(|error| !is_absence(error))
 }
 
 fn tree_of(library: &gix::ThreadSafeRepository, commit: ObjectId) -> Result<Option<ObjectId>, Error> {

@@ -103,6 +103,21 @@ impl Refs {
         Ok(found.map(|target| (target, durable())))
     }
 
+    /// A shared ref that was read before, and whether it is known to be durable; `None` when anything has to be read.
+    pub(super) fn remembered(&self, name: &str) -> Option<(Target, bool)> {
+        if let Some(stamp) = self.directory.stamp(name, false).ok()? {
+            return self.known.get(name, stamp);
+        }
+        let version = self.directory.stamp("packed-refs", true).ok()?;
+        let (content, durable) = {
+            let packed = self.packed.lock();
+            let known = packed.as_ref().filter(|known| known.version == version)?;
+            (Arc::clone(known.content.as_ref()?), known.durable)
+        };
+        let found = content.try_find(name).ok()??;
+        Some((Target::Object(convert(found.target().as_ref()).ok()?), durable))
+    }
+
     /// What a worktree's HEAD says; `None` when the worktree has none any more.
     pub(super) fn attached(&self, private: &Path) -> Result<Option<Target>, Error> {
         self.read_loose(&private.join("HEAD"))

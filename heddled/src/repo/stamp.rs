@@ -79,6 +79,12 @@ impl Stamp {
         is_young(seconds * 1000 + nanoseconds / 1_000_000, now)
     }
 
+    /// How long ago it was last written, in milliseconds, `now` being wall time.
+    pub(super) fn age_ms(self, now: Timestamp) -> u64 {
+        let (seconds, nanoseconds) = self.modified;
+        u64::try_from(now.unix_ms() - (seconds * 1000 + nanoseconds / 1_000_000)).unwrap_or(0)
+    }
+
     pub(super) fn identity(self) -> (u64, u64) {
         (self.device, self.inode)
     }

@@ -1,13 +1,12 @@
 //! The compare-and-swap of a thread's ref, by Git's own lock protocol.
 //!
 //! The order is what makes it safe: make durable what `new` leads to, take `<ref>.lock`, read the ref under it, compare,
-//! write the new id into the lock file, append to the reflog, sync the lock file, rename, sync the directories and the
-//! reflog. Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which
+//! write the new id into the lock file, append to the reflog, sync both, rename, sync the directories. Whatever ends this in between, the ref is whole and either old or new; at worst a lock file stays behind (which
 //! is removed only by [`clear_lock`], for it may be another's) or a reflog has an entry for a change that did not
 //! happen, as it would with Git.
 //!
-//! It is also what makes it fast: everything but the rename is in the file system when the lock file is synced, so that a
-//! journal which commits everything at once (ext4) does so twice, and the later syncs have nothing left to wait for.
+//! It is also what makes it fast: everything but the rename is in the file system when the lock file is synced, so that the
+//! disk is waited for twice, and a journal which commits everything at once (ext4) does so twice.
 
 use std::fs::create_dir_all;
 use std::io::{self, Read as _, Write as _};
@@ -19,7 +18,7 @@ use gix::lock::acquire::Fail;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::{absent_as_none, open_plain, remove_empty_tree, sync};
+use super::files::{absent_as_none, both, open_plain, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::refs::Target;
 use super::stamp::Stamp;
@@ -28,7 +27,7 @@ use super::{Expected, Signature, durable, reflog};
 const OPERATION: &str = "move the ref";
 
 /// How long another writer of the same ref is waited for.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// More than the longest id and its line's end.
 const READ: u64 = 128;
@@ -63,14 +62,16 @@ pub(super) fn compare_and_swap(
     // Before the lock is taken: others need not wait for it.
     durable::commit(repository, new)?;
     let path = repository.refs.loose_path(&name);
-    let mut lock = acquire(&path, &repository.git_dir.join("refs"))?;
+    let mut lock = acquire(repository, &path)?;
     let lock_path = lock.lock_path().to_owned();
     let previous = check()?;
     let written = lock.with_mut(|file| writeln!(file, "{new}"));
     written.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
     let entry = reflog::append(repository, &name, previous, new, signature, message)?;
-    let synced = lock.with_mut(|file| sync(file));
+    let (synced, logged) =
+        both(|| lock.with_mut(|file| sync(file)), || entry.map_or(Ok(()), |entry| entry.sync(repository)));
     synced.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
+    logged?;
     let committed = lock.commit().or_else(|failed| {
         // Empty directories that a deleted `<thread>/...` left behind are in the way; Git removes them, too.
         match remove_empty_tree(&path) {
@@ -88,7 +89,6 @@ pub(super) fn compare_and_swap(
     };
     let synced = repository.synced.sync_parents(&path, &repository.git_dir);
     synced.map_err(|source| Error::io(OPERATION, &path, source))?;
-    entry.map_or(Ok(()), |entry| entry.sync(repository))?;
     // Of the open file, not of the path: what is there by now may be another's.
     if let Some(data) = file.and_then(|file| file.metadata().ok()) {
         repository.refs.known.set_durable(&name, Stamp::of_file(&data), &Target::Object(new));
@@ -119,20 +119,23 @@ pub(super) fn clear_lock(repository: &Opened, thread: &ThreadName, new: ObjectId
     Ok(true)
 }
 
-fn acquire(path: &Path, top: &Path) -> Result<gix::lock::File, Error> {
+fn acquire(repository: &Opened, path: &Path) -> Result<gix::lock::File, Error> {
+    let top = repository.git_dir.join("refs");
     let mut retries = 0;
     loop {
         let wait = Fail::AfterDurationWithBackoff(LOCK_WAIT);
-        let failed = match gix::lock::File::acquire_to_update_resource(path, wait, Some(top.to_owned()), 0) {
+        let failed = match gix::lock::File::acquire_to_update_resource(path, wait, Some(top.clone()), 0) {
             Ok(lock) => return Ok(lock),
             Err(error) => error,
         };
         let source = failed.downcast_any_ref::<io::Error>().map(io::Error::kind);
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
         match source {
             Some(io::ErrorKind::AlreadyExists) => {
-                let cause = Cause::Locked { path: lock_path.into() };
+                let mut lock_path = path.as_os_str().to_owned();
+                lock_path.push(".lock");
+                let age_ms = Stamp::at_link(lock_path.as_ref()).ok().flatten();
+                let age_ms = age_ms.map(|stamp| stamp.age_ms((repository.now)()));
+                let cause = Cause::Locked { path: lock_path.into(), age_ms };
                 return Err(Error::Unavailable { operation: OPERATION, cause });
             }
             // Another writer that gave up has removed the empty directory in which this lock was to be; or there are more

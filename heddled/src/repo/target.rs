@@ -17,6 +17,47 @@ use super::worktrees::{self, Use, Worktree};
 
 const OPERATION: &str = "make the worktree";
 
+/// Where a thread's worktree is, or can be.
+enum Place {
+    /// It is there.
+    Made(Worktree),
+    /// Nothing is there, or an empty directory.
+    Free(PathBuf),
+}
+
+/// Refuses what [`make_or_find`] would refuse.
+pub(super) fn check(
+    repository: &Opened,
+    thread: &ThreadName,
+    path: Option<&Path>,
+    roots: &[PathBuf],
+) -> Result<(), Error> {
+    place(repository, thread, path, roots).map(drop)
+}
+
+fn place(repository: &Opened, thread: &ThreadName, path: Option<&Path>, roots: &[PathBuf]) -> Result<Place, Error> {
+    match worktrees::using(repository, thread)? {
+        None => {}
+        Some((worktree, usage)) if worktree.is_main || usage == Use::UnderWay => {
+            return Err(Error::CheckedOut { worktree: worktree.path });
+        }
+        // To make it anew would throw away its record, and with that what was staged there and the reflog of its HEAD; and
+        // its disk may only not be mounted.
+        Some((worktree, _)) if !worktrees::leads_back(&worktree) => {
+            let repo = repository.main.clone().unwrap_or_else(|| repository.git_dir.to_path_buf());
+            return Err(Error::WorktreeGone { path: worktree.path, repo });
+        }
+        Some((worktree, _)) => return Ok(Place::Made(worktree)),
+    }
+    let target = allowed(repository, thread, path, roots)?;
+    let is_occupied = match absent_as_none(std::fs::read_dir(&target)) {
+        Ok(None) => std::fs::symlink_metadata(&target).is_ok(),
+        Ok(Some(mut entries)) => entries.next().is_some(),
+        Err(source) => return Err(Error::io(OPERATION, &target, source)),
+    };
+    if is_occupied { Err(Error::Occupied { path: target }) } else { Ok(Place::Free(target)) }
+}
+
 /// Makes the thread's worktree or finds it, and locks it.
 pub(super) fn make_or_find(
     repository: &Opened,
@@ -26,30 +67,13 @@ pub(super) fn make_or_find(
     roots: &[PathBuf],
     lock_reason: &str,
 ) -> Result<PathBuf, Error> {
-    match worktrees::using(repository, thread)? {
-        None => {}
-        Some((worktree, usage)) if worktree.is_main || usage == Use::UnderWay => {
-            return Err(Error::CheckedOut { worktree: worktree.path });
-        }
-        Some((worktree, _)) if !worktrees::leads_back(&worktree) => {
-            let problem = "it is recorded as the thread's worktree but is gone; `git worktree remove --force --force` \
-                           forgets it";
-            return Err(Error::malformed(OPERATION, &worktree.path, problem));
-        }
-        Some((worktree, _)) => {
+    let target = match place(repository, thread, path, roots)? {
+        Place::Made(worktree) => {
             lock(repository, program, &worktree, lock_reason)?;
             return Ok(worktree.path);
         }
-    }
-    let target = allowed(repository, thread, path, roots)?;
-    let occupied = match absent_as_none(std::fs::read_dir(&target)) {
-        Ok(None) => std::fs::symlink_metadata(&target).is_ok(),
-        Ok(Some(mut entries)) => entries.next().is_some(),
-        Err(source) => return Err(Error::io(OPERATION, &target, source)),
+        Place::Free(target) => target,
     };
-    if occupied {
-        return Err(Error::malformed(OPERATION, &target, "something is there that is not the thread's worktree"));
-    }
     let arguments = ["add", "--quiet", "--lock", "--reason", lock_reason, "--"].map(OsStr::new);
     let arguments = [&arguments[..], &[target.as_os_str(), OsStr::new(thread.as_str())]].concat();
     program.worktree(&repository.git_dir, &arguments)?;
@@ -73,9 +97,9 @@ fn lock(repository: &Opened, program: &Program, worktree: &Worktree, reason: &st
     }
 }
 
-/// Unlocks a worktree that is locked with just this reason.
+/// Unlocks a worktree that is locked with just this reason, even one that is gone: `git worktree prune` may forget it then.
 pub(super) fn unlock(repository: &Opened, program: &Program, path: &Path, reason: &str) -> Result<(), Error> {
-    let worktree = worktrees::registered(repository, path)?;
+    let worktree = worktrees::recorded(repository, path)?;
     match locked_by(&worktree)? {
         Some(found) if found == reason.trim().as_bytes() => {
             let arguments = ["unlock", "--"].map(OsStr::new);

@@ -85,12 +85,17 @@ fn is_under_way(private: &Path, branch: &str, thread: &ThreadName) -> Result<boo
     Ok(false)
 }
 
+/// The record of the worktree that is, or was, at a path.
+pub(super) fn recorded(repository: &Opened, path: &Path) -> Result<Worktree, Error> {
+    let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let found = all(repository)?.into_iter().find(|worktree| worktree.path == canonical);
+    found.ok_or_else(|| Error::WorktreeNotFound { path: path.to_owned() })
+}
+
 /// The repository's own worktree at a path: its record names the path, and the path leads back to the record.
 pub(super) fn registered(repository: &Opened, path: &Path) -> Result<Worktree, Error> {
-    let unknown = || Error::WorktreeNotFound { path: path.to_owned() };
-    let canonical = std::fs::canonicalize(path).map_err(|_| unknown())?;
-    let worktree = all(repository)?.into_iter().find(|worktree| worktree.path == canonical).ok_or_else(unknown)?;
-    if leads_back(&worktree) { Ok(worktree) } else { Err(unknown()) }
+    let worktree = recorded(repository, path)?;
+    if leads_back(&worktree) { Ok(worktree) } else { Err(Error::WorktreeNotFound { path: path.to_owned() }) }
 }
 
 /// Whether the `.git` in the worktree leads to its record.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proto_schema::{
     AnchorDriftDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, Kind,
-    LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem, ReserveParams, SessionId,
-    StoreDetails, ThreadName,
+    LimitDetails, LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem,
+    ReserveParams, SessionId, StoreDetails, ThreadName,
 };
 
 mod git;
+mod worktree;
 
 use git::{git, name_conflict, not_found};
 
@@ -52,6 +53,19 @@ impl About {
         shell_words::join(["heddlectl"].into_iter().chain(words.iter().copied()).chain(repo))
     }
 
+    /// `git` with these words, in the repository where it is known.
+    fn git(&self, words: &[&str]) -> String {
+        let repo = self.repo.iter().flat_map(|repo| ["-C", repo.as_str()]);
+        shell_words::join(["git"].into_iter().chain(repo).chain(words.iter().copied()))
+    }
+
+    /// The same, in the repository of its session where the call named none: who is told a command may be anywhere.
+    fn placed(&self, context: &Context) -> Self {
+        let registry = &context.coordinator.snapshot().registry;
+        let of_session = || registry.repo(registry.session(self.session?)?.repo).map(|repo| repo.shown.to_string());
+        Self { repo: self.repo.clone().or_else(of_session), ..self.clone() }
+    }
+
     fn show_thread(&self, thread: &str) -> String {
         self.command(&["thread", "show", thread])
     }
@@ -61,12 +75,12 @@ impl About {
     }
 }
 
-/// Reads a thread's name.
-pub(super) fn thread_name(name: &str) -> Result<ThreadName, WireError> {
+/// Reads the name of the thread that a call is about.
+pub(super) fn thread_name(name: &str, about: &About) -> Result<ThreadName, WireError> {
     name.parse().map_err(|refused: proto_schema::ThreadNameError| {
         let error = format!("this cannot be a thread's name: {}", refused.problem);
         let hint = format!("use a name that Git takes as a branch, such as `{}`", refused.suggestion);
-        let command = About::default().command(&["reserve", "--thread", &refused.suggestion]);
+        let command = about.command(&["reserve", "--thread", &refused.suggestion]);
         WireError::new(Kind::ThreadNameInvalid, error, hint, &NameDetails { suggestion: refused.suggestion })
             .with_commands(vec![command])
     })
@@ -74,6 +88,7 @@ pub(super) fn thread_name(name: &str) -> Result<ThreadName, WireError> {
 
 /// Makes the wire's error of a failure.
 pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> WireError {
+    let about = &about.placed(context);
     match failure {
         Failure::Refused(refusal) => refused(context, refusal, about),
         Failure::Repo(error) => git(error, about),
@@ -89,6 +104,14 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
                 .with_commands(vec![about.reserve_at_tip(thread), about.command(&["thread", "list"])])
         }
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
+        Failure::Contended { reads } => {
+            let error = format!("the thread changed each of the {reads} times that it was looked at");
+            let details = LimitDetails { limit: "reads".to_owned(), value: *reads as u64, max: *reads as u64 };
+            WireError::new(Kind::LimitExceeded, error, "others reserve it or move it right now: call again", &details)
+                .because("what was seen of the branch was outdated", "the grant would be of another state", UNTOUCHED)
+                .with_commands(vec![about.show_thread(about.thread.as_deref().unwrap_or("<thread>"))])
+                .retry_after(100)
+        }
         Failure::ShuttingDown => WireError::new(
             Kind::ShuttingDown,
             "the daemon is stopping",
@@ -124,7 +147,7 @@ fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {
             let error = format!("no session {session} is known");
             WireError::new(Kind::AgentSessionNotFound, error, "reserve the thread", &NoDetails {})
                 .because(
-                    "no such session is known",
+                    "this daemon never had it, or it ended so long ago that it is forgotten",
                     "an unknown session would change the repository",
                     "no heartbeat, capture, ref or worktree was changed",
                 )
@@ -214,9 +237,15 @@ fn drift(
             vec![about.reserve_at_tip(thread), about.show_thread(thread)],
         ),
     };
-    WireError::new(Kind::AnchorDrift, condition.clone(), hint, &details)
+    let stands = if owner.is_some() { "is held" } else { "stands" };
+    let error = format!("thread '{thread}' {stands} at another state than the one asked for");
+    WireError::new(Kind::AnchorDrift, error, hint, &details)
         .because(condition, "the same name would fork into two histories", UNTOUCHED)
         .with_commands(commands)
+}
+
+fn no_longer(session: &SessionRecord) -> String {
+    format!("{} holds '{}' no longer", session.id, session.thread)
 }
 
 /// How a session ended, and who holds its thread now.
@@ -228,18 +257,21 @@ fn ended(context: &Context, session: &SessionRecord) -> String {
         Some(holder) => format!("{} holds the thread now", holder.id),
         None => "nobody holds the thread now".to_owned(),
     };
-    format!("{} is {} since {when} ({how}); {now}", session.id, session.status.as_str())
+    format!("it is {} since {when} ({how}); {now}", session.status.as_str())
 }
 
 fn inactive(context: &Context, session: &SessionRecord, about: &About) -> WireError {
     let details =
         InactiveDetails { status: session.status, end_reason: session.end_reason, completed_at: session.completed_at };
-    let condition = ended(context, session);
     let hint = "stop writing; reserve the thread again to go on";
-    WireError::new(Kind::AgentSessionInactive, condition.clone(), hint, &details)
-        .because(condition, "a writer that lost its right would write", "nothing was changed, not even its heartbeat")
+    WireError::new(Kind::AgentSessionInactive, no_longer(session), hint, &details)
+        .because(
+            ended(context, session),
+            "a writer that lost its right would write",
+            "nothing was changed, not even its heartbeat",
+        )
         .with_commands(vec![
-            in_repo(context, session, about).reserve_at_tip(session.thread.as_str()),
+            about.reserve_at_tip(session.thread.as_str()),
             format!("heddlectl show --session {}", session.id),
         ])
 }
@@ -248,22 +280,10 @@ fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError
     let snapshot = context.coordinator.snapshot();
     let current = snapshot.registry.holder(&session.thread_key()).map(|holder| holder.fencing_token);
     let details = FencingDetails { held: session.fencing_token, current };
-    let condition = ended(context, session);
-    WireError::new(
-        Kind::FencingTokenStale,
-        condition.clone(),
-        "stop writing; reserve the thread again to go on",
-        &details,
-    )
-    .because(condition, "a writer that lost its right would write", "nothing was written")
-    .with_commands(vec![in_repo(context, session, about).reserve_at_tip(session.thread.as_str())])
-}
-
-/// What the call was about, in the session's own repository.
-fn in_repo(context: &Context, session: &SessionRecord, about: &About) -> About {
-    let snapshot = context.coordinator.snapshot();
-    let repo = snapshot.registry.repo(session.repo).map(|repo| repo.shown.to_string());
-    About { repo: about.repo.clone().or(repo), ..about.clone() }
+    let hint = "stop writing; reserve the thread again to go on";
+    WireError::new(Kind::FencingTokenStale, no_longer(session), hint, &details)
+        .because(ended(context, session), "a writer that lost its right would write", "nothing was written")
+        .with_commands(vec![about.reserve_at_tip(session.thread.as_str())])
 }
 
 fn store(outcome: Outcome) -> WireError {

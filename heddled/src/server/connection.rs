@@ -11,9 +11,11 @@ use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use jsonrpsee::types::Id;
 use proto_schema::SessionId;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
+use tokio::net::unix::WriteHalf;
 use tracing::debug;
 
 use super::dispatch::{self, Answer};
@@ -42,7 +44,6 @@ enum Over {
 
 struct Connection<'a> {
     service: &'a Service,
-    stream: UnixStream,
     peer: Peer,
     framer: Framer,
     order: Order,
@@ -57,11 +58,10 @@ struct Connection<'a> {
 }
 
 /// Serves one connection until it is over.
-pub(super) async fn serve(service: Arc<Service>, stream: UnixStream, peer: Peer, stopping: Stopping) {
+pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
     let framer = Framer::new(service.limits.line_bytes);
     let mut connection = Connection {
         service: &service,
-        stream,
         peer,
         framer,
         order: Order::default(),
@@ -72,34 +72,42 @@ pub(super) async fn serve(service: Arc<Service>, stream: UnixStream, peer: Peer,
         ended: false,
         partial_since: None,
     };
-    let over = connection.run(stopping).await.unwrap_or(Over::Lost);
+    let over = connection.run(&mut stream, stopping).await.unwrap_or(Over::Lost);
     connection.finish(over).await;
 }
 
 impl Connection<'_> {
-    async fn run(&mut self, mut stopping: Stopping) -> io::Result<Over> {
+    async fn run(&mut self, stream: &mut UnixStream, mut stopping: Stopping) -> io::Result<Over> {
+        let (mut input, output) = stream.split();
+        let after = stopping.clone();
+        let mut told_to_stop = std::pin::pin!(stopping.stop());
         loop {
             self.take_calls();
             self.collect();
-            self.write()?;
+            self.write(&output)?;
             if self.ended && self.calls.is_empty() && self.out.is_empty() {
-                return self.wait_until_read(stopping).await;
+                return self.wait_until_read(input.as_ref(), after).await;
             }
-            let interest = self.interest();
             let incomplete = self.incomplete_for();
+            let wants_input = self.wants_input();
+            // Beside input: room where there is output, or that the peer is lost.
+            let interest = if self.out.is_empty() { Interest::ERROR } else { Interest::WRITABLE };
             tokio::select! {
                 biased;
-                ready = self.stream.ready(interest) => {
+                // More than most messages have; a long one comes in several reads.
+                read = input.read_buf(self.framer.input(8 * 1024)), if wants_input => match read? {
+                    0 => self.end_input(),
+                    _ => self.note_read(input.as_ref()),
+                },
+                ready = output.ready(interest), if !wants_input || !self.out.is_empty() => {
                     let ready = ready?;
-                    if ready.is_readable() && self.wants_input() {
-                        self.read()?;
-                    } else if ready.is_error() || (self.ended && ready.is_write_closed()) {
+                    if ready.is_error() || (self.ended && ready.is_write_closed()) {
                         return Ok(Over::Lost);
                     }
                 }
                 Some(answer) = self.calls.next() => self.push(answer),
                 () = elapse(incomplete) => self.ended = true,
-                () = stopping.stop(), if !self.ended => self.ended = true,
+                () = &mut told_to_stop, if !self.ended => self.ended = true,
             }
         }
     }
@@ -110,31 +118,11 @@ impl Connection<'_> {
             && self.out.len() - self.written < MAX_WAITING
     }
 
-    /// What is waited for: input where there is room for it, room where there is output, else that the peer is lost.
-    fn interest(&self) -> Interest {
-        match (self.wants_input(), self.out.is_empty()) {
-            (true, true) => Interest::READABLE,
-            (true, false) => Interest::READABLE | Interest::WRITABLE,
-            (false, false) => Interest::WRITABLE,
-            (false, true) => Interest::ERROR,
+    /// A peer that sends may have read its grants by now.
+    fn note_read(&mut self, stream: &UnixStream) {
+        if !self.unread.is_empty() && has_read_all(stream) {
+            self.unread.clear();
         }
-    }
-
-    fn read(&mut self) -> io::Result<()> {
-        // More than most messages have; a long one comes in several reads.
-        let input = self.framer.input();
-        input.reserve(8 * 1024);
-        match self.stream.try_read_buf(input) {
-            Ok(0) => self.end_input(),
-            Ok(_) => {
-                if !self.unread.is_empty() && has_read_all(&self.stream) {
-                    self.unread.clear();
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 
     fn end_input(&mut self) {
@@ -149,7 +137,6 @@ impl Connection<'_> {
         while self.wants_input() {
             let Some(frame) = self.framer.next_frame() else { break };
             self.take(frame);
-            self.collect();
         }
         self.partial_since = match (self.ended || !self.framer.is_partial(), self.partial_since) {
             (true, _) => None,
@@ -165,11 +152,16 @@ impl Connection<'_> {
                     self.order.clear();
                 }
                 let work = dispatch::parse(&self.service.methods, &mut self.order, &line, self.service.limits.batch);
-                self.calls.push(dispatch::run(work, self.peer).boxed());
+                let mut call = dispatch::run(work, self.peer).boxed();
+                // Most calls are answered at once.
+                match (&mut call).now_or_never() {
+                    Some(answer) => self.push(answer),
+                    None => self.calls.push(call),
+                }
             }
             Frame::TooLong => {
                 let max = self.service.limits.line_bytes;
-                self.push_line(&error::standalone(error::limit("line_bytes", max + 1, max)));
+                self.push_line(&dispatch::error_line(Id::Null, error::limit("line_bytes", max + 1, max)));
                 self.ended = true;
             }
         }
@@ -189,15 +181,15 @@ impl Connection<'_> {
         }
     }
 
-    fn push_line(&mut self, line: &str) {
-        self.out.extend_from_slice(line.as_bytes());
+    fn push_line(&mut self, line: &[u8]) {
+        self.out.extend_from_slice(line);
         self.out.push(b'\n');
     }
 
     /// Writes what the peer takes now.
-    fn write(&mut self) -> io::Result<()> {
+    fn write(&mut self, output: &WriteHalf<'_>) -> io::Result<()> {
         while self.written < self.out.len() {
-            match self.stream.try_write(&self.out[self.written..]) {
+            match output.try_write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -219,11 +211,11 @@ impl Connection<'_> {
     }
 
     /// A peer that has ended its input is still to read its answers, and may yet be lost.
-    async fn wait_until_read(&mut self, mut stopping: Stopping) -> io::Result<Over> {
+    async fn wait_until_read(&mut self, stream: &UnixStream, mut stopping: Stopping) -> io::Result<Over> {
         for _ in 0..ASK_AT_MOST {
-            if self.unread.is_empty() || has_read_all(&self.stream) {
+            if self.unread.is_empty() || has_read_all(stream) {
                 // Being told that it hung up with something unread comes as an error, and has come by now.
-                return match self.stream.try_read(&mut [0; 64]) {
+                return match stream.try_read(&mut [0; 64]) {
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock && !self.unread.is_empty() => Err(error),
                     _ => Ok(Over::Read),
                 };

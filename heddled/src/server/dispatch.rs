@@ -1,16 +1,18 @@
 //! From a line to its answer: parses the message, finds the method, calls it through jsonrpsee with the caller's context.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
-use jsonrpsee::core::server::{BatchResponseBuilder, MethodCallback, MethodResponse, Methods};
+use jsonrpsee::core::server::{MethodCallback, MethodResponse, Methods};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
 use jsonrpsee::{ConnectionId, Extensions};
 use proto_schema::{MethodSpec, SessionId};
-use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use tracing::error;
 
 use super::error::{self, WireError};
@@ -20,6 +22,9 @@ use super::peer::Peer;
 /// The largest answer in bytes; lists are bounded, so nothing of ours comes near it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
+/// How long an answer is that has one reservation in it, in bytes.
+const USUAL_ANSWER: usize = 1024;
+
 /// What a handler may know of its caller, and tell of its call. Travels in jsonrpsee's extensions.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -27,6 +32,20 @@ pub(super) struct Call {
     pub peer: Peer,
     /// The session that this call was granted, if its caller could not ask for it again.
     pub granted: OnceLock<SessionId>,
+    /// What the method answered, as JSON.
+    result: OnceLock<Vec<u8>>,
+}
+
+impl Call {
+    /// Takes a method's result. It travels beside jsonrpsee's own answer, which says `null` in its place: an answer of
+    /// jsonrpsee's is parsed once more before it is handed out, and that takes as long as all the rest of a heartbeat.
+    pub(super) fn answer(&self, result: &impl Serialize) -> Result<(), WireError> {
+        let mut text = Vec::with_capacity(USUAL_ANSWER);
+        serde_json::to_writer(&mut text, result).map_err(|_| error::internal())?;
+        // It is the first and only: a method answers once.
+        let _set = self.result.set(text);
+        Ok(())
+    }
 }
 
 /// A call as it stands on the wire.
@@ -34,23 +53,54 @@ pub(super) struct Call {
 struct Request<'a> {
     #[serde(borrow)]
     jsonrpc: Cow<'a, str>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<Id<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<CallId>,
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
 }
 
-/// An id that is there, null included; only an absent one makes a notification.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Id<'de>>, D::Error> {
-    Id::deserialize(deserializer).map(Some)
+/// A call's id: a number, a text or null. Absent, and only then, the call is a notification.
+struct CallId(Id<'static>);
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CallIdVisitor)
+    }
+}
+
+struct CallIdVisitor;
+
+impl Visitor<'_> for CallIdVisitor {
+    type Value = CallId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number that is not negative, a text or null as `id`")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<CallId, E> {
+        Ok(CallId(Id::Number(number)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<CallId, E> {
+        Ok(CallId(Id::Str(text.to_owned().into())))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<CallId, E> {
+        Ok(CallId(Id::Null))
+    }
+}
+
+/// An id that is there, null included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CallId>, D::Error> {
+    CallId::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
-struct OnlyId<'a> {
-    #[serde(borrow, default)]
-    id: Option<Id<'a>>,
+struct OnlyId {
+    #[serde(default, deserialize_with = "present")]
+    id: Option<CallId>,
 }
 
 /// One call that is ready to run.
@@ -65,7 +115,7 @@ struct Prepared {
 /// What is to be done for one message.
 pub(super) enum Work {
     /// It is answered already, or needs no answer.
-    Answered(Option<String>),
+    Answered(Option<Vec<u8>>),
     /// One call.
     One(Box<Pending>),
     /// Several, answered together.
@@ -75,7 +125,7 @@ pub(super) enum Work {
 /// A call, or the answer that it already has.
 pub(super) enum Pending {
     Call(Box<PendingCall>),
-    Answer(MethodResponse),
+    Answer(Vec<u8>),
 }
 
 /// A call that is to run.
@@ -84,7 +134,7 @@ pub(super) struct PendingCall(Prepared);
 /// An answer and what it granted.
 pub(super) struct Answer {
     /// The line, without its ending; none for notifications.
-    pub(super) line: Option<String>,
+    pub(super) line: Option<Vec<u8>>,
     /// The session that must end if this answer is never read.
     pub(super) granted: Vec<SessionId>,
 }
@@ -95,17 +145,22 @@ pub(super) fn parse(methods: &Methods, order: &mut Order, line: &[u8], max_batch
     if first == Some(&b'[') {
         return parse_batch(methods, order, line, max_batch);
     }
-    match serde_json::from_slice::<&RawValue>(line) {
-        Err(problem) => Work::Answered(Some(answer(&error_response(Id::Null, error::not_json(&problem))))),
-        Ok(message) => match prepare(methods, order, message) {
-            Some(pending) => Work::One(Box::new(pending)),
-            None => Work::Answered(None),
+    match serde_json::from_slice(line) {
+        Ok(request) => find(methods, order, request).map_or(Work::Answered(None), one),
+        // It may be a call with something wrong in it, or no JSON at all.
+        Err(problem) => match serde_json::from_slice::<&RawValue>(line) {
+            Ok(message) => one(Pending::Answer(not_a_call(message, &problem))),
+            Err(problem) => Work::Answered(Some(error_line(Id::Null, error::not_json(&problem)))),
         },
     }
 }
 
+fn one(pending: Pending) -> Work {
+    Work::One(Box::new(pending))
+}
+
 fn parse_batch(methods: &Methods, order: &mut Order, line: &[u8], max_batch: usize) -> Work {
-    let refused = |problem: WireError| Work::Answered(Some(answer(&error_response(Id::Null, problem))));
+    let refused = |problem: WireError| Work::Answered(Some(error_line(Id::Null, problem)));
     let messages: Vec<&RawValue> = match serde_json::from_slice(line) {
         Ok(messages) => messages,
         Err(problem) => return refused(error::not_json(&problem)),
@@ -113,24 +168,28 @@ fn parse_batch(methods: &Methods, order: &mut Order, line: &[u8], max_batch: usi
     match messages.len() {
         0 => refused(error::invalid_request("a batch has at least one call")),
         many if many > max_batch => refused(error::limit("batch", many, max_batch)),
-        _ => Work::Batch(messages.into_iter().filter_map(|message| prepare(methods, order, message)).collect()),
+        _ => Work::Batch(messages.into_iter().filter_map(|message| read(methods, order, message)).collect()),
     }
 }
 
+/// Reads one message of a batch.
+fn read(methods: &Methods, order: &mut Order, message: &RawValue) -> Option<Pending> {
+    match serde_json::from_str(message.get()) {
+        Ok(request) => find(methods, order, request),
+        Err(problem) => Some(Pending::Answer(not_a_call(message, &problem))),
+    }
+}
+
+fn not_a_call(message: &RawValue, problem: &serde_json::Error) -> Vec<u8> {
+    let id = serde_json::from_str::<OnlyId>(message.get()).ok().and_then(|only| only.id);
+    error_line(id.map_or(Id::Null, |id| id.0), error::invalid_request(&problem.to_string()))
+}
+
 /// Finds what a message calls. None for notifications that are not executed.
-fn prepare(methods: &Methods, order: &mut Order, message: &RawValue) -> Option<Pending> {
-    let request: Request<'_> = match serde_json::from_str(message.get()) {
-        Ok(request) => request,
-        Err(problem) => {
-            let id = serde_json::from_str::<OnlyId<'_>>(message.get()).ok().and_then(|only| only.id);
-            let id = id.map_or(Id::Null, Id::into_owned);
-            return Some(Pending::Answer(error_response(id, error::invalid_request(&problem.to_string()))));
-        }
-    };
+fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pending> {
     let is_notification = request.id.is_none();
-    let id = request.id.map_or(Id::Null, Id::into_owned);
-    let refuse =
-        |problem| if is_notification { None } else { Some(Pending::Answer(error_response(id.clone(), problem))) };
+    let id = request.id.map_or(Id::Null, |id| id.0);
+    let refuse = |problem| if is_notification { None } else { Some(Pending::Answer(error_line(id.clone(), problem))) };
     if request.jsonrpc != "2.0" {
         return refuse(error::invalid_request("`jsonrpc` must be \"2.0\""));
     }
@@ -154,59 +213,68 @@ pub(super) async fn run(work: Work, peer: Peer) -> Answer {
     match work {
         Work::Answered(line) => Answer { line, granted: Vec::new() },
         Work::One(pending) => {
-            let (response, granted) = settle(*pending, peer).await;
-            Answer { line: response.map(|response| answer(&response)), granted: granted.into_iter().collect() }
+            let (line, granted) = settle(*pending, peer).await;
+            Answer { line, granted: granted.into_iter().collect() }
         }
         Work::Batch(batch) => {
-            let mut builder = BatchResponseBuilder::new_with_limit(MAX_ANSWER);
-            let mut granted = Vec::new();
+            let (mut lines, mut granted, mut length) = (Vec::new(), Vec::new(), 0);
             for pending in batch {
-                let (response, grant) = settle(pending, peer).await;
+                let (line, grant) = settle(pending, peer).await;
                 granted.extend(grant);
-                if let Some(Err(too_large)) = response.map(|response| builder.append(response)) {
-                    return Answer { line: Some(answer(&too_large)), granted };
+                length += line.as_ref().map_or(0, Vec::len);
+                if length > MAX_ANSWER {
+                    let problem = error::limit("batch_answer_bytes", length, MAX_ANSWER);
+                    return Answer { line: Some(error_line(Id::Null, problem)), granted };
                 }
+                lines.extend(line);
             }
-            let line = (!builder.is_empty()).then(|| answer(&MethodResponse::from_batch(builder.finish())));
+            let line = (!lines.is_empty()).then(|| [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat());
             Answer { line, granted }
         }
     }
 }
 
-async fn settle(pending: Pending, peer: Peer) -> (Option<MethodResponse>, Option<SessionId>) {
-    match pending {
-        Pending::Answer(response) => (Some(response), None),
-        Pending::Call(call) => {
-            let Prepared { id, callback, params, is_notification, mut turn } = call.0;
-            turn.come().await;
-            let call = Arc::new(Call { peer, granted: OnceLock::new() });
-            let mut extensions = Extensions::new();
-            extensions.insert(Arc::clone(&call));
-            let connection = ConnectionId(0);
-            let response = match callback {
-                MethodCallback::Async(method) => {
-                    let called = method(id.clone(), params, connection, MAX_ANSWER, extensions);
-                    AssertUnwindSafe(called).catch_unwind().await
-                }
-                MethodCallback::Sync(method) => Ok(method(id.clone(), params, MAX_ANSWER, extensions)),
-                // There are none yet.
-                MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_) => {
-                    Ok(error_response(id.clone(), error::no_method("subscriptions")))
-                }
-            };
-            let response = response.unwrap_or_else(|_| {
-                error!("a handler panicked");
-                error_response(id, error::internal())
-            });
-            ((!is_notification).then_some(response), call.granted.get().copied())
+async fn settle(pending: Pending, peer: Peer) -> (Option<Vec<u8>>, Option<SessionId>) {
+    let Prepared { id, callback, params, is_notification, mut turn } = match pending {
+        Pending::Answer(line) => return (Some(line), None),
+        Pending::Call(call) => call.0,
+    };
+    turn.come().await;
+    let call = Arc::new(Call { peer, granted: OnceLock::new(), result: OnceLock::new() });
+    let mut extensions = Extensions::new();
+    extensions.insert(Arc::clone(&call));
+    let connection = ConnectionId(0);
+    let response = match callback {
+        MethodCallback::Async(method) => {
+            let called = method(id.clone(), params, connection, MAX_ANSWER, extensions);
+            AssertUnwindSafe(called).catch_unwind().await
         }
+        MethodCallback::Sync(method) => Ok(method(id.clone(), params, MAX_ANSWER, extensions)),
+        // There are none yet.
+        MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_) => {
+            return (Some(error_line(id, error::no_method("subscriptions"))), None);
+        }
+    };
+    let line = match &response {
+        Ok(response) => with_result(response.as_json(), call.result.get()),
+        Err(_) => {
+            error!("a handler panicked");
+            error_line(id, error::internal())
+        }
+    };
+    ((!is_notification).then_some(line), call.granted.get().copied())
+}
+
+/// Puts a method's result in its place in jsonrpsee's answer.
+fn with_result(answer: &RawValue, result: Option<&Vec<u8>>) -> Vec<u8> {
+    let answer = answer.get().as_bytes();
+    match (answer.strip_suffix(b"null}"), result) {
+        (Some(head), Some(result)) => [head, result, b"}"].concat(),
+        _ => answer.to_vec(),
     }
 }
 
-fn error_response(id: Id<'_>, problem: WireError) -> MethodResponse {
-    MethodResponse::error(id, ErrorObjectOwned::from(problem))
-}
-
-fn answer(response: &MethodResponse) -> String {
-    response.as_json().get().to_owned()
+/// An error as an answer, without its line ending.
+pub(super) fn error_line(id: Id<'_>, problem: WireError) -> Vec<u8> {
+    MethodResponse::error(id, ErrorObjectOwned::from(problem)).as_json().get().into()
 }

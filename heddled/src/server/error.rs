@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsonrpsee::types::ErrorObjectOwned;
 use proto_schema::{ErrorData, Kind};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An error on its way to the wire.
 #[derive(Clone, Debug)]
@@ -63,12 +63,6 @@ impl From<WireError> for ErrorObjectOwned {
         let (code, message) = (error.0.kind.code(), error.0.error.clone());
         Self::owned(code, message, Some(*error.0))
     }
-}
-
-/// The line of an error that answers no call in particular.
-pub(super) fn standalone(error: WireError) -> String {
-    let object = ErrorObjectOwned::from(error);
-    json!({"jsonrpc": "2.0", "id": Value::Null, "error": object}).to_string()
 }
 
 /// The line is not JSON.

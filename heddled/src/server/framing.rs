@@ -25,8 +25,8 @@ impl Framer {
         Self { buffer: Vec::new(), start: 0, searched: 0, max }
     }
 
-    /// Where the next bytes go.
-    pub fn input(&mut self) -> &mut Vec<u8> {
+    /// Where the next bytes go, with room for so many.
+    pub fn input(&mut self, room: usize) -> &mut Vec<u8> {
         if self.start == self.buffer.len() {
             self.buffer.clear();
             (self.start, self.searched) = (0, 0);
@@ -37,15 +37,16 @@ impl Framer {
         }
         // A large message that has passed leaves no large buffer behind on a connection that idles for hours.
         if self.buffer.is_empty() && self.buffer.capacity() > 64 * 1024 {
-            self.buffer.shrink_to(8 * 1024);
+            self.buffer.shrink_to(room);
         }
+        self.buffer.reserve(room);
         &mut self.buffer
     }
 
     /// The next message, if one is complete. Blank lines are passed over.
     pub fn next_frame(&mut self) -> Option<Frame> {
         loop {
-            let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
                 self.searched = self.buffer.len();
                 // One more for the `\r` that may come before the ending.
                 return (self.searched - self.start > self.max + 1).then_some(Frame::TooLong);
@@ -92,7 +93,7 @@ mod tests {
         let mut framer = Framer::new(max);
         let mut frames = Vec::new();
         for chunk in chunks {
-            framer.input().extend_from_slice(chunk);
+            framer.input(0).extend_from_slice(chunk);
             while let Some(frame) = framer.next_frame() {
                 let stop = frame == Frame::TooLong;
                 frames.push(frame);

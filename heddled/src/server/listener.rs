@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jsonrpsee::types::Id;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::connection;
+use super::dispatch;
 use super::error;
 use super::peer::Peer;
 use super::{Service, Stopping};
@@ -65,7 +67,8 @@ fn admit(service: &Arc<Service>, stream: UnixStream, our_uid: u32, stopping: &St
     };
     if let Some(refusal) = refusal {
         // It fits the socket's buffer; a peer that is gone already misses nothing.
-        drop(stream.try_write((error::standalone(refusal) + "\n").as_bytes()));
+        let line = [&*dispatch::error_line(Id::Null, refusal), b"\n"].concat();
+        drop(stream.try_write(&line));
         return;
     }
     service.connections.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod order;
 mod params;
 mod peer;
 mod rpc;
+mod shown;
 mod wire;
 
 use std::sync::Arc;

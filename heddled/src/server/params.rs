@@ -4,16 +4,45 @@ use std::path::PathBuf;
 
 use jsonrpsee::types::Params;
 use proto_schema::PathText;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::error::{WireError, invalid_params};
 
+/// Parameters as they were sent, for a method that must look at them before it knows whether they are valid.
+pub(super) struct Sent(Box<RawValue>);
+
+impl Sent {
+    /// Reads them as their type.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, WireError> {
+        parse(self.0.get())
+    }
+
+    /// Those that are there, by name, however little sense they make.
+    pub(super) fn members(&self) -> Map<String, Value> {
+        match serde_json::from_str(self.0.get()) {
+            Ok(Value::Object(members)) => members,
+            Ok(_) | Err(_) => Map::new(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::deserialize(deserializer).map(Self)
+    }
+}
+
 /// Reads parameters by name. Absent ones are an empty object.
 pub(super) fn read<T: DeserializeOwned>(params: &Params<'_>) -> Result<T, WireError> {
-    let text = match params.as_str().map(str::trim) {
-        None | Some("null" | "[]") => "{}",
-        Some(text) => text,
-    };
+    match params.as_str().map(str::trim) {
+        None | Some("null" | "[]") => parse("{}"),
+        Some(text) => parse(text),
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, WireError> {
     // The path to what is wrong costs time, so it is looked for only once something is.
     serde_json::from_str(text).map_err(|plain| {
         let mut reader = serde_json::Deserializer::from_str(text);

@@ -10,7 +10,6 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{Extensions, RpcModule};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::to_raw_value;
 use tracing::{debug, error};
 
 use super::dispatch::Call;
@@ -55,14 +54,12 @@ where
     Answer: Future<Output = Result<R, WireError>> + Send,
 {
     let called = move |params: Params<'static>, context: Arc<Context>, extensions: Extensions| async move {
-        let call = extensions.get::<Arc<Call>>().cloned();
-        let result = match (params::read::<P>(&params), call) {
-            (Ok(params), Some(call)) => handler(Arc::clone(&context), call, params).await,
-            (Ok(_), None) => Err(super::error::internal()),
-            (Err(problem), _) => Err(problem),
+        let Some(call) = extensions.get::<Arc<Call>>() else { return Err(super::error::internal().into()) };
+        let result = match params::read::<P>(&params) {
+            Ok(params) => handler(Arc::clone(&context), Arc::clone(call), params).await,
+            Err(problem) => Err(problem),
         };
-        // Written once and whole: piece by piece through jsonrpsee's bounded writer it takes twice the time.
-        let written = result.and_then(|result| to_raw_value(&result).map_err(|_| super::error::internal()));
+        let written = result.and_then(|result| call.answer(&result));
         written.map_err(|problem| ErrorObjectOwned::from(name_error(&context, name, problem)))
     };
     module.register_async_method(name, called).map(drop)

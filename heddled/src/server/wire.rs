@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use proto_schema::{
-    Alive, Freshness, HeartbeatHold, Hold, ProcessHold, Reservation, ReservationToken, SessionStatus, Thread, Timestamp,
+    Alive, Freshness, HeartbeatHold, Hold, OperationKind, ProcessHold, Reservation, ReservationToken, SessionStatus,
+    Thread, Timestamp,
 };
+
+use serde_json::Value;
 
 use super::Context;
 use crate::coordinator::{ThreadView, View};
@@ -100,6 +103,13 @@ pub(super) fn thread(context: &Context, view: &ThreadView) -> Thread {
 
 /// An entry of the operation log.
 pub(super) fn operation(registry: &Registry, record: &OperationRecord) -> proto_schema::Operation {
+    let mut detail = serde_json::to_value(&record.detail).unwrap_or_default();
+    if let (OperationKind::ThreadMoved, Some(detail)) = (record.kind, detail.as_object_mut()) {
+        // Where there was no branch before, or is none after, that is what happened.
+        for name in ["before", "after"] {
+            detail.entry(name).or_insert(Value::Null);
+        }
+    }
     proto_schema::Operation {
         revision: record.revision,
         at: record.at,
@@ -107,6 +117,6 @@ pub(super) fn operation(registry: &Registry, record: &OperationRecord) -> proto_
         repo: record.repo.and_then(|repo| registry.repo(repo)).map(|repo| Arc::clone(&repo.shown)),
         thread: record.thread.clone(),
         session_id: record.session,
-        detail: serde_json::to_value(&record.detail).unwrap_or_default(),
+        detail,
     }
 }

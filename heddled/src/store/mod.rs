@@ -69,6 +69,10 @@ pub trait OperationLog: Send + Sync + 'static {
     /// # Errors
     /// The log could not be read, or the store is closed.
     fn after(&self, filter: &Filter, after: u64, limit: usize) -> Result<Page, Error>;
+
+    /// The first revisions of the parts that could not be read, of those that anybody has asked for. Their operations are in
+    /// no page.
+    fn unreadable(&self) -> Vec<u64>;
 }
 
 /// Which operations to read; what is not given matches every operation.
@@ -172,13 +176,21 @@ pub struct Options {
     pub segment_bytes: u32,
     /// How many bytes of the database are kept in memory.
     pub cache_bytes: u64,
+    /// How long another's lock on the database is waited for, in milliseconds.
+    pub lock_wait_ms: u64,
     /// The disk.
     pub disk: Arc<dyn Disk>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segments: 3, segment_bytes: 16 << 20, cache_bytes: 16 << 20, disk: Arc::new(RealDisk) }
+        Self {
+            segments: 3,
+            segment_bytes: 16 << 20,
+            cache_bytes: 4 << 20,
+            lock_wait_ms: 5000,
+            disk: Arc::new(RealDisk),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::checkpoint::base::{self, Base};
@@ -18,6 +20,9 @@ use super::oplog::Log;
 use super::writer::{Pool, Writer};
 use super::{Damage, Error, Opened, Options, Quarantined, Stats};
 use crate::registry::{Counters, Registry};
+
+/// How long apart another's lock on the database is tried, in milliseconds.
+const LOCK_PAUSE_MS: u64 = 10;
 
 pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error> {
     let layout = Layout::new(state_dir);
@@ -44,24 +49,24 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
     if !in_use {
         Base::restore(&layout, &*options.disk)?;
     }
-    let (tables, loaded) = load(&layout, options.cache_bytes)?;
+    let (tables, loaded) = load(&layout, options)?;
     base.check(&layout, &loaded)?;
-    let done = Registry::restore(loaded.records);
+    let (done, mut meta) = (Registry::restore(loaded.records), loaded.meta);
     if !loaded.bad.is_empty() {
         tables.put_aside(&loaded.bad)?;
+        // R2: the key that said which fencing token was granted is gone from there; from here on the counter says it.
+        meta = Meta::new(meta.id(), meta.applied, done.counters());
+        tables.finish(&meta)?;
         tables.flush()?;
-        base::renew(&layout, &*options.disk, &loaded.meta, &done)?;
+        base::renew(&layout, &*options.disk, &meta, &done)?;
     }
-    start(layout, options, lock, (tables, loaded.meta, done), (recovered, loaded.bad))
+    start(layout, options, lock, (tables, meta, done), (recovered, loaded.bad))
 }
 
 /// Opens and reads the database. A panic within it counts as damage.
-fn load(layout: &Layout, cache: u64) -> Result<(Tables, Loaded), Error> {
-    let path = &layout.database;
-    // No other process has it, but threads of an instance that this one just dropped may still hold the database's own lock.
-    let file = path.join("db");
-    let released = File::open(&file).map_err(Error::io("open", &file))?;
-    drop(Flock::lock(released, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", &file)(errno.into()))?);
+fn load(layout: &Layout, options: &Options) -> Result<(Tables, Loaded), Error> {
+    let (path, cache) = (&layout.database, options.cache_bytes);
+    await_release(&path.join("db"), options.lock_wait_ms)?;
     let read = catch_unwind(AssertUnwindSafe(|| {
         let tables = Tables::open(path, cache).map_err(Damage::Database)?;
         let loaded = tables.load()?;
@@ -75,6 +80,20 @@ fn load(layout: &Layout, cache: u64) -> Result<(Tables, Loaded), Error> {
         }
         read => read.map_err(|why| layout.damaged(path, why)),
     }
+}
+
+/// Waits until nobody has the database's own lock: threads of an instance that this process just dropped may, for a moment.
+fn await_release(path: &Path, wait_ms: u64) -> Result<(), Error> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    for _ in 0..=wait_ms / LOCK_PAUSE_MS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_released) => return Ok(()),
+            Err((held, Errno::EWOULDBLOCK)) => file = held,
+            Err((_, errno)) => return Err(Error::io("lock", path)(errno.into())),
+        }
+        thread::park_timeout(Duration::from_millis(LOCK_PAUSE_MS));
+    }
+    Err(Error::Locked { path: path.to_owned() })
 }
 
 /// Makes a new state. What an earlier first start left unfinished was never acknowledged, and is made anew.

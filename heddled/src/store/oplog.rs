@@ -152,4 +152,8 @@ impl OperationLog for Log {
         page.newest_seen = page.newest_seen.max(tail.newest);
         Ok(page)
     }
+
+    fn unreadable(&self) -> Vec<u64> {
+        self.blocks.load().as_ref().map(|blocks| blocks.unreadable()).unwrap_or_default()
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attribution, NativeKey, PathText, ProbeSource, Reason, RequestId, Reservation, ReservationToken, Revision,
-    SessionId, SessionStatus, Task, UsageSummary,
+    SessionId, SessionStatus, Shown, Task, Usage,
 };
 
 /// Asks for a linked worktree of the thread.
@@ -178,15 +178,15 @@ pub struct ReserveResult {
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatParams {
     /// The session.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
     /// Its secret.
-    pub reservation_token: ReservationToken,
+    pub reservation_token: Shown<ReservationToken>,
     /// Whether the agent has made progress since it last said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<bool>,
-    /// What it has used so far: totals.
+    /// What it has used so far: totals. What is left out stays as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<UsageSummary>,
+    pub usage: Option<Usage>,
     /// Move the process hold to this process, in the caller's pid namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_for_pid: Option<i32>,
@@ -208,9 +208,9 @@ pub enum ReleaseStatus {
 #[serde(deny_unknown_fields)]
 pub struct ReleaseParams {
     /// The session.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
     /// Its secret.
-    pub reservation_token: ReservationToken,
+    pub reservation_token: Shown<ReservationToken>,
     /// How it ends. Default: complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<ReleaseStatus>,
@@ -221,7 +221,7 @@ pub struct ReleaseParams {
 #[serde(deny_unknown_fields)]
 pub struct EvictParams {
     /// The session to end.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
     /// Why; recorded in the operation log. Not blank.
     pub reason: Reason,
 }
@@ -238,7 +238,7 @@ pub struct ReservationResult {
 #[serde(deny_unknown_fields)]
 pub struct ShowParams {
     /// The session.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
 }
 
 /// Result of `agent.show`.
@@ -255,9 +255,9 @@ pub struct Chain {
 #[serde(deny_unknown_fields)]
 pub struct ValidateParams {
     /// The session.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
     /// Its secret.
-    pub reservation_token: ReservationToken,
+    pub reservation_token: Shown<ReservationToken>,
     /// The thread that is about to be written; another than the session's is not valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<Arc<str>>,

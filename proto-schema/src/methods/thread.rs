@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectId, PathText, ReservationToken, SessionId, Thread, ThreadState};
+use crate::{ObjectId, PathText, ReservationToken, SessionId, Shown, Thread, ThreadState};
 
 /// Parameters of `thread.list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,9 +57,9 @@ pub struct ThreadResult {
 #[serde(deny_unknown_fields)]
 pub struct ThreadUpdateParams {
     /// The session that holds the thread.
-    pub session_id: SessionId,
+    pub session_id: Shown<SessionId>,
     /// Its secret.
-    pub reservation_token: ReservationToken,
+    pub reservation_token: Shown<ReservationToken>,
     /// The state that the branch must have; null when there must be no such branch.
     #[serde(deserialize_with = "crate::methods::thread::required")]
     pub expected: Option<ObjectId>,

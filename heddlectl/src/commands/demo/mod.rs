@@ -148,8 +148,8 @@ fn release(client: &mut Client, reservation: &Reservation) -> Result<(), Error> 
     let token: Option<ReservationToken> = reservation.reservation_token.clone();
     let token = token.ok_or_else(|| Error::garbled("the reservation has no token"))?;
     let params = ReleaseParams {
-        session_id: reservation.session_id,
-        reservation_token: token,
+        session_id: reservation.session_id.into(),
+        reservation_token: token.into(),
         status: Some(ReleaseStatus::Complete),
     };
     client.call("agent.release", &params).map(|_| ()).map_err(Error::from)

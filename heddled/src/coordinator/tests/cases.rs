@@ -1,6 +1,6 @@
 //! Single cases that once went wrong, or would cost most if they did.
 
-use proto_schema::{EndReason, Outcome, SessionStatus, UsageSummary};
+use proto_schema::{EndReason, Outcome, SessionStatus, Usage};
 
 use super::fakes::{GitFault, process, state};
 use super::*;
@@ -112,7 +112,7 @@ fn a_new_holder_takes_no_sign_of_life_away() {
         let mut daemon = Daemon::start(&world);
         let granted = ask(&mut daemon, reserve(1, thread(1))).await.unwrap();
         let (id, token) = (granted.view.session.id, hash(&granted.token));
-        let usage = UsageSummary { input_tokens: 7, ..UsageSummary::default() };
+        let usage = Usage { input_tokens: Some(7), ..Usage::default() };
         let coordinator = daemon.coordinator.clone();
         let view = daemon
             .run(async move {
@@ -121,7 +121,7 @@ fn a_new_holder_takes_no_sign_of_life_away() {
                 coordinator.heartbeat(id, token, Heartbeat { hold_for_pid: Some(7), ..BEAT }).await
             })
             .await;
-        assert_eq!(view.unwrap().pulse.usage, Some(usage));
+        assert_eq!(view.unwrap().pulse.usage, Some(usage.over(None)));
         assert_eq!(world.liveness.watched.lock().get(&process(7).pid), Some(&1));
     });
 }
@@ -273,5 +273,45 @@ fn whoever_waits_for_a_busy_session_is_served_in_the_end() {
         let reasons: Vec<_> =
             daemon.coordinator.snapshot().registry.sessions(None).map(|session| session.end_reason).collect();
         assert_eq!(reasons, [None, Some(EndReason::ProcessExited)]);
+    });
+}
+
+#[test]
+fn a_look_that_panics_is_internal_and_the_next_one_works() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        *world.repo.panics.lock() = true;
+        let failed = ask(&mut daemon, reserve(1, thread(1))).await;
+        assert!(matches!(failed, Err(Failure::Broken(_))), "the daemon is not stopping: {failed:?}");
+        ask(&mut daemon, reserve(2, thread(1))).await.unwrap();
+    });
+}
+
+#[test]
+fn a_thread_that_keeps_changing_is_to_be_asked_for_again() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        world.repo.refs.lock().insert(thread(1), state(1));
+        let granted = ask(&mut daemon, reserve(1, thread(1))).await.unwrap();
+        let (repo, name) = granted.view.session.thread_key();
+        let (coordinator, id) = (daemon.coordinator.clone(), granted.view.session.id);
+        let token = hash(&granted.token);
+        daemon.run(async move { coordinator.release(id, token, SessionStatus::Complete).await }).await.unwrap();
+        let coordinator = daemon.coordinator.clone();
+        let call = tokio::spawn(async move { coordinator.reserve(reserve(2, thread(1))).await });
+        let mut looks = 0;
+        while !call.is_finished() {
+            daemon.settle().await;
+            // Between the look and the decision, each time.
+            let (repo, thread, after) = (repo, name.clone(), Some(state(1)));
+            let state = proto_schema::ThreadState::Draft;
+            daemon.writer.change(Change::Observed { repo, thread, before: after, after, state });
+            looks += daemon.handle(1);
+            daemon.writer.commit();
+            assert!(looks < 100, "it goes on for ever");
+        }
+        let answer = call.await.unwrap();
+        assert!(matches!(answer, Err(Failure::Contended { reads: 16 })), "{looks} looks: {answer:?}");
+        ask(&mut daemon, reserve(3, thread(1))).await.unwrap();
     });
 }

@@ -31,6 +31,8 @@ pub(super) struct FakeRepo {
     pub(super) refs: Mutex<BTreeMap<ThreadName, ObjectId>>,
     pub(super) fault: Mutex<Option<GitFault>>,
     pub(super) unreadable: Mutex<bool>,
+    /// Whether the next look at a branch is one that a mistake of ours ends.
+    pub(super) panics: Mutex<bool>,
     /// What plain Git does to a branch right after the next look at it.
     pub(super) meanwhile: Mutex<Option<(ThreadName, ObjectId)>>,
 }
@@ -62,6 +64,7 @@ impl Repo for FakeRepo {
 
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {
         let repo = self.locate(path)?;
+        assert!(!std::mem::take(&mut *self.panics.lock()), "a look at a branch panics");
         let tip = self.at(thread);
         let anchor = tip.filter(|_| *anchor == Anchor::Tip).unwrap_or(state(1));
         if let Some((thread, state)) = self.meanwhile.lock().take() {
@@ -70,8 +73,25 @@ impl Repo for FakeRepo {
         Ok(Sighting { repo, anchor, root: state(100), tip, checked_out: None })
     }
 
+    fn glance(&self, path: &Path, thread: &ThreadName, anchor: &Anchor, _: &Claim, _: u64) -> Option<Sighting> {
+        if *self.panics.lock() {
+            // That is for the reader.
+            return None;
+        }
+        // A thread that is there, as the real one; the fault is left to whoever reads.
+        let disturbed = self.meanwhile.lock().is_some();
+        if disturbed { None } else { self.sight(path, thread, anchor).ok().filter(|found| found.tip.is_some()) }
+    }
+
     fn tip(&self, _: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
         if *self.unreadable.lock() { Err(unavailable("read the ref")) } else { Ok(self.at(thread)) }
+    }
+
+    fn tips(&self, _: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error> {
+        if *self.unreadable.lock() {
+            return Err(unavailable("read the refs"));
+        }
+        Ok(threads.iter().map(|thread| Ok(self.at(thread))).collect())
     }
 
     fn compare_and_swap(
@@ -102,11 +122,19 @@ impl Repo for FakeRepo {
         Ok(state(100))
     }
 
-    fn claim(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+    fn claim(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    fn adopt(&self, _: &Path, _: &Claim) -> Result<(), Error> {
+    fn next_era(&self, _: &Path, _: &Claim) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn adopt(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn check_worktree(&self, _: &Located, _: &ThreadName, _: Option<&Path>, _: &[PathBuf]) -> Result<(), Error> {
         Ok(())
     }
 
@@ -166,6 +194,10 @@ impl Liveness for FakeLiveness {
 
     fn check(&self, holder: &HolderProcess) -> Verdict {
         if self.dead.lock().contains(&holder.pid) { Verdict::Exited } else { Verdict::Alive }
+    }
+
+    fn is_being_reaped(&self, _: &HolderProcess) -> bool {
+        false
     }
 
     fn watch(&self, holder: &HolderProcess) {

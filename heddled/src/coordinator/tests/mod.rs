@@ -75,7 +75,8 @@ impl Daemon {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
-            ended: tokio::sync::mpsc::unbounded_channel().0,
+            unlocking: tokio::sync::mpsc::unbounded_channel().0,
+            left: crate::coordinator::observer::Left::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {
@@ -88,7 +89,9 @@ impl Daemon {
         if let Some(fault) = fault {
             world.disk.fail_next(fault);
         }
-        let mut writer = Writer::new(Arc::clone(&shared), opened.store);
+        let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(super::message::hand_out(answered));
+        let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
         recover(&shared, &mut writer, &settings);
         let coordinator = Coordinator { shared, settings };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
@@ -102,7 +105,7 @@ impl Daemon {
                 tokio::task::yield_now().await;
             }
             let (done, read) = std::sync::mpsc::channel();
-            self.coordinator.shared.readers.run(move || done.send(()).unwrap());
+            self.coordinator.shared.readers.run(|| Ok(()), move |_| done.send(()).unwrap());
             read.recv().unwrap();
             tokio::task::spawn_blocking(|| ()).await.unwrap();
         }

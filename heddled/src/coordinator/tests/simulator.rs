@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::fakes::{GitFault, process, state};
 use super::*;
-use crate::coordinator::{Failure, Heartbeat, hash};
+use crate::coordinator::{Failure, Heartbeat, hash, observer};
 use crate::registry::{Actor, Change, Entry, Refusal, SessionRecord, TokenHash};
 use crate::store::memory::Fault;
 
@@ -212,7 +212,12 @@ impl Simulation {
 
     async fn crash(&mut self) {
         self.daemon.settle().await;
-        self.calls.drain(..).for_each(|call| call.abort());
+        for call in self.calls.drain(..) {
+            call.abort();
+            if let Err(failed) = call.await {
+                assert!(failed.is_cancelled(), "seed {}: {failed}", self.seed);
+            }
+        }
         self.is_failing = false;
         let next = Daemon::start(&self.world);
         let old = std::mem::replace(&mut self.daemon, next);
@@ -297,6 +302,16 @@ impl Simulation {
                 self.is_failing = true;
             }
             25 if self.random.below(2) == 0 => self.crash().await,
+            34 => observer::look(&self.daemon.coordinator.shared, true),
+            35 => {
+                // States that nobody else moves to: a move to where the branch is already is no entry.
+                let state = state(u8::try_from(240 + self.random.below(8)).unwrap());
+                let name = thread(self.random.below(3) as u64);
+                match self.random.below(4) {
+                    0 => drop(self.world.repo.refs.lock().remove(&name)),
+                    _ => drop(self.world.repo.refs.lock().insert(name, state)),
+                }
+            }
             26..=33 => {
                 let count = 1 + self.random.below(6);
                 self.daemon.handle(count);
@@ -333,6 +348,14 @@ impl Simulation {
                 !pid.is_some_and(|pid| self.world.liveness.dead.lock().contains(&pid)),
                 "seed {seed}: held by the dead"
             );
+        }
+        observer::look(&self.daemon.coordinator.shared, true);
+        self.daemon.rest().await;
+        let snapshot = self.daemon.coordinator.snapshot();
+        for session in snapshot.registry.active(None) {
+            let known = snapshot.registry.thread(&session.thread_key()).map(|thread| thread.current_state);
+            let there = self.world.repo.at(&session.thread);
+            assert_eq!(known, Some(there), "seed {seed}: what plain Git did to {} was missed", session.thread);
         }
         self.callers.told.lock().deadlines.clear();
         self.daemon.pass(12_000);

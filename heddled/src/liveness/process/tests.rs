@@ -1,6 +1,7 @@
 //! Tests of the kernel's answers, with real processes.
 
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use super::*;
 
@@ -35,6 +36,31 @@ fn a_child_is_identified_and_its_end_is_seen_before_and_after_reaping() {
     assert_eq!(kernel.check(&holder), Verdict::Exited, "V2: reaped");
     assert_eq!(without_handle(&holder), Verdict::Exited);
     assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess));
+}
+
+#[test]
+fn a_parent_that_only_wants_a_processor_is_told_from_one_that_does_not_care() {
+    let kernel = Kernel::read().unwrap();
+    for (program, is_busy) in [("sleep 600", false), ("yes > /dev/null", true)] {
+        let script = format!("sleep 600 & echo $!; exec {program}");
+        let mut parent = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid: i32 = line.trim().parse().unwrap();
+        let holder = kernel.identify(Some(own_pid()), pid).unwrap();
+        assert!(!kernel.is_being_reaped(&holder), "it lives");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        while kernel.check(&holder) == Verdict::Alive || kernel.is_being_reaped(&holder) != is_busy {
+            std::thread::yield_now();
+        }
+        let reused = HolderProcess { start_time: holder.start_time + 1, ..holder.clone() };
+        assert!(!kernel.is_being_reaped(&reused), "the pid is another's");
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        while kernel.is_being_reaped(&holder) {
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn nothing_of_an_ended_session_changes() {
     let ended = Arc::clone(registry.session(id(1)).unwrap());
     let session_id = session.id;
     let hold = crate::registry::HoldRecord::default();
-    let intent = crate::registry::Intent::Worktree;
+    let intent = Intent::Worktree;
     for change in [
         Change::Pulses(vec![(session_id, crate::registry::Pulse { heartbeat_at: at(9), ..session.pulse })]),
         Change::Held { session: session_id, hold },

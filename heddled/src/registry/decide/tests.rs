@@ -211,7 +211,7 @@ fn a_move_is_recorded_as_what_came_of_it() {
     did(&mut registry, 0, &finish_move(1, true));
     let session = registry.session(id(1)).unwrap();
     assert_eq!((session.recorded_state, session.anchor_state, &session.intent), (state(2), state(1), &None));
-    assert_eq!(registry.thread(&key(&registry, 1, "a")).unwrap().current_state, state(2));
+    assert_eq!(registry.thread(&key(&registry, 1, "a")).unwrap().current_state, Some(state(2)));
 }
 
 #[test]

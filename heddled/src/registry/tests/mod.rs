@@ -58,6 +58,7 @@ pub(crate) fn reserve(number: u64, thread: &str) -> Reserve {
         root: state(101),
         tip: Some(state(1)),
         seen: u64::MAX,
+        era: u64::MAX,
         hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false },
         agent: Arc::new(agent()),
         path: None,

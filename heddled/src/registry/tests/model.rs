@@ -12,7 +12,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use proto_schema::{EndReason, SessionStatus};
 
 use super::*;
-use crate::registry::{ENDED_KEPT_MS, Refusal};
+use crate::registry::{ENDED_KEPT_MS, Observation, Refusal, observe};
 
 const THREADS: [&str; 3] = ["a", "b", "b-c"];
 
@@ -35,15 +35,52 @@ struct Known {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve { repo: u64, thread: &'static str, anchor: u8, tip: Option<u8>, request: Option<u8>, worktree: bool },
-    Settle { pick: u64, created: bool },
-    Release { pick: u64, right: bool, status: SessionStatus },
-    Evict { pick: u64 },
-    End { pick: u64, reason: EndReason },
-    BeginMove { pick: u64, new: u8 },
-    FinishMove { pick: u64, moved: bool },
-    Hold { pick: u64, pid: Option<i32> },
-    Clock { ms: i64 },
+    Reserve {
+        repo: u64,
+        thread: &'static str,
+        anchor: u8,
+        tip: Option<u8>,
+        request: Option<u8>,
+        worktree: bool,
+    },
+    Settle {
+        pick: u64,
+        created: bool,
+    },
+    Release {
+        pick: u64,
+        right: bool,
+        status: SessionStatus,
+    },
+    Evict {
+        pick: u64,
+    },
+    End {
+        pick: u64,
+        reason: EndReason,
+    },
+    BeginMove {
+        pick: u64,
+        new: u8,
+    },
+    FinishMove {
+        pick: u64,
+        moved: bool,
+    },
+    Hold {
+        pick: u64,
+        pid: Option<i32>,
+    },
+    /// Plain Git moved or deleted a branch.
+    Observe {
+        repo: u64,
+        thread: &'static str,
+        tip: Option<u8>,
+        ended: Option<u64>,
+    },
+    Clock {
+        ms: i64,
+    },
 }
 
 /// What the model expects as an answer.
@@ -113,6 +150,7 @@ impl Model {
                 self.now += ms;
                 return None;
             }
+            Step::Observe { .. } => return None,
             Step::Reserve { .. } => return Some(self.reserve(step)),
             Step::Release { pick, right, .. } => (*pick, *right),
             Step::Settle { pick, .. }
@@ -161,7 +199,7 @@ impl Model {
             }
             Step::Hold { pid, .. } if *pid == known.pid => return Some(Answer::Stands),
             Step::Hold { pid, .. } => known.pid = *pid,
-            Step::Clock { .. } | Step::Reserve { .. } => {}
+            Step::Clock { .. } | Step::Reserve { .. } | Step::Observe { .. } => {}
         }
         Some(Answer::Change)
     }
@@ -169,7 +207,7 @@ impl Model {
 
 fn command(step: &Step, number: u64, now: i64) -> Option<Command> {
     Some(match step {
-        Step::Clock { .. } => return None,
+        Step::Clock { .. } | Step::Observe { .. } => return None,
         Step::Reserve { repo, thread, anchor, tip, request, worktree } => {
             // The secret is the request's own, as a caller repeats it; so are its parameters.
             let token = request.map_or(number, |request| 200 + u64::from(request));
@@ -230,6 +268,8 @@ impl ReferenceStateMachine for Model {
             2 => (pick(), 1..9_u8).prop_map(|(pick, new)| Step::BeginMove { pick, new }),
             2 => (pick(), any::<bool>()).prop_map(|(pick, moved)| Step::FinishMove { pick, moved }),
             1 => (pick(), prop::option::of(1..3)).prop_map(|(pick, pid)| Step::Hold { pick, pid }),
+            2 => (1..3_u64, select(&THREADS[..]), prop::option::of(1..9_u8), prop::option::of(pick()))
+                .prop_map(|(repo, thread, tip, ended)| Step::Observe { repo, thread, tip, ended }),
             2 => (-ENDED_KEPT_MS / 2..ENDED_KEPT_MS / 2).prop_map(|ms| Step::Clock { ms }),
         ]
         .boxed()
@@ -251,6 +291,19 @@ struct Tested {
     entries: Vec<Entry>,
     ended: Vec<Arc<SessionRecord>>,
     granted: u64,
+}
+
+impl Tested {
+    fn observe(&mut self, now: i64, repo: u64, thread: &str, tip: Option<u8>, ended: Option<u64>) {
+        let Some(repo) = self.registry.repo_at(super::repo(repo).key) else { return };
+        let (thread, tip, seen) = ((repo.id, thread.parse().unwrap()), tip.map(state), self.registry.revision());
+        let observation = Observation { thread, tip, seen, ended: ended.map(id) };
+        if let Some(change) = observe(&self.registry, &observation) {
+            self.entries.push(happen(&mut self.registry, now, change));
+            assert_eq!(self.registry.thread(&observation.thread).unwrap().current_state, tip);
+            assert_eq!(observe(&self.registry, &observation), None, "once");
+        }
+    }
 }
 
 fn answer(registry: &Registry, command: &Command) -> (Answer, Option<Change>) {
@@ -293,6 +346,10 @@ impl StateMachineTest for Tested {
     }
 
     fn apply(mut tested: Self, model: &Model, step: Step) -> Self {
+        if let Step::Observe { repo, thread, tip, ended } = step {
+            tested.observe(model.now, repo, thread, tip, ended);
+            return tested;
+        }
         let number = tested.granted + 1;
         let Some(mut command) = command(&step, number, model.now) else { return tested };
         with_secret(&tested.registry, &mut command, !matches!(step, Step::Release { right: false, .. }));

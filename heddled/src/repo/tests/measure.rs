@@ -51,7 +51,7 @@ fn hot_paths() {
         measure(what, 20_000, |_| drop(f.repo.sight(path, &name, &anchor).unwrap()));
     }
     let claim = Claim { id: "id".into(), state_dir: f.root.clone() };
-    measure("claim", 20_000, |_| f.repo.claim(&git_dir, &claim).unwrap());
+    measure("claim", 20_000, |_| f.repo.claim(&git_dir, &claim, 0).unwrap());
     measure("locate, cold", 200, |_| drop(f.fresh().locate(&main).unwrap()));
     let state = f.id(&main, "HEAD");
     let swap = |name: &str| f.repo.compare_and_swap(&git_dir, &thread(name), Expected::Absent, state, "made").unwrap();

@@ -231,3 +231,47 @@ fn sha256_repositories_work() {
     assert!(f.git(&main, &["reflog", "show", "new"]).contains("made"));
     f.assert_sound(&main);
 }
+
+/// G3: what cannot be read is an error, and never "no such commit".
+#[test]
+fn an_anchor_that_cannot_be_read_is_not_absent() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    f.git(&main, &["branch", "whole"]);
+    let state = f.commit(&main, "two").to_string();
+    f.git(&main, &["tag", "-a", "-m", "tag", "tagged"]);
+    let tag = f.git(&main, &["rev-parse", "tagged"]);
+    let file = |id: &str| main.join(".git/objects").join(&id[..2]).join(&id[2..]);
+    let ask = |text: &str| f.fresh().sight(&main, &thread("new"), &revision(text));
+    symlink("loop", main.join(".git/refs/heads/loop")).unwrap();
+    for broken in [&state, &tag] {
+        let content = std::fs::read(file(broken)).unwrap();
+        std::fs::remove_file(file(broken)).unwrap();
+        std::fs::write(file(broken), b"no object").unwrap();
+        let names =
+            if *broken == state { vec![state.as_str(), "main", "main~1", "tagged"] } else { vec!["tagged", &tag] };
+        for text in names {
+            let seen = ask(text);
+            assert!(matches!(seen, Err(Error::Unavailable { .. })), "{text} with a broken object: {seen:?}");
+        }
+        assert!(ask("whole").is_ok(), "others are as good as before");
+        std::fs::write(file(broken), content).unwrap();
+    }
+    for text in ["loop", "loop~1"] {
+        let seen = ask(text);
+        assert!(matches!(seen, Err(Error::Unavailable { .. })), "{text}: {seen:?}");
+    }
+    for text in [
+        "no-such",
+        "whole~7",
+        "refs/heads",
+        "heads",
+        "whole/below",
+        "whole:file/below",
+        &"0".repeat(40),
+        &"x".repeat(300),
+    ] {
+        let seen = ask(text);
+        assert!(matches!(seen, Err(Error::AnchorNotFound { .. })), "{text}: {seen:?}");
+    }
+}

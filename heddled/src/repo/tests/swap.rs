@@ -160,7 +160,7 @@ fn a_lock_that_stays_is_named_and_left_alone() {
     let lock = main.join(".git/refs/heads/a.lock");
     std::fs::write(&lock, "").unwrap();
     match f.repo.compare_and_swap(&main.join(".git"), &thread("a"), Expected::Absent, state, "made") {
-        Err(Error::Unavailable { cause: Cause::Locked { path }, .. }) => assert_eq!(path, lock),
+        Err(Error::Unavailable { cause: Cause::Locked { path, .. }, .. }) => assert_eq!(path, lock),
         other => panic!("{other:?}"),
     }
     assert!(lock.exists());

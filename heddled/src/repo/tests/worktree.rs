@@ -129,19 +129,25 @@ fn a_path_must_lie_below_a_root_after_links_are_resolved() {
 }
 
 #[test]
-fn an_occupied_or_vanished_place_is_unavailable() {
+fn an_occupied_or_vanished_place_is_named() {
     let f = Fixture::new();
     let main = f.init("main", &[]);
     let place = f.root.join("main.worktrees/side");
     std::fs::create_dir_all(&place).unwrap();
     std::fs::write(place.join("mine"), "").unwrap();
-    assert!(matches!(f.make(&main, "side", None, &[]), Err(Error::Unavailable { .. })));
+    assert!(matches!(f.make(&main, "side", None, &[]), Err(Error::Occupied { path }) if path == place));
     assert!(place.join("mine").exists());
     std::fs::remove_file(place.join("mine")).unwrap();
     assert_eq!(f.make(&main, "side", None, &[]).unwrap(), place, "an empty folder is filled");
     std::fs::remove_dir_all(&place).unwrap();
-    let gone = f.make(&main, "side", None, &[]);
-    assert!(matches!(gone, Err(Error::Unavailable { .. })), "{gone:?}");
+    match f.make(&main, "side", None, &[]) {
+        Err(Error::WorktreeGone { path, repo }) => assert_eq!((path, &repo), (place.clone(), &main)),
+        other => panic!("{other:?}"),
+    }
+    // Its lock can be taken off all the same, so that Git's own `prune` may forget it.
+    f.repo.unlock_worktree(&f.repo.locate(&main).unwrap(), &place, REASON).unwrap();
+    f.git(&main, &["worktree", "prune", "--expire=now"]);
+    assert_eq!(f.make(&main, "side", None, &[]).unwrap(), place);
 }
 
 #[test]

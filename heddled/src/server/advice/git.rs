@@ -1,12 +1,13 @@
 //! What an error of Git's edge says.
 
 use proto_schema::{
-    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, PathDetails,
-    RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, ThreadCheckedOutDetails, ThreadName,
+    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, RepositoryDetails,
+    RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
+use super::worktree::worktree;
 use super::{About, UNTOUCHED};
-use crate::repo;
+use crate::repo::{self, Cause};
 use crate::server::error::WireError;
 
 /// There is no repository that may be served.
@@ -15,7 +16,7 @@ pub(super) fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
     let (error, hint, command) = match problem {
         RepositoryProblem::NotARepository => (
             format!("there is no Git repository at {path}"),
-            "name a path inside one",
+            "work inside one, or name one with --repo",
             format!("git -C {quoted} rev-parse --git-dir"),
         ),
         RepositoryProblem::NotTrusted => (
@@ -46,10 +47,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::AnchorNotFound { anchor } => {
             let named = about.anchor.clone().unwrap_or_else(|| anchor.to_string());
             let details = AnchorDetails { anchor: named.clone() };
-            let command = format!(
-                "git rev-parse --verify --end-of-options {}",
-                shell_words::quote(&format!("{named}^{{commit}}"))
-            );
+            let commit = format!("{named}^{{commit}}");
+            let command = about.git(&["rev-parse", "--verify", "--end-of-options", &commit]);
             let error = format!("'{named}' is no commit of this repository");
             WireError::new(Kind::AnchorNotFound, error, "name a commit that is there", &details)
                 .with_commands(vec![command])
@@ -57,7 +56,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::NoHead => {
             let hint = "make the first commit, or name an anchor";
             WireError::new(Kind::NoHeadState, "the worktree has no commit yet", hint, &NoDetails {})
-                .with_commands(vec!["git commit --allow-empty -m 'begin'".to_owned()])
+                .with_commands(vec![about.git(&["commit", "--allow-empty", "-m", "begin"])])
         }
         repo::Error::NameConflict { existing } => name_conflict(existing, about),
         repo::Error::SymbolicThread => {
@@ -72,13 +71,16 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
             )
             .with_commands(vec![command])
         }
-        repo::Error::Conflict { .. }
-        | repo::Error::WorktreeNotFound { .. }
+        repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
-        | repo::Error::CheckedOut { .. }
-        | repo::Error::Owned { .. }
-        | repo::Error::Capture(_)
-        | repo::Error::Unavailable { .. } => state(error, about, thread),
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
+        | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
+        repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
+            state(error, about)
+        }
+        // Nothing captures yet.
+        repo::Error::Capture(_) => super::internal(),
     }
 }
 
@@ -92,76 +94,83 @@ pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
         .with_commands(vec![about.command(&["reserve", "--thread", &other])])
 }
 
+/// How old a lock file must be for a Git process to have left it: those that live hold one for moments.
+const LEFT_BEHIND_MS: u64 = 60_000;
+
+/// Another process has a ref locked, or had.
+fn locked(operation: &str, error: &repo::Error, path: &str, age_ms: Option<u64>) -> WireError {
+    let (file, age) = (shell_words::quote(path), age_ms.unwrap_or(0));
+    let cause = format!("{error}, since {}", rough(age));
+    let details = RepositoryDetails { operation: operation.to_owned(), cause: cause.clone(), registry: None };
+    let (hint, commands) = if age < LEFT_BEHIND_MS {
+        ("another Git process is at work on this branch: call again", vec![format!("ls -l -- {file}")])
+    } else {
+        ("a Git process that was killed left it: if none is running, remove it", vec![format!("rm -- {file}")])
+    };
+    WireError::new(Kind::RepositoryUnavailable, cause, hint, &details)
+        .because("the branch is locked", "what the other process writes would be lost", "the branch was not moved")
+        .with_commands(commands)
+        .retry_after(1000)
+}
+
+/// A length of time in one number, rounded down.
+fn rough(ms: u64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let (unit_ms, unit) = units.into_iter().find(|(unit_ms, _)| ms >= 2 * unit_ms).unwrap_or((1, "ms"));
+    format!("{} {unit}", ms / unit_ms)
+}
+
 /// What stands in the way of a change that could be named.
-fn state(error: &repo::Error, about: &About, thread: &str) -> WireError {
+fn state(error: &repo::Error, about: &About) -> WireError {
     match error {
         repo::Error::Conflict { expected, actual } => {
             let say =
                 |state: &Option<ObjectId>| state.map_or_else(|| "no branch".to_owned(), |state| state.to_string());
-            let error = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let condition = format!("the branch is at {}, not at {}", say(actual), say(expected));
+            let hint = "look at what others put there, then ask again";
             let details = CasConflictDetails { expected: *expected, actual: *actual };
-            WireError::new(Kind::CasConflict, error.clone(), "look at what others put there, then ask again", &details)
-                .because(error, "what others put there would be undone", UNTOUCHED)
+            WireError::new(Kind::CasConflict, "the branch is not where it was expected", hint, &details)
+                .because(condition, "what others put there would be undone", UNTOUCHED)
                 .with_commands(vec![match (&about.thread, about.session) {
                     (Some(thread), _) => about.show_thread(thread),
                     (None, Some(session)) => format!("heddlectl show --session {session}"),
                     (None, None) => about.command(&["thread", "list"]),
                 }])
         }
-        repo::Error::WorktreeNotFound { path } => {
-            let error = format!("{} is no worktree of this repository", repo::shown(path));
-            WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
-        }
-        repo::Error::PathNotAllowed { path, roots } => {
-            let details = PathDetails {
-                path: repo::shown(path).to_string(),
-                roots: roots.iter().map(|root| repo::shown(root).to_string()).collect(),
-            };
-            let error = format!("no worktree may be made at {}", details.path);
-            let hint = "leave the path out, or add its parent to `worktree_roots` in heddled.toml";
-            WireError::new(Kind::PathNotAllowed, error, hint, &details).with_commands(vec![about.command(&[
-                "reserve",
-                "--thread",
-                thread,
-                "--worktree",
-            ])])
-        }
-        repo::Error::CheckedOut { worktree } => {
-            let worktree = repo::shown(worktree).to_string();
-            let error = format!("the branch is checked out at {worktree}");
-            let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
-            let details = ThreadCheckedOutDetails { worktree };
-            let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
-                .with_commands(vec![command])
-        }
         repo::Error::Owned { state_dir } => {
             let owner = repo::shown(state_dir).to_string();
             let error = format!("the repository belongs to the registry in {owner}");
+            let condition = "another registry has granted threads of this repository";
             let hint = "use that daemon, or take the repository over once it is stopped";
             let details = RepositoryDetails {
                 operation: "claim the repository".to_owned(),
                 cause: error.clone(),
                 registry: Some(owner),
             };
-            WireError::new(Kind::RepositoryUnavailable, error.clone(), hint, &details)
-                .because(error, "two daemons could grant one thread twice", UNTOUCHED)
+            WireError::new(Kind::RepositoryUnavailable, error, hint, &details)
+                .because(condition, "two daemons could grant one thread twice", UNTOUCHED)
                 .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
+        }
+        repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
+            locked(operation, error, &repo::shown(path), *age_ms)
         }
         repo::Error::Unavailable { operation, .. } => {
             let cause = error.to_string();
             let details =
                 RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
             WireError::new(Kind::RepositoryUnavailable, cause, "mend what Git complains of, then call again", &details)
-                .with_commands(vec!["git fsck --connectivity-only".to_owned()])
+                .with_commands(vec![about.git(&["fsck", "--connectivity-only"])])
         }
         repo::Error::NotFound { .. }
         | repo::Error::AnchorNotFound { .. }
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
-        | repo::Error::Capture(_) => super::internal(),
+        | repo::Error::Capture(_)
+        | repo::Error::WorktreeNotFound { .. }
+        | repo::Error::PathNotAllowed { .. }
+        | repo::Error::Occupied { .. }
+        | repo::Error::WorktreeGone { .. }
+        | repo::Error::CheckedOut { .. } => super::internal(),
     }
 }

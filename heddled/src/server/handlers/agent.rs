@@ -8,12 +8,13 @@ use proto_schema::{
 };
 
 pub(in crate::server) use super::reserve::reserve;
-use crate::coordinator::{Heartbeat, SessionFilter, hash};
+use crate::coordinator::{Heartbeat, SessionFilter};
 use crate::registry::Refusal;
 use crate::server::Context;
 use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
+use crate::server::shown::{hashed, named};
 use crate::server::{params, wire};
 
 /// `agent.heartbeat`.
@@ -28,8 +29,8 @@ pub(in crate::server) async fn heartbeat(
         hold_for_pid: params.hold_for_pid,
         peer: call.peer.pid,
     };
-    let session = params.session_id;
-    let view = context.coordinator.heartbeat(session, hash(&params.reservation_token), heartbeat).await;
+    let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
+    let view = context.coordinator.heartbeat(session, token, heartbeat).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
 }
@@ -44,8 +45,8 @@ pub(in crate::server) async fn release(
         ReleaseStatus::Complete => SessionStatus::Complete,
         ReleaseStatus::Abandoned => SessionStatus::Abandoned,
     };
-    let session = params.session_id;
-    let view = context.coordinator.release(session, hash(&params.reservation_token), status).await;
+    let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
+    let view = context.coordinator.release(session, token, status).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
 }
@@ -59,7 +60,7 @@ pub(in crate::server) async fn evict(
     if params.reason.as_str().trim().is_empty() {
         return Err(invalid_params("reason", "why the session is ended, in a few words"));
     }
-    let session = params.session_id;
+    let session = named(&context, params.session_id)?;
     let view = context.coordinator.evict(session, call.peer.actor(), params.reason).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
@@ -72,7 +73,8 @@ pub(in crate::server) async fn validate(
     params: ValidateParams,
 ) -> Result<ValidateResult, WireError> {
     let invalid = |reservation, reason| Ok(ValidateResult { valid: false, reservation, reason: Some(reason) });
-    let view = match context.coordinator.validate(params.session_id, hash(&params.reservation_token)) {
+    let Some(session) = params.session_id.get() else { return invalid(None, Kind::AgentSessionNotFound) };
+    let view = match context.coordinator.validate(session, hashed(params.reservation_token)) {
         Ok(view) => view,
         Err(Refusal::TokenMismatch) => return invalid(None, Kind::ReservationTokenMismatch),
         Err(_) => return invalid(None, Kind::AgentSessionNotFound),
@@ -93,8 +95,9 @@ pub(in crate::server) async fn show(
     _: Arc<Call>,
     params: ShowParams,
 ) -> Result<Chain, WireError> {
-    let shown = context.coordinator.show(params.session_id);
-    let (view, chain) = shown.map_err(|failure| explain(&context, &failure, &About::session(params.session_id)))?;
+    let session = named(&context, params.session_id)?;
+    let shown = context.coordinator.show(session);
+    let (view, chain) = shown.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(Chain {
         reservation: wire::reservation(&context, &view, None),
         chain: chain.iter().map(|view| wire::reservation(&context, view, None)).collect(),
@@ -116,15 +119,15 @@ pub(in crate::server) async fn list(
             Some(FencingToken(cursor.parse().map_err(|_| invalid_params("cursor", "the next_cursor of a page"))?))
         }
     };
+    let about = params.repo.as_ref().map(About::repo).unwrap_or_default();
     let filter = SessionFilter {
         repo: params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?,
-        thread: params.thread.as_deref().map(thread_name).transpose()?,
+        thread: params.thread.as_deref().map(|name| thread_name(name, &about)).transpose()?,
         status: params.status,
         alive_only: params.alive_only.unwrap_or(false),
         below,
         limit: params::limit(params.limit)?,
     };
-    let about = About { repo: params.repo.as_ref().map(|repo| repo.to_string()), ..About::default() };
     let page = context.coordinator.list(filter).await.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(ListResult {
         reservations: page.views.iter().map(|view| wire::reservation(&context, view, None)).collect(),

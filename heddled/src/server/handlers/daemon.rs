@@ -88,12 +88,17 @@ pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: No
     let set_aside = (!quarantined.is_empty()).then(|| {
         format!("{} stored records could not be read and were set aside: {}", quarantined.len(), quarantined.join("; "))
     });
+    let unreadable: Vec<String> = context.coordinator.unreadable_operations().iter().map(u64::to_string).collect();
+    let gaps = (!unreadable.is_empty()).then(|| {
+        format!("the operation log cannot be read from revision {} on, each for a part", unreadable.join(", "))
+    });
     let active = context.coordinator.snapshot().registry.active_count();
     let max = context.limits.active_sessions;
     let full = (active >= max).then(|| format!("{active} of at most {max} sessions are active; reserves are refused"));
     let checks = vec![
         check("store", failed, "changes are durable"),
         check("records", set_aside, "every stored record is readable"),
+        check("operations", gaps, "the operation log is readable, as far as it was asked for"),
         check("sessions", full, "there is room for more sessions"),
     ];
     Ok(Health { healthy: checks.iter().all(|check| check.clean), checks })

@@ -17,9 +17,9 @@ pub(in crate::server) async fn list(
     params: OplogListParams,
 ) -> Result<OplogListResult, WireError> {
     let repo = params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?;
-    let thread = params.thread.as_deref().map(thread_name).transpose()?;
-    let limit = params::limit(params.limit)?;
     let about = params.repo.as_ref().map(About::repo).unwrap_or_default();
+    let thread = params.thread.as_deref().map(|name| thread_name(name, &about)).transpose()?;
+    let limit = params::limit(params.limit)?;
     let read = context.coordinator.operations(repo, thread, params.session_id, params.after, limit).await;
     let (page, snapshot) = read.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(OplogListResult {

@@ -1,18 +1,19 @@
-//! `agent.reserve`: the checks of its parameters, before anything is asked of anybody.
+//! `agent.reserve`: whether the request is known, then the checks of its parameters, before anything is asked of anybody.
 
 use std::sync::Arc;
 
-use proto_schema::{ProbeSource, ReserveParams, ReserveResult};
-use serde_json::Value;
+use proto_schema::{PathText, ProbeSource, ReservationToken, ReserveParams, ReserveResult};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::coordinator::ReserveRequest;
-use crate::registry::{AgentRecord, ParamDigest, RequestRecord};
+use crate::coordinator::{ReserveRequest, hash};
+use crate::registry::{AgentRecord, ParamDigest, RequestRecord, TokenHash};
 use crate::repo::Anchor;
 use crate::server::Context;
 use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
+use crate::server::params::Sent;
 use crate::server::{params, wire};
 
 /// How long a session may live without a heartbeat, in milliseconds.
@@ -22,11 +23,18 @@ const TTL_MS: std::ops::RangeInclusive<u64> = 1000..=86_400_000;
 pub(in crate::server) async fn reserve(
     context: Arc<Context>,
     call: Arc<Call>,
-    params: ReserveParams,
+    sent: Sent,
 ) -> Result<ReserveResult, WireError> {
+    let read = sent.read::<ReserveParams>();
+    // Read as a caller sent it, for a known request is answered from what it did even where it could not be made again.
+    let named = match &read {
+        Ok(params) if params.request_id.is_none() => None,
+        Ok(_) | Err(_) => named(&context, &sent.members())?,
+    };
+    let params = read?;
     let about = About::reserve(&params);
     let can_repeat = params.request_id.is_some();
-    let request = request(&context, &call, params)?;
+    let request = request(&context, &call, params, named, &about)?;
     let reserved = context.coordinator.reserve(request).await.map_err(|failure| explain(&context, &failure, &about))?;
     if !can_repeat {
         // It is the first and only: nothing sets it twice.
@@ -39,7 +47,27 @@ pub(in crate::server) async fn reserve(
     })
 }
 
-fn request(context: &Context, call: &Call, params: ReserveParams) -> Result<ReserveRequest, WireError> {
+/// The request as its caller named it. One that is known already must be the same as it was.
+fn named(context: &Context, sent: &Map<String, Value>) -> Result<Option<RequestRecord>, WireError> {
+    let text = |name| sent.get(name).and_then(Value::as_str);
+    let Some(id) = text("request_id").and_then(|id| id.parse().ok()) else { return Ok(None) };
+    let token: Option<ReservationToken> = text("reservation_token").and_then(|token| token.parse().ok());
+    let request = RequestRecord { id, params: digests(sent) };
+    let known = context.coordinator.replay(&request, token.as_ref().map_or(TokenHash::NOBODYS, hash));
+    known.map_err(|refusal| {
+        let repo: Option<PathText> = text("repo").and_then(|repo| repo.parse().ok());
+        explain(context, &refusal.into(), &repo.as_ref().map(About::repo).unwrap_or_default())
+    })?;
+    Ok(Some(request))
+}
+
+fn request(
+    context: &Context,
+    call: &Call,
+    params: ReserveParams,
+    named: Option<RequestRecord>,
+    about: &About,
+) -> Result<ReserveRequest, WireError> {
     // A request that is known is answered from what it did, and whether it would have waited is no part of it.
     let registry = &context.coordinator.snapshot().registry;
     let is_known = params.request_id.as_ref().is_some_and(|id| registry.request(id).is_some());
@@ -55,7 +83,6 @@ fn request(context: &Context, call: &Call, params: ReserveParams) -> Result<Rese
     if params.ttl_ms.is_some_and(|ttl_ms| !TTL_MS.contains(&ttl_ms)) {
         return Err(invalid_params("ttl_ms", "1000 to 86400000"));
     }
-    let digests = params.request_id.as_ref().map(|_| digests(&params));
     let at_tip = params.at_tip.unwrap_or(false);
     let anchor = match (&params.anchor, at_tip) {
         (Some(_), true) => return Err(invalid_params("at_tip", "absent when an anchor is given")),
@@ -63,9 +90,7 @@ fn request(context: &Context, call: &Call, params: ReserveParams) -> Result<Rese
         (None, true) => Anchor::Tip,
         (None, false) => Anchor::Head,
     };
-    let absolute = |field, path: &Option<proto_schema::PathText>| {
-        path.as_ref().map(|path| params::absolute(field, path)).transpose()
-    };
+    let absolute = |field, path: &Option<PathText>| path.as_ref().map(|path| params::absolute(field, path)).transpose();
     let worktree = match &params.worktree {
         Some(worktree) => Some(absolute("worktree.path", &worktree.path)?),
         None => None,
@@ -77,15 +102,15 @@ fn request(context: &Context, call: &Call, params: ReserveParams) -> Result<Rese
     let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then_some(context.default_ttl_ms));
     Ok(ReserveRequest {
         repo: params::absolute("repo", &params.repo)?,
-        thread: thread_name(&params.thread)?,
+        thread: thread_name(&params.thread, about)?,
         anchor,
-        target_thread: params.target_thread.as_deref().map(thread_name).transpose()?,
+        target_thread: params.target_thread.as_deref().map(|name| thread_name(name, about)).transpose()?,
         worktree,
         path: absolute("path", &params.path)?,
         ttl_ms,
         hold_for_pid: params.hold_for_pid,
         peer: call.peer.pid,
-        request: params.request_id.clone().zip(digests).map(|(id, params)| RequestRecord { id, params }),
+        request: named,
         token: params.reservation_token.clone(),
         agent: Arc::new(agent(params)?),
     })
@@ -134,13 +159,24 @@ fn digest(value: &Value) -> u64 {
     hash.iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte))
 }
 
+/// The name of a parameter as it may be told: what is sent for a name may be anything, and is not repeated.
+fn plain(name: &str) -> &str {
+    let is_plain = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_plain { name } else { "unknown parameter" }
+}
+
+/// More parameters than any version has.
+const TOO_MANY: usize = 100;
+
 /// A digest of each parameter as it was sent, without wait_ms and the secret.
-fn digests(params: &ReserveParams) -> Vec<ParamDigest> {
-    let Ok(Value::Object(sent)) = serde_json::to_value(params) else { return Vec::new() };
+fn digests(sent: &Map<String, Value>) -> Vec<ParamDigest> {
     let mut digests: Vec<ParamDigest> = sent
-        .into_iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "wait_ms" | "reservation_token" | "request_id"))
-        .map(|(name, value)| (name.into(), digest(&value)))
+        .iter()
+        .take(TOO_MANY)
+        .filter(|(name, value)| {
+            !value.is_null() && !matches!(name.as_str(), "wait_ms" | "reservation_token" | "request_id")
+        })
+        .map(|(name, value)| (plain(name).into(), digest(value)))
         .collect();
     digests.sort();
     digests

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use proto_schema::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams};
 
-use crate::coordinator::hash;
 use crate::server::Context;
 use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
+use crate::server::shown::{hashed, named};
 use crate::server::{params, wire};
 
 /// `thread.list`.
@@ -39,7 +39,7 @@ pub(in crate::server) async fn show(
 ) -> Result<ThreadResult, WireError> {
     let repo = params::absolute("repo", &params.repo)?;
     let about = About { thread: Some(params.thread.to_string()), ..About::repo(&params.repo) };
-    let view = context.coordinator.thread(repo, thread_name(&params.thread)?).await;
+    let view = context.coordinator.thread(repo, thread_name(&params.thread, &about)?).await;
     let view = view.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(ThreadResult { thread: wire::thread(&context, &view) })
 }
@@ -50,7 +50,7 @@ pub(in crate::server) async fn update(
     _: Arc<Call>,
     params: ThreadUpdateParams,
 ) -> Result<ThreadResult, WireError> {
-    let (session, token) = (params.session_id, hash(&params.reservation_token));
+    let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
     let view = context.coordinator.update(session, token, params.expected, params.new).await;
     let about = About { anchor: Some(params.new.to_string()), ..About::session(session) };
     let view = view.map_err(|failure| explain(&context, &failure, &about))?;

@@ -4,9 +4,11 @@
 //! are MessagePack with named fields, so that fields can come and go, and packed (zlib), because names and most values
 //! repeat: a tenth remains.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use proto_schema::Timestamp;
 use zlib_rs::{DeflateConfig, InflateConfig, ReturnCode};
 
@@ -72,13 +74,25 @@ fn decode(key: &[u8], value: &[u8]) -> Result<Vec<OperationRecord>, Damage> {
 /// The tree of blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
-    pub(crate) path: PathBuf,
+    path: PathBuf,
     pub(crate) tree: sled::Tree,
+    /// Those that were found unreadable, by their first revisions.
+    bad: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 type Item = sled::Result<(sled::IVec, sled::IVec)>;
 
 impl Blocks {
+    pub(crate) fn new(path: PathBuf, tree: sled::Tree) -> Self {
+        Self { path, tree, bad: Arc::default() }
+    }
+
+    /// The first revisions of the blocks that were found unreadable and are still kept.
+    pub(crate) fn unreadable(&self) -> Vec<u64> {
+        let oldest = self.first().ok().flatten().unwrap_or(u64::MAX);
+        self.bad.lock().iter().copied().filter(|first| *first >= oldest).collect()
+    }
+
     fn failed(&self, operation: &'static str) -> impl FnOnce(sled::Error) -> Error {
         Error::checkpoint(operation, &self.path)
     }
@@ -108,7 +122,10 @@ impl Blocks {
         match decode(&key, &value) {
             Ok(operations) => Ok(Some(operations)),
             Err(why) => {
-                tracing::error!(revision = ?revision(&key).ok(), %why, "a part of the operation log cannot be read");
+                let first = revision(&key).unwrap_or_default();
+                if self.bad.lock().insert(first) {
+                    tracing::error!(revision = first, %why, "a part of the operation log cannot be read");
+                }
                 Ok(None)
             }
         }

@@ -65,7 +65,7 @@ impl Tables {
     pub(crate) fn open(path: &Path, cache: u64) -> sled::Result<Self> {
         let db = sled::Config::new().path(path).cache_capacity(cache).flush_every_ms(None).open()?;
         let tree = |tree: Tree| db.open_tree(tree.name());
-        let blocks = Blocks { path: path.to_owned(), tree: tree(Tree::Operations)? };
+        let blocks = Blocks::new(path.to_owned(), tree(Tree::Operations)?);
         Ok(Self {
             path: path.to_owned(),
             meta: tree(Tree::Meta)?,

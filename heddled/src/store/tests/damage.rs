@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 use super::super::checkpoint::base;
-use super::super::checkpoint::tables::Tables;
+use super::super::checkpoint::tables::{Meta, Tables};
 use super::super::layout::Layout;
-use super::super::{Error, Filter, RealDisk, Tree, open};
+use super::super::{Error, Filter, Options, RealDisk, Tree, open};
 use super::contract::{read_all, small};
 use super::crash::{boundaries, ten_batches};
 use super::history::History;
-use crate::registry::Registry;
+use crate::registry::{Counters, Registry};
 
 /// Every file below a directory.
 fn image(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -147,6 +148,20 @@ fn a_state_in_use_is_its_own_error() {
 }
 
 #[test]
+fn a_database_that_stays_locked_is_not_waited_for_for_ever() {
+    let (place, registry) = used(true);
+    let path = place.path().join("db/db");
+    let held =
+        Flock::lock(fs::File::open(&path).unwrap(), FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
+    let before = image(place.path());
+    let error = open(place.path(), &Options { lock_wait_ms: 20, ..small() }).expect_err("somebody has it");
+    assert!(matches!(&error, Error::Locked { path: named } if *named == path), "{error:?}");
+    assert_eq!(image(place.path()), before);
+    drop(held);
+    assert_eq!(open(place.path(), &small()).unwrap().registry, registry);
+}
+
+#[test]
 fn a_first_start_that_was_cut_off_is_begun_anew() {
     let (place, _) = used(true);
     // `format.new` without `format`: nothing was ever acknowledged.
@@ -163,6 +178,11 @@ fn a_record_that_cannot_be_read_is_put_aside_and_its_token_never_granted_again()
     tables.spoil(Tree::Sessions, &victim.0.to_be_bytes());
     tables.spoil(Tree::Operations, &1u64.to_be_bytes());
     let meta = tables.load().unwrap().meta;
+    // Only its own key says that the token was granted.
+    let counters = Counters { fencing: victim.0 - 1, ..meta.counters };
+    let meta = Meta::new(meta.id(), meta.applied, counters);
+    tables.finish(&meta).unwrap();
+    tables.flush().unwrap();
     base::renew(&layout, &RealDisk, &meta, &registry).unwrap();
     drop(tables);
     let opened = open(place.path(), &small()).unwrap();
@@ -173,6 +193,7 @@ fn a_record_that_cannot_be_read_is_put_aside_and_its_token_never_granted_again()
     assert_eq!(opened.registry.sizes().0 + 1, registry.sizes().0);
     let revisions = read_all(&opened, &Filter::default(), 100);
     assert_eq!(revisions.last(), Some(&registry.revision()));
+    assert_eq!(opened.log.unreadable(), [1], "what is missing of the log is named");
     drop(opened);
     let again = open(place.path(), &small()).unwrap();
     assert!(again.quarantined.is_empty());
