@@ -289,8 +289,11 @@ fn the_configuration_of_repositories_within() {
     // One that a sparse checkout leaves out, and that is there all the same.
     a.f.git(&a.main, &["config", "core.sparseCheckout", "true"]);
     write(&a.main, ".git/info/sparse-checkout", "/*\n!/embedded/\n");
-    a.f.git(&embedded, &["config", "core.fsmonitor", a.evil()]);
-    let hide = || a.f.git(&a.main, &["update-index", "--skip-worktree", "embedded"]);
+    a.f.git(&embedded, &["config", "filter.evil.clean", a.evil()]);
+    let hide = || {
+        look_changed();
+        a.f.git(&a.main, &["update-index", "--skip-worktree", "embedded"]);
+    };
     hide();
     a.assert_runs(&a.main, &["add", "-A"]);
     hide();
