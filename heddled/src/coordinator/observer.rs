@@ -3,7 +3,8 @@
 //! Threads with an active session are looked at once a second, a thread whose session has ended once more, and all others
 //! when somebody asks for them. Nobody waits for a look, and no grant does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,16 @@ use super::message::Message;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::registry::{Observation, Registry, RepoId, SessionRecord, ThreadKey};
+use crate::repo::{RefsVersion, folder_of};
 
 /// How often the threads that are held are looked at, in milliseconds.
 const EVERY_MS: u64 = 1000;
 
 /// A look takes at most one part in this many of a core: where more threads are held than that allows, it comes later.
 const SHARE: u64 = 20;
+
+/// The most looks in a row that are left out: a ref that something else than Git writes in place leaves no sign in its folder.
+const SKIPPED_AT_MOST: u32 = 30;
 
 /// The threads whose sessions have ended since they were last looked at, each with its latest one.
 #[derive(Default)]
@@ -43,17 +48,55 @@ impl Left {
 /// One thread to look at, and the session whose end is the reason.
 type Look<'a> = (RepoId, &'a ThreadName, Option<SessionId>);
 
+/// What the last look at the threads that are held found to be as recorded. While neither the registry nor any folder of
+/// their branches has changed, there is nothing to look at: a daemon with thousands of sessions may be idle.
+#[derive(Default)]
+pub(super) struct Calm {
+    /// The registry's revision then.
+    revision: u64,
+    /// How often nothing was looked at since.
+    skipped: u32,
+    repos: BTreeMap<RepoId, (BTreeSet<PathBuf>, Option<RefsVersion>)>,
+}
+
+impl Calm {
+    /// Whether everything is still as it was.
+    fn lasts(&mut self, shared: &Shared, registry: &Registry) -> bool {
+        let same = |(repo, (folders, version)): (&RepoId, &(BTreeSet<PathBuf>, Option<RefsVersion>))| {
+            let repo = registry.repo(*repo);
+            version.is_some() && repo.is_some_and(|repo| shared.repo.version(&repo.git_dir, folders) == *version)
+        };
+        let lasts =
+            self.revision == registry.revision() && self.skipped < SKIPPED_AT_MOST && self.repos.iter().all(same);
+        self.skipped = if lasts { self.skipped + 1 } else { 0 };
+        lasts
+    }
+
+    /// Notes what is about to be looked at.
+    fn begin(shared: &Shared, registry: &Registry) -> Self {
+        let mut repos: BTreeMap<RepoId, (BTreeSet<PathBuf>, Option<RefsVersion>)> = BTreeMap::new();
+        for (repo, thread) in registry.held() {
+            repos.entry(*repo).or_default().0.insert(folder_of(thread));
+        }
+        for (repo, (folders, version)) in &mut repos {
+            *version = registry.repo(*repo).and_then(|repo| shared.repo.version(&repo.git_dir, folders));
+        }
+        Self { revision: registry.revision(), skipped: 0, repos }
+    }
+}
+
 /// Runs for as long as the daemon does.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let calm = Arc::new(Mutex::new(Calm::default()));
     let mut next = shared.clock.monotonic_ms() + EVERY_MS;
     loop {
         let wait = Duration::from_millis(next.saturating_sub(shared.clock.monotonic_ms()));
         let is_due = tokio::time::timeout(wait, shared.left.abandoned.notified()).await.is_err();
         let began = shared.clock.monotonic_ms();
-        let worker = Arc::clone(&shared);
+        let (worker, calm) = (Arc::clone(&shared), Arc::clone(&calm));
         // A failure is that of a worker which has said why.
         let _looked = super::blocking("looking at the branches", move || {
-            look(&worker, is_due);
+            look(&worker, is_due, &mut calm.lock());
             Ok(())
         })
         .await;
@@ -65,9 +108,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Looks at the threads that were left, and with `held` at those that are held, and tells the writer what is news.
-pub(super) fn look(shared: &Shared, held: bool) {
+pub(super) fn look(shared: &Shared, held: bool, calm: &mut Calm) {
     let left = std::mem::take(&mut *shared.left.threads.lock());
     let committed = shared.committed.load_full();
+    let held = held && !calm.lasts(shared, &committed.registry);
+    if held {
+        // Before the look: what changes meanwhile shows at the next one.
+        *calm = Calm::begin(shared, &committed.registry);
+    }
     let left = left.iter().map(|((repo, thread), session)| (*repo, thread, Some(*session)));
     let mut looks: Vec<Look<'_>> = left.collect();
     if held {
@@ -80,6 +128,7 @@ pub(super) fn look(shared: &Shared, held: bool) {
         && let Err(failure) = shared.post(Message::Observed(news))
     {
         debug!(?failure, "what plain Git did is told at the next look");
+        *calm = Calm::default();
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`GitRepo`]: the [`Repo`] that works on real repositories.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use super::capture::{Capture, CaptureRequest, Captures, PreparedCapture};
 use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
-use super::{Anchor, Claim, Expected, Located, Repo, Sighting, Signature};
+use super::stamp::Stamp;
+use super::{Anchor, Claim, Expected, Located, RefsVersion, Repo, Sighting, Signature};
 use super::{durable, glance, marker, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
@@ -122,6 +124,16 @@ impl Repo for GitRepo {
     fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error> {
         let refs = &self.place(git_dir)?.repository.refs;
         Ok(threads.iter().map(|thread| refs.tip(thread).map(|tip| tip.map(|tip| tip.state))).collect())
+    }
+
+    fn version(&self, git_dir: &Path, folders: &BTreeSet<PathBuf>) -> Option<RefsVersion> {
+        let now = (self.now)();
+        let files = folders.iter().map(|folder| git_dir.join(folder)).chain([git_dir.join("packed-refs")]);
+        let stamps = files.map(|file| {
+            let stamp = Stamp::with_times(&file).ok()?;
+            stamp.is_none_or(|stamp| stamp.is_settled(now)).then_some(stamp)
+        });
+        stamps.collect::<Option<_>>().map(RefsVersion)
     }
 
     fn compare_and_swap(

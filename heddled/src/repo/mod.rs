@@ -40,6 +40,7 @@ mod target;
 mod tests;
 mod worktrees;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,6 +111,19 @@ impl Expected {
     }
 }
 
+/// A version of some branches of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefsVersion(Vec<Option<stamp::Stamp>>);
+
+/// The folder of a thread's ref, relative to the Git directory. Git replaces a ref's file whenever it moves it, which shows in
+/// the times of the folder.
+#[must_use]
+pub fn folder_of(thread: &ThreadName) -> PathBuf {
+    let mut folder = PathBuf::from(thread.ref_name());
+    folder.pop();
+    folder
+}
+
 /// A registry, as it signs the repositories that it decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -164,6 +178,10 @@ pub trait Repo: Send + Sync + 'static {
     /// # Errors
     /// Of one thread: those of [`Repo::tip`].
     fn tips(&self, git_dir: &Path, threads: &[&ThreadName]) -> Result<Vec<Result<Option<ObjectId>, Error>>, Error>;
+
+    /// A version of the branches in these folders, as [`folder_of`] names them: while it is the same, Git has moved none of
+    /// them. `None` while that cannot be told, for something was changed a moment ago.
+    fn version(&self, git_dir: &Path, folders: &BTreeSet<PathBuf>) -> Option<RefsVersion>;
 
     /// Moves the thread's ref from where it is expected to `new`, with a reflog entry; durable on return. A ref that is
     /// expected at `new` and is there is left as it is, and made durable.

@@ -61,6 +61,11 @@ impl Stamp {
         absent_as_none(std::fs::metadata(path)).map(|data| data.as_ref().map(Self::of))
     }
 
+    /// The same, of a directory with the times of its last entry that was made, replaced or removed.
+    pub(super) fn with_times(path: &Path) -> io::Result<Option<Self>> {
+        absent_as_none(std::fs::metadata(path)).map(|data| data.as_ref().map(Self::of_file))
+    }
+
     /// The stamp of the path itself, a symbolic link not followed; `None` when there is nothing.
     pub(super) fn at_link(path: &Path) -> io::Result<Option<Self>> {
         absent_as_none(std::fs::symlink_metadata(path)).map(|data| data.as_ref().map(Self::of))

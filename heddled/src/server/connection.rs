@@ -82,14 +82,18 @@ impl Connection<'_> {
         let after = stopping.clone();
         let mut told_to_stop = std::pin::pin!(stopping.stop());
         loop {
-            self.take_calls();
             self.collect();
+            self.take_calls();
+            // Input is wanted only once every message that has come in was taken: its end must not overtake them.
+            let wants_input = self.wants_input();
             self.write(&output)?;
+            if !wants_input && self.wants_input() {
+                continue;
+            }
             if self.ended && self.calls.is_empty() && self.out.is_empty() {
                 return self.wait_until_read(input.as_ref(), after).await;
             }
             let incomplete = self.incomplete_for();
-            let wants_input = self.wants_input();
             // Beside input: room where there is output, or that the peer is lost.
             let interest = if self.out.is_empty() { Interest::ERROR } else { Interest::WRITABLE };
             tokio::select! {

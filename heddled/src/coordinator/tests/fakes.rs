@@ -10,7 +10,8 @@ use proto_schema::{HolderProblem, ObjectId, ThreadName};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{HolderProcess, RepoKey};
 use crate::repo::{
-    Anchor, Capture, CaptureRequest, Cause, Claim, Error, Expected, Located, PreparedCapture, Repo, Sighting,
+    Anchor, Capture, CaptureRequest, Cause, Claim, Error, Expected, Located, PreparedCapture, RefsVersion, Repo,
+    Sighting,
 };
 
 pub(super) fn state(number: u8) -> ObjectId {
@@ -92,6 +93,10 @@ impl Repo for FakeRepo {
             return Err(unavailable("read the refs"));
         }
         Ok(threads.iter().map(|thread| Ok(self.at(thread))).collect())
+    }
+
+    fn version(&self, _: &Path, _: &BTreeSet<PathBuf>) -> Option<RefsVersion> {
+        None
     }
 
     fn compare_and_swap(

@@ -302,7 +302,7 @@ impl Simulation {
                 self.is_failing = true;
             }
             25 if self.random.below(2) == 0 => self.crash().await,
-            34 => observer::look(&self.daemon.coordinator.shared, true),
+            34 => observer::look(&self.daemon.coordinator.shared, true, &mut observer::Calm::default()),
             35 => {
                 // States that nobody else moves to: a move to where the branch is already is no entry.
                 let state = state(u8::try_from(240 + self.random.below(8)).unwrap());
@@ -349,7 +349,7 @@ impl Simulation {
                 "seed {seed}: held by the dead"
             );
         }
-        observer::look(&self.daemon.coordinator.shared, true);
+        observer::look(&self.daemon.coordinator.shared, true, &mut observer::Calm::default());
         self.daemon.rest().await;
         let snapshot = self.daemon.coordinator.snapshot();
         for session in snapshot.registry.active(None) {

@@ -12,7 +12,7 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         repo::Error::WorktreeNotFound { path } => {
             let error = format!("{} is no worktree of this repository", repo::shown(path));
             WireError::new(Kind::WorktreeNotFound, error, "name one of the repository's own worktrees", &NoDetails {})
-                .with_commands(vec!["git worktree list".to_owned()])
+                .with_commands(vec![about.git(&["worktree", "list"])])
         }
         repo::Error::PathNotAllowed { path, roots } => {
             let details = PathDetails {
@@ -33,8 +33,12 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
             let error = format!("something is at {path} that is not the thread's worktree");
             let command = format!("ls -A -- {}", shell_words::quote(&path));
             let hint = "look at what is there; move it away, or name another path";
-            WireError::new(Kind::PathNotAllowed, error.clone(), hint, &PathDetails { path, roots: Vec::new() })
-                .because(error, "what is there would be mixed with the thread's files", UNTOUCHED)
+            WireError::new(Kind::PathNotAllowed, error, hint, &PathDetails { path, roots: Vec::new() })
+                .because(
+                    "the directory is not empty",
+                    "what is there would be mixed with the thread's files",
+                    UNTOUCHED,
+                )
                 .with_commands(vec![command])
         }
         repo::Error::WorktreeGone { path, repo } => {
@@ -42,8 +46,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
             let error = format!("Git has a record of the thread's worktree at {path}, and there is none");
             let words = ["git", "-C", &repo, "worktree", "remove", "--force", "--force", "--", &path];
             let hint = "if its disk is only not mounted, mount it; else have Git forget it, with what was staged there";
-            WireError::new(Kind::WorktreeNotFound, error.clone(), hint, &NoDetails {})
-                .because(error, "what was staged there would be lost", UNTOUCHED)
+            WireError::new(Kind::WorktreeNotFound, error, hint, &NoDetails {})
+                .because("to make it anew would replace its record", "what was staged there would be lost", UNTOUCHED)
                 .with_commands(vec![shell_words::join(words)])
         }
         repo::Error::CheckedOut { worktree } => {
@@ -52,8 +56,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
             let command = format!("git -C {} switch --detach", shell_words::quote(&worktree));
             let details = ThreadCheckedOutDetails { worktree };
             let hint = "work there, or check something else out there first";
-            WireError::new(Kind::ThreadCheckedOut, error.clone(), hint, &details)
-                .because(error, "files there would no longer match their branch", UNTOUCHED)
+            WireError::new(Kind::ThreadCheckedOut, error, hint, &details)
+                .because("a worktree has the branch's files", "they would no longer match their branch", UNTOUCHED)
                 .with_commands(vec![command])
         }
         repo::Error::NotFound { .. }
