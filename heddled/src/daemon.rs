@@ -194,6 +194,7 @@ fn settings(config: &Config, identity: &Identity) -> Settings {
     Settings {
         max_active: usize::try_from(config.limits.active_sessions).unwrap_or(usize::MAX),
         worktree_roots: config.worktree_roots.clone(),
+        allowed_filters: config.allowed_filters.clone(),
         repos: config.repos.clone(),
         claim: Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() },
         version: env!("CARGO_PKG_VERSION").into(),

@@ -20,6 +20,11 @@ impl Repo {
         repo
     }
 
+    /// The same repository from one of its worktrees.
+    pub(crate) fn seen_from(&self, worktree: &str) -> Self {
+        Self { path: PathBuf::from(worktree), home: self.home.clone() }
+    }
+
     pub(crate) fn at(&self) -> &str {
         self.path.to_str().unwrap()
     }

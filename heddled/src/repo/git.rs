@@ -219,6 +219,10 @@ impl Repo for GitRepo {
         self.captures.finish(&self.place(git_dir)?.repository, prepared, &self.signature(), log)
     }
 
+    fn clear_captures(&self, git_dir: &Path) -> Result<(), Error> {
+        self.captures.clear(&self.place(git_dir)?.repository)
+    }
+
     fn undo_capture(&self, _: &Path, prepared: &PreparedCapture) -> Result<(), Error> {
         self.captures.undo(prepared)
     }

@@ -301,6 +301,13 @@ pub trait Repo: Send + Sync + 'static {
     /// None but those of every method.
     fn undo_capture(&self, git_dir: &Path, prepared: &PreparedCapture) -> Result<(), Error>;
 
+    /// Takes back what captures left in the repository's worktrees that were cut off before anybody recorded them. Nobody
+    /// may be capturing in the repository meanwhile.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn clear_captures(&self, git_dir: &Path) -> Result<(), Error>;
+
     /// Finishes or undoes a capture that was cut off, by what the thread's ref says; true when it was finished. Nobody
     /// may be capturing that worktree by this registry meanwhile.
     ///

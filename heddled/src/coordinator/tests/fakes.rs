@@ -177,6 +177,10 @@ impl Repo for FakeRepo {
         Err(unavailable("finish the capture"))
     }
 
+    fn clear_captures(&self, _: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn undo_capture(&self, _: &Path, _: &PreparedCapture) -> Result<(), Error> {
         Err(unavailable("undo the capture"))
     }

@@ -105,6 +105,15 @@ impl Captures {
         self.end(prepared, lock::undo)
     }
 
+    /// Takes back what was left in the repository's worktrees.
+    pub(in crate::repo) fn clear(&self, repository: &Opened) -> Result<(), Error> {
+        for worktree in worktrees::all(repository)? {
+            let private = &worktree.private;
+            lock::undo(private).map_err(|source| Error::io("end the capture", private, source))?;
+        }
+        Ok(())
+    }
+
     fn end(&self, prepared: &PreparedCapture, end: fn(&std::path::Path) -> io::Result<()>) -> Result<(), Error> {
         let private = &prepared.worktree_git_dir;
         let ended = end(private).map_err(|source| Error::io("end the capture", private, source));

@@ -5,6 +5,7 @@ use proto_schema::{
     RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
+use super::capture::capture;
 use super::worktree::worktree;
 use super::{About, UNTOUCHED};
 use crate::repo::{self, Cause};
@@ -79,8 +80,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
             state(error, about)
         }
-        // Nothing captures yet.
-        repo::Error::Capture(_) => super::internal(),
+        repo::Error::Capture(refused) => capture(refused, about),
     }
 }
 
