@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Holder, Place, Random, Repo, Stopwatch, eventually, key};
+use crate::support::{Client, Holder, Place, Repo, Stopwatch, eventually, key};
 
 /// A thread that is held, in a linked worktree of its own.
 struct Work {
@@ -127,13 +127,12 @@ impl Gate {
         let directory = place.root.join("gate");
         std::fs::create_dir(&directory).unwrap();
         place.configure("allowed_filters = ['slow']\n");
-        let (begun, open) = (directory.join("begun"), directory.join("open"));
-        let script = format!("touch {}; until [ -e {} ]; do :; done; cat", begun.display(), open.display());
-        let config = format!("[filter \"slow\"]\n\tclean = {script:?}\n[core]\n\tattributesFile = {}\n", {
-            let attributes = directory.join("attributes");
-            std::fs::write(&attributes, "slow filter=slow\n").unwrap();
-            attributes.display()
-        });
+        let attributes = directory.join("attributes");
+        std::fs::write(&attributes, "slow filter=slow\n").unwrap();
+        let at = directory.display();
+        let script = format!("touch {at}/begun; while [ -d {at} ] && ! [ -e {at}/open ]; do sleep 0.02; done; cat");
+        let attributes = attributes.display();
+        let config = format!("[filter \"slow\"]\n\tclean = {script:?}\n[core]\n\tattributesFile = {attributes}\n");
         std::fs::write(place.root.join("home/.gitconfig"), config).unwrap();
         Self { directory }
     }
@@ -168,7 +167,7 @@ fn the_end_of_a_session_comes_at_once_and_cancels_its_capture() {
         match end {
             "evict" => drop(client.ok("agent.evict", &json!({"session_id": work.held["session_id"], "reason": "r"}))),
             "release" => drop(client.release(&work.held)),
-            _ => holder.kill(),
+            _ => holder.kill_and_wait(),
         }
         // The gate stays shut: nobody waits for the filter.
         let answer = captor.receive();
@@ -235,8 +234,57 @@ fn captures_of_one_worktree_queue_and_those_of_others_do_not_wait() {
     work.assert_sound(&place);
 }
 
-/// How often the daemon is killed.
-const KILLS: u32 = 60;
+/// The moments of a capture at which the daemon is killed, by what can be seen of it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Moment {
+    /// It has begun.
+    Begun,
+    /// The new index is written; the intent is recorded next.
+    IndexWritten,
+    /// The branch is being moved: the intent is recorded.
+    BranchLocked,
+    /// The branch was moved.
+    BranchMoved,
+    /// HEAD's reflog says so.
+    Logged,
+    /// The index was replaced.
+    IndexReplaced,
+}
+
+impl Moment {
+    const ALL: [Self; 6] =
+        [Self::Begun, Self::IndexWritten, Self::BranchLocked, Self::BranchMoved, Self::Logged, Self::IndexReplaced];
+
+    /// Looks without a pause until it has come.
+    #[track_caller]
+    fn wait(self, place: &Place, work: &Work, before: &str) {
+        let (private, common) = (work.git_dir(), work.repo.path.join(".git"));
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
+        let logged = size(private.join("logs/HEAD"));
+        let mut is_locked = false;
+        let mut has_come = || match self {
+            Self::Begun => std::fs::read_dir(place.state().join("captures")).is_ok_and(|entries| entries.count() > 0),
+            Self::IndexWritten => size(private.join("index.lock")) > 0,
+            Self::BranchLocked => common.join("refs/heads/t.lock").exists(),
+            Self::BranchMoved => {
+                std::fs::read_to_string(common.join("refs/heads/t")).is_ok_and(|tip| tip.trim_end() != before)
+            }
+            Self::Logged => size(private.join("logs/HEAD")) > logged,
+            Self::IndexReplaced => {
+                let was_locked = std::mem::replace(&mut is_locked, size(private.join("index.lock")) > 0);
+                was_locked && !is_locked
+            }
+        };
+        let watch = Stopwatch::start();
+        while !has_come() {
+            assert!(watch.elapsed() < Duration::from_secs(60), "{self:?} never came");
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// How often the daemon is killed at each moment.
+const KILLS: usize = 4;
 
 #[test]
 fn a_capture_that_kill_9_cuts_off_is_finished_or_undone() {
@@ -244,48 +292,49 @@ fn a_capture_that_kill_9_cuts_off_is_finished_or_undone() {
     let mut daemon = place.start();
     let mut client = daemon.client();
     let work = Work::new(&place, &mut client);
-    let mut random = Random::new(0x6361_7074);
     work.write("file", "the first");
-    let watch = Stopwatch::start();
     work.capture(&mut client);
-    let usual = u64::try_from(watch.elapsed().as_micros()).unwrap();
-    let (mut finished, mut undone, mut told) = (0, 0, 0);
-    for kill in 0..KILLS {
+    let (mut finished, mut undone, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for (life, moment) in Moment::ALL.repeat(KILLS).into_iter().enumerate() {
         let before = work.repo.id("t");
-        work.write("file", &format!("content {kill}"));
-        work.write(&format!("new {kill}"), "new");
+        work.write("file", &format!("content {life}"));
+        work.write(&format!("new {life}"), "new");
         let status = work.status();
         let mut captor = daemon.client();
-        captor.start("agent.capture", &key(&work.held));
-        // Half of them towards its end, where the branch is moved.
-        let early = if random.one_in(2) { 0 } else { usual / 2 };
-        std::thread::park_timeout(Duration::from_micros(early + random.next() % (usual - early / 2)));
-        daemon.kill();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| moment.wait(&place, &work, &before));
+            captor.start("agent.capture", &key(&work.held));
+            waiting.join().unwrap();
+            daemon.kill();
+        });
         let answer = captor.try_line().ok().flatten();
         daemon.restart();
         let after = work.repo.id("t");
+        for name in ["index.lock", "heddle-index"] {
+            assert!(!work.git_dir().join(name).exists(), "{name} is left by a kill at {moment:?}");
+        }
         let mut client = daemon.client();
         assert_eq!(client.show(&work.held)["status"], "active");
         let last = log(&mut client, &work.repo).into_iter().rfind(|one| one["kind"] == "captured").unwrap();
-        assert_eq!(last["detail"]["after"], after, "what the branch has is recorded, and nothing else");
+        assert_eq!(last["detail"]["after"], after, "what the branch has is recorded, and nothing else: {moment:?}");
         let is_new = after != before;
-        assert_eq!(work.status(), if is_new { String::new() } else { status }, "in life {kill}");
-        assert_eq!(work.repo.id("t~"), if is_new { before } else { work.repo.id("t~") });
+        assert_eq!(work.status(), if is_new { String::new() } else { status }, "{moment:?}");
+        let reflog = work.tree.git(&["reflog", "-1", "--format=%H", "HEAD"]);
+        assert_eq!(reflog, after, "HEAD's reflog says the same: {moment:?}");
+        if is_new {
+            assert_eq!(work.repo.id("t~"), before);
+        }
         if answer.is_some() {
             assert!(is_new, "R3: what was told is there: {answer:?}");
-            told += 1;
+            told.push(moment);
         }
-        *(if is_new { &mut finished } else { &mut undone }) += 1;
-        let reflog = work.tree.git(&["reflog", "-1", "--format=%H", "HEAD"]);
-        assert_eq!(reflog, after, "HEAD's reflog says the same");
-        for name in ["index.lock", "heddle-index"] {
-            assert!(!work.git_dir().join(name).exists(), "{name} is left in life {kill}");
-        }
+        (if is_new { &mut finished } else { &mut undone }).push(moment);
         // And the work goes on.
         assert_eq!(work.capture(&mut client)["created"], !is_new);
         assert_eq!(work.status(), "");
     }
-    eprintln!("{KILLS} kills: {finished} finished, {undone} undone, {told} told; a capture takes {usual} us");
-    assert!(finished > 0 && undone > 0, "kills came before and after the branch was moved");
+    eprintln!("finished: {finished:?}\nundone: {undone:?}\ntold: {told:?}");
+    assert!(finished.len() > told.len(), "kills came between the move of the branch and the answer");
+    assert!(undone.len() > KILLS, "and before it, with the index locked");
     work.assert_sound(&place);
 }
