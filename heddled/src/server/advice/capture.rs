@@ -26,11 +26,7 @@ pub(super) fn capture(refused: &CaptureRefused, about: &About) -> WireError {
             let error = format!("the content filter '{filter}' of {path} may not run");
             let hint = "add it to `allowed_filters` in heddled.toml and start the daemon again, if you trust the \
                         command that your own Git configuration has for it";
-            let command = format!("filter.{filter}.clean");
-            let commands = vec![
-                about.git(&["config", "--show-origin", "--get-all", &command]),
-                about.git(&["check-attr", "filter", "--", &path]),
-            ];
+            let commands = vec![about.git(&["check-attr", "filter", "--", &path])];
             WireError::new(Kind::FilterNotAllowed, error, hint, &FilterDetails { filter: filter.clone(), path })
                 .because(
                     "the repository's attributes ask for a program that nobody allowed",
@@ -54,7 +50,7 @@ pub(super) fn capture(refused: &CaptureRefused, about: &About) -> WireError {
             let details = SigningDetails { reason: reason.clone() };
             WireError::new(Kind::SigningRefused, "the commit could not be signed", hint, &details)
                 .because("commit.gpgSign is set", "an unsigned commit would be made", NOTHING_CAPTURED)
-                .with_commands(vec![commit, about.git(&["config", "--show-origin", "--get-all", "user.signingkey"])])
+                .with_commands(vec![commit])
         }
         // The session's end cancels it, and that is what its caller is told.
         CaptureRefused::Cancelled => super::internal(),
