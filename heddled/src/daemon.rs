@@ -100,10 +100,11 @@ pub async fn run(config: &Config, environment: &Environment) -> Result<(), Daemo
     }
     let settings = settings(config, &identity);
     let wall = Arc::clone(&clock);
+    let repo = GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()));
     let dependencies = Dependencies {
         clock: clock.clone(),
         liveness: Arc::new(liveness),
-        repo: Arc::new(GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()))),
+        repo: Arc::new(repo.with_workplace(config.state_dir.join("captures"))),
         store: opened.store,
         log: opened.log,
         deaths: died,

@@ -79,6 +79,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
             state(error, about)
         }
+        // Nothing captures yet.
+        repo::Error::Capture(_) => super::internal(),
     }
 }
 
@@ -164,6 +166,7 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
+        | repo::Error::Capture(_)
         | repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::Occupied { .. }
