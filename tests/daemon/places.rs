@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Place, Repo, key};
+use crate::support::{Client, Place, Repo, eventually, key};
 
 #[test]
 fn a_stale_socket_is_replaced() {
@@ -187,4 +187,46 @@ fn sessions_of_a_repository_that_another_registry_took_over_have_ended() {
     daemon.restart();
     let ended = daemon.client().show(&held);
     assert_eq!(ended["status"], "abandoned", "two registries never grant one thread: {ended}");
+}
+
+#[test]
+fn a_session_ends_once_its_repository_is_seen_to_be_taken_over() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    let repo = ours.repo("repo");
+    let mut daemon = ours.start();
+    let held = daemon.client().reserve(repo.at(), "x");
+    daemon.kill();
+    let other = theirs.start();
+    other.client().ok("repo.adopt", &json!({"repo": repo.at(), "reason": "a test"}));
+    let taken = other.client().reserve(repo.at(), "x");
+    // As on a disk that is mounted later.
+    let away = format!("{}.away", repo.at());
+    std::fs::rename(repo.at(), &away).unwrap();
+    daemon.restart();
+    assert_eq!(daemon.client().show(&held)["status"], "active", "nobody can tell yet");
+    std::fs::rename(&away, repo.at()).unwrap();
+    let ended = eventually("two registries never grant one thread", || {
+        let session = daemon.client().show(&held);
+        (session["status"] != "active").then_some(session)
+    });
+    assert_eq!((&ended["status"], &ended["end_reason"]), (&json!("abandoned"), &json!("evicted")));
+    assert_eq!(other.client().show(&taken)["status"], "active");
+}
+
+#[test]
+fn a_branch_of_a_repository_that_was_taken_over_is_not_moved() {
+    let (ours, theirs) = (Place::new(), Place::new());
+    let repo = ours.repo("repo");
+    let (daemon, other) = (ours.start(), theirs.start());
+    let held = daemon.client().reserve(repo.at(), "x");
+    // So that nobody can see that it runs.
+    std::fs::rename(ours.state(), ours.root.join("state.away")).unwrap();
+    let new = repo.loose_commit("HEAD", "more");
+    other.client().ok("repo.adopt", &json!({"repo": repo.at(), "reason": "a test"}));
+    let mut update = key(&held);
+    update["expected"] = held["anchor_state"].clone();
+    update["new"] = json!(new);
+    // Refused by the mark, or because the session has ended already.
+    daemon.client().call("thread.update", &update).unwrap_err();
+    assert_eq!(repo.branches().get("x").map(String::as_str), held["anchor_state"].as_str());
 }

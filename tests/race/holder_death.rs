@@ -58,7 +58,8 @@ fn a_killed_holder_is_reaped_without_anybody_asking_for_its_thread() {
         let params = json!({"repo": repo.at(), "thread": format!("t{round}"), "hold_for_pid": holder.pid()});
         let held = client.ok("agent.reserve", &params)["reservation"].take();
         let watch = Stopwatch::start();
-        holder.kill_only();
+        // Reaped, as by its shell: a parent that is at work and has not reaped it is given longer to release the session.
+        holder.kill_and_wait();
         eventually("the session has ended", || (client.show(&held)["status"] == "abandoned").then_some(()));
         times.push(watch.elapsed());
     }

@@ -161,3 +161,36 @@ fn a_request_that_is_begun_and_not_finished_closes_its_connection_in_time() {
     slow.expect_end();
     idle.ok("daemon.info", &json!({}));
 }
+
+#[test]
+fn requests_that_follow_each_other_without_a_pause_each_have_their_time() {
+    let place = Place::new();
+    place.configure("[limits]\nrequest_timeout_ms = 1000\n");
+    let daemon = place.start();
+    let mut client = daemon.client();
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "daemon.health"}).to_string() + "\n";
+    let (head, tail) = call.split_at(20);
+    let watch = Stopwatch::start();
+    client.send(head.as_bytes()).unwrap();
+    // There is always one that has begun, and none that is not soon complete.
+    while watch.elapsed() < Duration::from_millis(2500) {
+        client.send(format!("{tail}{head}").as_bytes()).unwrap();
+        assert_eq!(client.receive()["id"], 1, "after {:?}", watch.elapsed());
+    }
+}
+
+#[test]
+fn requests_that_wait_for_room_are_not_taken_for_incomplete() {
+    let place = Place::new();
+    place.configure("[limits]\nrequest_timeout_ms = 1000\n");
+    let daemon = place.start();
+    let (mut client, mut other) = (daemon.client(), daemon.client());
+    let watch = Stopwatch::start();
+    // More than is taken while nobody reads the answers, of some 100 KiB each.
+    let sent: Vec<u64> = (0..60).map(|_| client.start("rpc.discover", &json!({}))).collect();
+    while watch.elapsed() < Duration::from_millis(2500) {
+        other.ok("daemon.health", &json!({}));
+    }
+    let answered: Vec<u64> = sent.iter().map(|_| client.receive()["id"].as_u64().unwrap()).collect();
+    assert_eq!(answered, sent, "a reader that is slow loses nothing");
+}

@@ -1,5 +1,11 @@
 //! Limits: each stops who goes over it, and nobody else.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::socket::MsgFlags;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Place, eventually};
@@ -36,6 +42,73 @@ fn a_client_that_never_reads_costs_bounded_memory_and_nobody_waits_for_it() {
     }
     drop(deaf);
     eventually("they are gone", || (other.ok("daemon.info", &json!({}))["counts"]["connections"] == 1).then_some(()));
+}
+
+#[test]
+fn a_client_that_is_always_behind_costs_bounded_memory() {
+    let place = Place::new();
+    let daemon = place.start();
+    let (mut client, mut other) = (daemon.client(), daemon.client());
+    client.ok("rpc.discover", &json!({}));
+    let before = daemon.resident_kib();
+    // It never has read everything, for it asks before it reads: some 80 KiB each.
+    for _ in 0..60 {
+        client.start("rpc.discover", &json!({}));
+    }
+    for _ in 0..250 {
+        // The daemon is never the slower one.
+        other.ok("daemon.health", &json!({}));
+        client.receive();
+        client.start("rpc.discover", &json!({}));
+    }
+    let grown = daemon.resident_kib().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more after 20 MiB of answers");
+}
+
+#[test]
+fn a_client_that_asks_without_end_leaves_the_others_their_turns() {
+    const ROUNDS: usize = 20;
+    let place = Place::new();
+    let daemon = place.start();
+    let (flood, mut other) = (daemon.client(), daemon.client());
+    let (mut input, mut output) = (flood.stream.try_clone().unwrap(), flood.stream.try_clone().unwrap());
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let calls = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\"}\n".repeat(1000);
+        scope.spawn(move || while output.write_all(calls.as_bytes()).is_ok() {});
+        scope.spawn(|| {
+            let mut buffer = vec![0; 1024 * 1024];
+            while let Ok(count @ 1..) = input.read(&mut buffer) {
+                let lines = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
+                answered.fetch_add(lines, Ordering::Relaxed);
+            }
+        });
+        eventually("the flood has begun", || (answered.load(Ordering::Relaxed) > 1000).then_some(()));
+        let before = answered.load(Ordering::Relaxed);
+        for _ in 0..ROUNDS {
+            other.ok("daemon.health", &json!({}));
+        }
+        let meanwhile = answered.load(Ordering::Relaxed) - before;
+        flood.stream.shutdown(Shutdown::Both).unwrap();
+        assert!(meanwhile < 1000 * ROUNDS, "{meanwhile} calls of one client during {ROUNDS} of another");
+    });
+}
+
+#[test]
+fn a_long_batch_leaves_the_others_their_turns() {
+    let place = Place::new();
+    let daemon = place.start();
+    let (mut client, mut other) = (daemon.client(), daemon.client());
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"});
+    client.send_line(&json!(vec![call; 100]).to_string());
+    client.stream.set_nonblocking(true).unwrap();
+    let is_answered = || nix::sys::socket::recv(client.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK).is_ok();
+    let mut meanwhile = 0;
+    while !is_answered() {
+        other.ok("daemon.health", &json!({}));
+        meanwhile += 1;
+    }
+    assert!(meanwhile > 20, "{meanwhile} calls of another client during a batch of 100");
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Coordinator {
         tokio::spawn(message::hand_out(answered));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
-            tokio::spawn(observer::run(Arc::clone(&shared))),
+            tokio::spawn(observer::run(Arc::clone(&shared), Arc::clone(&settings))),
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
             tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
@@ -296,11 +296,14 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
 /// The repositories that another registry took over while this daemon was not running: it decides about them now.
 fn adopted(shared: &Shared, settings: &Settings) -> BTreeSet<RepoId> {
     let registry = &shared.committed.load().registry;
-    let is_owned = |repo: &&Arc<RepoRecord>| {
-        matches!(shared.repo.claim(&repo.git_dir, &settings.claim, registry.era()), Err(repo::Error::Owned { .. }))
-    };
     let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
-    held.filter(is_owned).map(|repo| repo.id).collect()
+    held.filter(|repo| is_taken_over(shared, settings, repo)).map(|repo| repo.id).collect()
+}
+
+/// Whether another registry decides about a repository now.
+fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> bool {
+    let era = shared.committed.load().registry.era();
+    matches!(shared.repo.claim(&repo.git_dir, &settings.claim, era), Err(repo::Error::Owned { .. }))
 }
 
 /// Makes the state that was loaded the state of this daemon.

@@ -16,7 +16,8 @@ use tracing::debug;
 use super::message::Message;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use crate::registry::{Observation, Registry, RepoId, SessionRecord, ThreadKey};
+use super::{Settings, is_taken_over};
+use crate::registry::{Observation, Registry, RepoId, RepoRecord, SessionRecord, ThreadKey};
 use crate::repo::{RefsVersion, folder_of};
 
 /// How often the threads that are held are looked at, in milliseconds.
@@ -86,17 +87,21 @@ impl Calm {
 }
 
 /// Runs for as long as the daemon does.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, settings: Arc<Settings>) {
     let calm = Arc::new(Mutex::new(Calm::default()));
     let mut next = shared.clock.monotonic_ms() + EVERY_MS;
     loop {
         let wait = Duration::from_millis(next.saturating_sub(shared.clock.monotonic_ms()));
         let is_due = tokio::time::timeout(wait, shared.left.abandoned.notified()).await.is_err();
         let began = shared.clock.monotonic_ms();
-        let (worker, calm) = (Arc::clone(&shared), Arc::clone(&calm));
+        let (worker, settings, calm) = (Arc::clone(&shared), Arc::clone(&settings), Arc::clone(&calm));
         // A failure is that of a worker which has said why.
         let _looked = super::blocking("looking at the branches", move || {
-            look(&worker, is_due, &mut calm.lock());
+            let mut calm = calm.lock();
+            look(&worker, is_due, &mut calm);
+            if is_due {
+                look_at_owners(&worker, &settings, &calm);
+            }
             Ok(())
         })
         .await;
@@ -132,13 +137,32 @@ pub(super) fn look(shared: &Shared, held: bool, calm: &mut Calm) {
     }
 }
 
+/// Looks whether another registry has taken over a repository with sessions. It cannot while it sees this daemon run, but this
+/// daemon may have started while the repository was away, or lost its state directory's name.
+fn look_at_owners(shared: &Shared, settings: &Settings, calm: &Calm) {
+    let registry = &shared.committed.load().registry;
+    let is_lost = |repo: &RepoId| {
+        let there = registry.repo(*repo).filter(|repo| is_there(shared, repo));
+        there.is_some_and(|repo| is_taken_over(shared, settings, repo))
+    };
+    let lost: Vec<RepoId> = calm.repos.keys().copied().filter(is_lost).collect();
+    if !lost.is_empty()
+        && let Err(failure) = shared.post(Message::TakenOver(lost))
+    {
+        debug!(?failure, "sessions of a repository that was taken over end at the next look");
+    }
+}
+
+/// Whether a repository is where its record says: another may have taken its place.
+fn is_there(shared: &Shared, repo: &RepoRecord) -> bool {
+    shared.repo.locate(&repo.git_dir).is_ok_and(|there| there.key == repo.key)
+}
+
 /// Those of one repository's threads that are not where their records say.
 fn news(shared: &Shared, committed: &Snapshot, looks: &[Look<'_>]) -> Vec<Observation> {
     let Some(repo) = looks.first().and_then(|(repo, ..)| committed.registry.repo(*repo)) else { return Vec::new() };
     let threads: Vec<&ThreadName> = looks.iter().map(|(_, thread, _)| *thread).collect();
-    // Another repository may have taken its place.
-    let is_there = shared.repo.locate(&repo.git_dir).is_ok_and(|there| there.key == repo.key);
-    let Some(tips) = is_there.then(|| shared.repo.tips(&repo.git_dir, &threads).ok()).flatten() else {
+    let Some(tips) = is_there(shared, repo).then(|| shared.repo.tips(&repo.git_dir, &threads).ok()).flatten() else {
         return Vec::new();
     };
     let readable = looks.iter().zip(tips).filter_map(|(look, tip)| Some((look, tip.ok()?)));

@@ -79,10 +79,13 @@ impl Coordinator {
             Err(failure) => return Err(failure),
         };
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(git_dir), session.thread.clone());
-        let from = expected.map_or(Expected::Absent, Expected::At);
+        let (from, settings) = (expected.map_or(Expected::Absent, Expected::At), Arc::clone(&self.settings));
         let swapped = blocking("moving the branch", move || {
             let log = format!("heddle: moved by {id}");
-            let swapped = shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log);
+            // Another registry may have granted the thread to somebody else.
+            let era = shared.committed.load().registry.era();
+            let owned = shared.repo.claim(&git_dir, &settings.claim, era);
+            let swapped = owned.and_then(|()| shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log));
             let moved = match &swapped {
                 Ok(()) => true,
                 // It may have been moved all the same.

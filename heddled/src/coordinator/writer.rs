@@ -15,12 +15,13 @@ use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::message::{Answers, Done, Message, Reply};
+use super::reserve::ended_by_adoption;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
 use crate::registry::{
-    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, RepoRecord,
-    Reserve, SessionRecord, active, decide, observe,
+    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, RepoId,
+    RepoRecord, Reserve, SessionRecord, active, decide, observe,
 };
 use crate::store::Store;
 
@@ -126,6 +127,7 @@ impl Writer {
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
+            Message::TakenOver(repos) => self.taken_over(&repos),
             Message::RepoSeen(repo) => self.repo_seen(repo),
             Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
             Message::RaiseFencing(_) => {}
@@ -262,6 +264,21 @@ impl Writer {
             && let Some(change) = observe(&self.candidate.registry, observation)
         {
             self.change(change);
+        }
+    }
+
+    /// Ends the sessions of repositories that another registry decides about now. The next look finds those that are in the
+    /// middle of a change of their branch.
+    fn taken_over(&mut self, repos: &[RepoId]) {
+        if self.failed {
+            return;
+        }
+        let registry = &self.candidate.registry;
+        let is_lost = |session: &&Arc<SessionRecord>| repos.contains(&session.repo) && session.intent.is_none();
+        let lost: Vec<SessionId> = registry.active(None).filter(is_lost).map(|session| session.id).collect();
+        for session in lost {
+            warn!(%session, "a session ended: another registry took its repository over");
+            self.change(ended_by_adoption(session));
         }
     }
 

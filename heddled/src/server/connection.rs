@@ -16,6 +16,7 @@ use proto_schema::SessionId;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::WriteHalf;
+use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::dispatch::{self, Answer};
@@ -83,7 +84,7 @@ impl Connection<'_> {
         let mut told_to_stop = std::pin::pin!(stopping.stop());
         loop {
             self.collect();
-            self.take_calls();
+            self.take_calls().await;
             // Input is wanted only once every message that has come in was taken: its end must not overtake them.
             let wants_input = self.wants_input();
             self.write(&output)?;
@@ -137,16 +138,18 @@ impl Connection<'_> {
     }
 
     /// Starts the calls that have come in, as far as there is room.
-    fn take_calls(&mut self) {
+    async fn take_calls(&mut self) {
         while self.wants_input() {
             let Some(frame) = self.framer.next_frame() else { break };
+            // What begins behind a message has a time of its own.
+            self.partial_since = None;
             self.take(frame);
+            // Whoever sends without end still lets the others have their turns.
+            consume_budget().await;
         }
-        self.partial_since = match (self.ended || !self.framer.is_partial(), self.partial_since) {
-            (true, _) => None,
-            (false, None) => Some(self.service.monotonic_ms()),
-            (false, since) => since,
-        };
+        // What waits here for room may be complete: only what is left when there is room is not.
+        let is_partial = self.wants_input() && self.framer.is_partial();
+        self.partial_since = is_partial.then(|| self.partial_since.unwrap_or_else(|| self.service.monotonic_ms()));
     }
 
     fn take(&mut self, frame: Frame) {
@@ -195,7 +198,10 @@ impl Connection<'_> {
         while self.written < self.out.len() {
             match output.try_write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.forget_written();
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -205,6 +211,15 @@ impl Connection<'_> {
             self.out.shrink_to(8 * 1024);
         }
         Ok(())
+    }
+
+    /// Lets go of what was written. A peer that always has something to read, and to ask, never has read everything.
+    fn forget_written(&mut self) {
+        // Not sooner: the rest of a long answer would be moved with every part of it.
+        if self.written > self.out.len() / 2 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// For how long an incomplete message may still be so.

@@ -220,6 +220,8 @@ pub(super) async fn run(work: Work, peer: Peer) -> Answer {
             let (mut lines, mut granted, mut length) = (Vec::new(), Vec::new(), 0);
             for pending in batch {
                 let (line, grant) = settle(pending, peer).await;
+                // Each may be a long list: the other connections have their turns between them.
+                tokio::task::yield_now().await;
                 granted.extend(grant);
                 length += line.as_ref().map_or(0, Vec::len);
                 if length > MAX_ANSWER {

@@ -19,15 +19,20 @@ async fn ask(daemon: &mut Daemon, request: ReserveRequest) -> Result<Reserved, F
     daemon.run(async move { coordinator.reserve(request).await }).await
 }
 
-/// Stops in the middle of a reserve: recorded, its branch not made yet.
+/// Stops in the middle of a reserve: recorded, its branch not made yet. The runtime goes too, so that nothing of this daemon
+/// is at work any more.
 async fn cut_off(world: &World, request: ReserveRequest) {
-    let mut daemon = Daemon::start(world);
-    let coordinator = daemon.coordinator.clone();
-    let call = tokio::spawn(async move { coordinator.reserve(request).await });
-    daemon.settle().await;
-    assert_eq!(daemon.handle(1), 1);
-    daemon.writer.commit();
-    call.abort();
+    // Made on its own thread: a daemon is not to be shared.
+    let crash = async || {
+        let mut daemon = Daemon::start(world);
+        let coordinator = daemon.coordinator.clone();
+        let request = request.clone();
+        tokio::spawn(async move { coordinator.reserve(request).await });
+        daemon.settle().await;
+        assert_eq!(daemon.handle(1), 1);
+        daemon.writer.commit();
+    };
+    std::thread::scope(|scope| scope.spawn(|| runtime().block_on(crash())).join()).unwrap();
 }
 
 fn only(daemon: &Daemon) -> Arc<crate::registry::SessionRecord> {
