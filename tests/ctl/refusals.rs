@@ -243,7 +243,8 @@ fn the_advice_of_a_refused_capture_leads_to_a_capture() {
     std::fs::write(world.path("app/new"), "theirs").expect("written");
     world.git(&["commit", "--quiet", "-am", "theirs"]);
     world.git(&["switch", "--quiet", "x"]);
-    elsewhere(&world, &format!("git -C {} merge --quiet side", world.path("app").display()));
+    let merged = elsewhere(&world, &format!("git -C {} merge --quiet side", world.path("app").display()));
+    assert_eq!(merged.code, Some(1), "{merged}");
     let said = capture();
     is(&said, "index_conflicted", 1013, 3);
     follow(&said);

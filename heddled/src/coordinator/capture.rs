@@ -16,7 +16,7 @@ use super::{Coordinator, blocking};
 use crate::registry::{
     CaptureIntent, Command, Intent, Refusal, RepoRecord, SessionRecord, TokenHash, active, authorized, find,
 };
-use crate::repo::{Capture, CaptureRefused, CaptureRequest, Error, Expected, PreparedCapture};
+use crate::repo::{Capture, CaptureRefused, CaptureRequest, Error, Expected, PreparedCapture, Repo};
 
 /// What is to be captured, as the server took it from the wire.
 #[derive(Clone, Debug, Default)]
@@ -168,10 +168,13 @@ impl Coordinator {
                 return Err(if is_late { self.lost(begun) } else { failure });
             }
         };
-        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let repo = Arc::clone(&begun.repo);
         let swapped = blocking("moving the branch", move || {
-            let swapped = swap(&*shared.repo, &repo.git_dir, &session, &prepared);
-            Ok(swapped)
+            // Another registry may have granted the thread to somebody else.
+            let era = shared.committed.load().registry.era();
+            let owned = shared.repo.claim(&repo.git_dir, &settings.claim, era);
+            Ok(swap(&*shared.repo, owned, &repo.git_dir, &session, &prepared))
         })
         .await;
         let moved = swapped.as_ref().is_ok_and(|(moved, _)| *moved);
@@ -216,15 +219,17 @@ impl Coordinator {
     }
 }
 
-/// Moves the branch, and finishes or undoes the rest by what became of that. Whether it was moved, and why not.
+/// Moves the branch, if the repository is this registry's, and finishes or undoes the rest by what became of that. Whether it
+/// was moved, and why not.
 fn swap(
-    repo: &dyn crate::repo::Repo,
+    repo: &dyn Repo,
+    owned: Result<(), Error>,
     git_dir: &Path,
     session: &SessionRecord,
     prepared: &PreparedCapture,
 ) -> (bool, Result<(), Error>) {
     let (thread, log, new) = (&session.thread, log(session.id), prepared.new);
-    let swapped = repo.compare_and_swap(git_dir, thread, Expected::At(prepared.parent), new, &log);
+    let swapped = owned.and_then(|()| repo.compare_and_swap(git_dir, thread, Expected::At(prepared.parent), new, &log));
     let moved = match &swapped {
         Ok(()) => true,
         // It may have been moved all the same.
