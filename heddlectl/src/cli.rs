@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    completions, daemon, demo, evict, heartbeat, list, log, man, release, repo, reserve, run, schema, show, status,
-    thread, validate,
+    capture, completions, daemon, demo, evict, heartbeat, list, log, man, release, repo, reserve, run, schema, show,
+    status, thread, validate,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Reserve(reserve::Reserve),
     /// Keep a session alive
     Heartbeat(heartbeat::Heartbeat),
+    /// Commit everything that the session's worktree has
+    #[command(after_help = capture::EXAMPLES)]
+    Capture(capture::Capture),
     /// Give a session back
     Release(release::Release),
     /// List sessions, newest first
@@ -130,6 +133,7 @@ impl Command {
             Self::Run(command) => command.run(&app()?),
             Self::Reserve(command) => command.run(&app()?),
             Self::Heartbeat(command) => command.run(&app()?),
+            Self::Capture(command) => command.run(&app()?),
             Self::Release(command) => command.run(&app()?),
             Self::List(command) => command.run(&app()?),
             Self::Show(command) => command.run(&app()?),

@@ -100,10 +100,11 @@ pub async fn run(config: &Config, environment: &Environment) -> Result<(), Daemo
     }
     let settings = settings(config, &identity);
     let wall = Arc::clone(&clock);
+    let repo = GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()));
     let dependencies = Dependencies {
         clock: clock.clone(),
         liveness: Arc::new(liveness),
-        repo: Arc::new(GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()))),
+        repo: Arc::new(repo.with_workplace(config.state_dir.join("captures"))),
         store: opened.store,
         log: opened.log,
         deaths: died,
@@ -193,6 +194,7 @@ fn settings(config: &Config, identity: &Identity) -> Settings {
     Settings {
         max_active: usize::try_from(config.limits.active_sessions).unwrap_or(usize::MAX),
         worktree_roots: config.worktree_roots.clone(),
+        allowed_filters: config.allowed_filters.clone(),
         repos: config.repos.clone(),
         claim: Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() },
         version: env!("CARGO_PKG_VERSION").into(),

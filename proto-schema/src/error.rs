@@ -70,6 +70,18 @@ kinds! {
     FencingTokenStale, "fencing_token_stale", 1007, 4, false, FencingDetails;
     /// The request_id was used for something else.
     IdempotencyConflict, "idempotency_conflict", 1008, 3, false, IdempotencyDetails;
+    /// The worktree is in the middle of a merge, rebase, cherry-pick, revert or bisect.
+    OperationInProgress, "operation_in_progress", 1009, 3, false, OperationDetails;
+    /// Git knows no name or email address to commit with.
+    GitIdentityMissing, "git_identity_missing", 1010, 3, false, NoDetails;
+    /// A file's content is to go through a filter that may not run.
+    FilterNotAllowed, "filter_not_allowed", 1011, 3, false, FilterDetails;
+    /// Another process is writing the worktree's index.
+    WorktreeBusy, "worktree_busy", 1012, 75, true, WorktreeBusyDetails;
+    /// The index has conflicts.
+    IndexConflicted, "index_conflicted", 1013, 3, false, IndexConflictedDetails;
+    /// The commit is to be signed, and could not be.
+    SigningRefused, "signing_refused", 1014, 3, false, SigningDetails;
     /// The path is not one that the daemon may make files at.
     PathNotAllowed, "path_not_allowed", 1015, 77, false, PathDetails;
     /// The branch is checked out in a worktree.
@@ -226,6 +238,59 @@ pub struct IdempotencyDetails {
     pub request_id: RequestId,
     /// The names of the parameters that differ; never a value.
     pub differing: Vec<String>,
+}
+
+/// What a worktree can be in the middle of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActiveOperation {
+    /// `git merge`.
+    Merge,
+    /// `git rebase` or `git am`.
+    Rebase,
+    /// `git cherry-pick`.
+    CherryPick,
+    /// `git revert`.
+    Revert,
+    /// `git bisect`.
+    Bisect,
+}
+
+/// Details of `operation_in_progress`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationDetails {
+    /// Which one.
+    pub operation: ActiveOperation,
+}
+
+/// Details of `filter_not_allowed`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FilterDetails {
+    /// The filter driver's name.
+    pub filter: String,
+    /// The first file that needs it, relative to the worktree.
+    pub path: String,
+}
+
+/// Details of `worktree_busy`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorktreeBusyDetails {
+    /// The lock file that stands in the way.
+    pub lock: String,
+}
+
+/// Details of `index_conflicted`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IndexConflictedDetails {
+    /// The files with conflicts, relative to the worktree: the first 1,000.
+    pub paths: Vec<String>,
+}
+
+/// Details of `signing_refused`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SigningDetails {
+    /// What Git or the signing program said.
+    pub reason: String,
 }
 
 /// Details of `path_not_allowed`.

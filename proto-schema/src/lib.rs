@@ -18,6 +18,7 @@
 mod error;
 mod git;
 mod ids;
+mod message;
 mod methods;
 mod openrpc;
 mod operation;
@@ -31,18 +32,21 @@ mod time;
 mod token;
 
 pub use error::{
-    AnchorDetails, AnchorDriftDetails, CasConflictDetails, ErrorData, FencingDetails, HolderDetails, HolderProblem,
-    IdempotencyDetails, InactiveDetails, InvalidParamsDetails, Kind, LimitDetails, LiveOwnerDetails,
-    NameConflictDetails, NameDetails, NoDetails, Outcome, PathDetails, ProtocolDetails, RepositoryDetails,
-    RepositoryNotFoundDetails, RepositoryProblem, StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails,
+    ActiveOperation, AnchorDetails, AnchorDriftDetails, CasConflictDetails, ErrorData, FencingDetails, FilterDetails,
+    HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, IndexConflictedDetails, InvalidParamsDetails,
+    Kind, LimitDetails, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, OperationDetails, Outcome,
+    PathDetails, ProtocolDetails, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, SigningDetails,
+    StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails, WorktreeBusyDetails,
 };
 pub use git::{ObjectId, ObjectIdError, ThreadName, ThreadNameError};
 pub use ids::{IdError, RequestId, SessionId};
+pub use message::Message;
 pub use methods::Empty;
 pub use methods::agent::{
     Chain, EvictParams, HeartbeatParams, ListParams, ListResult, Probe, ProbeProcess, ReleaseParams, ReleaseStatus,
     ReservationResult, ReserveParams, ReserveResult, ShowParams, ValidateParams, ValidateResult, WorktreeRequest,
 };
+pub use methods::capture::{CaptureParams, CaptureResult, CaptureSummary};
 pub use methods::daemon::{
     Counts, Health, HealthCheck, HelloParams, HelloResult, Info, Limits, NoParams, ShutdownParams,
 };

@@ -3,10 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    AdoptParams, Chain, Empty, EvictParams, Health, HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams,
-    ListResult, NoParams, OplogListParams, OplogListResult, ReleaseParams, ReservationResult, ReserveParams,
-    ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult, ThreadParams, ThreadResult,
-    ThreadUpdateParams, ValidateParams, ValidateResult,
+    AdoptParams, CaptureParams, CaptureResult, Chain, Empty, EvictParams, Health, HeartbeatParams, HelloParams,
+    HelloResult, Info, Kind, ListParams, ListResult, NoParams, OplogListParams, OplogListResult, ReleaseParams,
+    ReservationResult, ReserveParams, ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult,
+    ThreadParams, ThreadResult, ThreadUpdateParams, ValidateParams, ValidateResult,
 };
 
 /// The schemas of a method's parameters and of its result.
@@ -51,10 +51,11 @@ fn discovery(generator: &mut SchemaGenerator) -> (Schema, Schema) {
 }
 
 use Kind::{
-    AgentSessionInactive, AgentSessionNotFound, AnchorDrift, AnchorNotFound, CasConflict, HolderNotFound,
-    IdempotencyConflict, LiveOwner, NoHeadState, PathNotAllowed, ProtocolUnsupported, RepositoryNotFound,
-    RepositoryUnavailable, ReservationTokenMismatch, StoreUnavailable, ThreadCheckedOut, ThreadNameConflict,
-    ThreadNameInvalid, ThreadNotFound, WorktreeNotFound,
+    AgentSessionInactive, AgentSessionNotFound, AgentSessionThreadMismatch, AnchorDrift, AnchorNotFound, CasConflict,
+    FencingTokenStale, FilterNotAllowed, GitIdentityMissing, HolderNotFound, IdempotencyConflict, IndexConflicted,
+    LiveOwner, NoHeadState, OperationInProgress, PathNotAllowed, ProtocolUnsupported, RepositoryNotFound,
+    RepositoryUnavailable, ReservationTokenMismatch, SigningRefused, StoreUnavailable, ThreadCheckedOut,
+    ThreadNameConflict, ThreadNameInvalid, ThreadNotFound, WorktreeBusy, WorktreeNotFound,
 };
 
 /// Every method that the daemon serves.
@@ -125,6 +126,30 @@ pub const METHODS: &[MethodSpec] = &[
         errors: &[],
     },
     MethodSpec {
+        name: "agent.capture",
+        summary: "Commits everything that a worktree has onto the session's thread.",
+        changes: true,
+        schemas: schemas::<CaptureParams, CaptureResult>,
+        errors: &[
+            AgentSessionNotFound,
+            ReservationTokenMismatch,
+            AgentSessionInactive,
+            AgentSessionThreadMismatch,
+            CasConflict,
+            FencingTokenStale,
+            OperationInProgress,
+            GitIdentityMissing,
+            FilterNotAllowed,
+            WorktreeBusy,
+            IndexConflicted,
+            SigningRefused,
+            WorktreeNotFound,
+            RepositoryNotFound,
+            RepositoryUnavailable,
+            StoreUnavailable,
+        ],
+    },
+    MethodSpec {
         name: "agent.evict",
         summary: "Ends another's session, as the operator, with a reason.",
         changes: true,
@@ -160,7 +185,7 @@ pub const METHODS: &[MethodSpec] = &[
             RepositoryNotFound,
             RepositoryUnavailable,
             StoreUnavailable,
-            Kind::FencingTokenStale,
+            FencingTokenStale,
         ],
     },
     MethodSpec {

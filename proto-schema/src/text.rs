@@ -11,7 +11,7 @@ use crate::ids::from_text;
 
 /// Why a string is refused as one line of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextError(String);
+pub struct TextError(pub(crate) String);
 
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

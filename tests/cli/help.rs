@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["reserve"],
     &["heartbeat"],
+    &["capture"],
     &["release"],
     &["list"],
     &["show"],

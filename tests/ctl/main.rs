@@ -6,6 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+mod captures;
 mod commands;
 mod demo;
 mod faults;

@@ -211,3 +211,54 @@ fn who_named_a_socket_is_told_to_name_it_again() {
     [exit 69]
     ");
 }
+
+/// Whatever keeps a worktree from being captured: the first command of the advice, as it is, leads on.
+#[test]
+fn the_advice_of_a_refused_capture_leads_to_a_capture() {
+    let world = World::with_daemon();
+    world.reserve("x");
+    std::fs::write(world.path("app/new"), "new").expect("written");
+    let capture = || world.run(&["--json", "capture"]);
+    let follow = |said: &Said| {
+        let command = said.error()["data"]["primary_command"].as_str().expect("a command").to_owned();
+        let command = command.replace("$ROOT/", &world.path("").to_string_lossy());
+        let done = elsewhere(&world, &command);
+        assert_eq!(done.code, Some(0), "{command}: {done}");
+    };
+    let said = capture();
+    is(&said, "agent_session_thread_mismatch", 1006, 3);
+    follow(&said);
+    world.git(&["config", "--global", "user.useConfigOnly", "true"]);
+    let said = capture();
+    is(&said, "git_identity_missing", 1010, 3);
+    follow(&said);
+    world.git(&["config", "--global", "user.email", "a@example.com"]);
+    assert_eq!(capture().code, Some(0));
+
+    // A merge that stops.
+    world.git(&["branch", "side"]);
+    std::fs::write(world.path("app/new"), "mine").expect("written");
+    assert_eq!(capture().code, Some(0));
+    world.git(&["switch", "--quiet", "side"]);
+    std::fs::write(world.path("app/new"), "theirs").expect("written");
+    world.git(&["commit", "--quiet", "-am", "theirs"]);
+    world.git(&["switch", "--quiet", "x"]);
+    let merged = elsewhere(&world, &format!("git -C {} merge --quiet side", world.path("app").display()));
+    assert_eq!(merged.code, Some(1), "{merged}");
+    let said = capture();
+    is(&said, "index_conflicted", 1013, 3);
+    follow(&said);
+    std::fs::write(world.path("app/new"), "both").expect("written");
+    world.git(&["add", "new"]);
+    let said = capture();
+    is(&said, "operation_in_progress", 1009, 3);
+    follow(&said);
+    let said = world.json(&["capture"]);
+    assert_eq!(said["capture"]["created"], false, "Git has completed the merge, and it is the holder's own: {said}");
+
+    std::fs::write(world.path("app/.gitattributes"), "new filter=mine\n").expect("written");
+    std::fs::write(world.path("app/new"), "more").expect("written");
+    let said = capture();
+    is(&said, "filter_not_allowed", 1011, 3);
+    follow(&said);
+}

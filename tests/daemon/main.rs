@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod captures;
+#[cfg(test)]
 mod holders;
 #[cfg(test)]
 mod lives;

@@ -40,6 +40,7 @@ fn coordinator(place: &Place, clock: &Arc<ManualClock>) -> (Coordinator, Running
     let settings = Settings {
         max_active: 10,
         worktree_roots: Vec::new(),
+        allowed_filters: Vec::new(),
         repos: None,
         claim: Claim { id: format!("{:032x}", opened.id).into(), state_dir: state },
         version: "0".into(),

@@ -20,24 +20,38 @@ impl Repo {
         repo
     }
 
+    /// The same repository from one of its worktrees.
+    pub(crate) fn seen_from(&self, worktree: &str) -> Self {
+        Self { path: PathBuf::from(worktree), home: self.home.clone() }
+    }
+
     pub(crate) fn at(&self) -> &str {
         self.path.to_str().unwrap()
     }
 
     /// Runs Git there and gives what it printed.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        let output = Command::new("git")
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Runs Git there and tells whether it succeeded.
+    pub(crate) fn run(&self, arguments: &[&str]) -> bool {
+        self.command(arguments).output().unwrap().status.success()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "gc.auto=0"])
             .args(arguments)
-            .current_dir(&self.path)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+            .current_dir(&self.path);
+        command
     }
 
     /// Commits onto the branch that is checked out.

@@ -6,14 +6,13 @@ use crate::schema::Schemas;
 use crate::support::{Client, Place, Random, Repo, key, token};
 
 /// Kinds that take another user, another daemon, a full disk or a defect; each is named with where it is tested.
-const ELSEWHERE: [&str; 7] = [
-    "unauthorized_peer",             // takes another user
-    "store_unavailable",             // coordinator's tests, with a failing disk
-    "internal",                      // a defect
-    "agent_session_thread_mismatch", // in this version a reason of agent.validate alone
-    "fencing_token_stale",           // a race, coordinator's tests
-    "shutting_down",                 // a race with the stop
-    "repository_unavailable",        // tests/daemon/places.rs, and here by a bad mark
+const ELSEWHERE: [&str; 6] = [
+    "unauthorized_peer",      // takes another user
+    "store_unavailable",      // coordinator's tests, with a failing disk
+    "internal",               // a defect
+    "fencing_token_stale",    // a race, tests/daemon/captures.rs
+    "shutting_down",          // a race with the stop
+    "repository_unavailable", // tests/daemon/places.rs, and here by a bad mark
 ];
 
 #[test]
@@ -29,6 +28,7 @@ fn every_error_is_as_its_schema_says() {
     let mut schemas = Schemas::read();
     sessions(&mut client, &mut schemas, &repo);
     threads(&mut client, &mut schemas, &repo);
+    captures(&mut client, &mut schemas, &place, &repo);
     repositories(&mut client, &mut schemas, &place, &repo);
     envelopes(&mut client, &mut schemas);
     let missing: Vec<String> = schemas
@@ -156,6 +156,59 @@ fn threads(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     client.release(&main);
 }
 
+/// Each refusal of a capture; what its advice says is in tests/daemon/captures.rs.
+fn captures(client: &mut Client, schemas: &mut Schemas, place: &Place, repo: &Repo) {
+    let reserve = json!({"repo": repo.at(), "thread": "c", "worktree": {}});
+    let held = client.ok("agent.reserve", &reserve)["reservation"].take();
+    let tree = repo.seen_from(held["path"].as_str().unwrap());
+    let private = std::path::PathBuf::from(tree.git(&["rev-parse", "--absolute-git-dir"]));
+    let mut refused = |client: &mut Client, kind| schemas.refused(client, kind, "agent.capture", &key(&held));
+    std::fs::write(tree.path.join("new"), "new").unwrap();
+
+    repo.git(&["config", "--global", "user.useConfigOnly", "true"]);
+    refused(client, "git_identity_missing");
+    std::fs::write(place.root.join("home/.gitconfig"), "[user]\n\tname = Ada\n\temail = ada@example.org\n").unwrap();
+
+    tree.git(&["switch", "--quiet", "--detach"]);
+    let fault = refused(client, "agent_session_thread_mismatch");
+    assert_eq!(fault.details(), &json!({"reserved_thread": "c", "current_thread": null}));
+    tree.git(&["switch", "--quiet", "c"]);
+
+    std::fs::write(private.join("MERGE_HEAD"), format!("{}\n", repo.id("main"))).unwrap();
+    assert_eq!(refused(client, "operation_in_progress").details(), &json!({"operation": "merge"}));
+    std::fs::remove_file(private.join("MERGE_HEAD")).unwrap();
+
+    std::fs::write(tree.path.join(".gitattributes"), "new filter=none\n").unwrap();
+    assert_eq!(refused(client, "filter_not_allowed").details(), &json!({"filter": "none", "path": "new"}));
+    std::fs::remove_file(tree.path.join(".gitattributes")).unwrap();
+
+    std::fs::write(private.join("index.lock"), "").unwrap();
+    assert_eq!(refused(client, "worktree_busy").details(), &json!({"lock": private.join("index.lock")}));
+    std::fs::remove_file(private.join("index.lock")).unwrap();
+
+    repo.git(&["config", "--global", "commit.gpgsign", "true"]);
+    repo.git(&["config", "--global", "gpg.program", "false"]);
+    refused(client, "signing_refused");
+    std::fs::remove_file(place.root.join("home/.gitconfig")).unwrap();
+
+    tree.git(&["switch", "--quiet", "-c", "other"]);
+    tree.commit("other");
+    tree.git(&["switch", "--quiet", "c"]);
+    tree.commit("mine");
+    assert!(!tree.run(&["merge", "--quiet", "other"]), "it conflicts");
+    assert_eq!(refused(client, "index_conflicted").details(), &json!({"paths": ["file"]}));
+    tree.git(&["merge", "--abort"]);
+
+    let mut params = key(&held);
+    params["worktree"] = "/tmp".into();
+    schemas.refused(client, "worktree_not_found", "agent.capture", &params);
+    let moved = repo.loose_commit("c", "by another");
+    repo.git(&["update-ref", "refs/heads/c", &moved]);
+    let fault = schemas.refused(client, "cas_conflict", "agent.capture", &key(&held));
+    assert_eq!(fault.details()["actual"], moved);
+    client.release(&held);
+}
+
 fn repositories(client: &mut Client, schemas: &mut Schemas, place: &Place, repo: &Repo) {
     for (path, reason) in [("/", "not_a_repository"), (place.repo("other").at(), "not_served")] {
         let fault =
@@ -175,9 +228,16 @@ fn repositories(client: &mut Client, schemas: &mut Schemas, place: &Place, repo:
     std::fs::write(&mark, content).unwrap();
 }
 
+/// Parameters of a capture by nobody.
+fn capture(more: &Value) -> Value {
+    let mut params = json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "reservation_token": "hrt_x"});
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    params
+}
+
 fn envelopes(client: &mut Client, schemas: &mut Schemas) {
     schemas.refused(client, "protocol_unsupported", "daemon.hello", &json!({"protocol": [2, 3], "client": "test/1"}));
-    schemas.refused(client, "method_not_found", "agent.capture", &json!({}));
+    schemas.refused(client, "method_not_found", "agent.ready", &json!({}));
     let cases = [
         ("agent.reserve", json!({"thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),
@@ -189,6 +249,10 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
             json!({"repo": "/r", "thread": "t", "probe": {"source": "none", "confidence": 2.0}}),
             "probe.confidence",
         ),
+        ("agent.capture", capture(&json!({"message": "x\n\nHeddle-Session: y"})), "message"),
+        ("agent.capture", capture(&json!({"message": "\u{1b}[2J"})), "message"),
+        ("agent.capture", capture(&json!({"confidence": 1.5})), "confidence"),
+        ("agent.capture", capture(&json!({"worktree": "relative"})), "worktree"),
         ("agent.list", json!({"limit": 0}), "limit"),
         ("agent.list", json!({"limit": 1001}), "limit"),
         ("agent.list", json!({"cursor": "x"}), "cursor"),

@@ -62,6 +62,15 @@ fn every_method_answers_as_its_schema_says() {
     update["new"] = new.clone().into();
     schemas.ok(client, "thread.update", &update);
     assert_eq!(repo.id("refs/heads/plain"), new);
+    std::fs::write(std::path::Path::new(path).join("new"), "new").unwrap();
+    std::fs::write(place.root.join("home/.gitconfig"), "[user]\n\tname = Ada\n\temail = ada@example.org\n").unwrap();
+    let mut capture = key(&tree["reservation"]);
+    capture["message"] = "a message".into();
+    capture["confidence"] = json!(0.5);
+    capture["worktree"] = path.into();
+    for created in [true, false] {
+        assert_eq!(schemas.ok(client, "agent.capture", &capture)["capture"]["created"], created);
+    }
     schemas.ok(client, "agent.release", &key(plain));
     schemas.ok(client, "agent.evict", &json!({"session_id": parent["session_id"], "reason": "a test"}));
 

@@ -1,5 +1,6 @@
 //! The commands, one file each: what it takes, the call it makes, what it prints.
 
+pub(crate) mod capture;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod demo;

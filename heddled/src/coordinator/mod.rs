@@ -5,6 +5,8 @@
 //!                       -> last committed Snapshot, for reads and heartbeats
 //! ```
 
+mod capture;
+mod captures;
 mod failure;
 mod message;
 mod observer;
@@ -21,6 +23,7 @@ mod update;
 mod worktrees;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -32,7 +35,9 @@ use proto_schema::{Outcome, ReservationToken, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tracing::warn;
 
+pub use capture::{CaptureCall, Captured};
 pub use failure::Failure;
 pub use read::{SessionFilter, SessionPage, ThreadView};
 pub use reserve::{ReserveRequest, Reserved};
@@ -82,6 +87,8 @@ pub struct Settings {
     pub max_active: usize,
     /// Below which directories worktrees may be made, besides beside the main worktree.
     pub worktree_roots: Vec<PathBuf>,
+    /// The content filters, besides `lfs`, that may run at a capture.
+    pub allowed_filters: Vec<String>,
     /// Below which directories repositories are served; everywhere when none.
     pub repos: Option<Vec<PathBuf>>,
     /// This registry, as it marks repositories.
@@ -148,6 +155,7 @@ impl Coordinator {
             rearmed: tokio::sync::Notify::new(),
             unlocking,
             left: observer::Left::default(),
+            captures: captures::Captures::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -229,6 +237,7 @@ impl Coordinator {
         for task in &running.tasks {
             task.abort();
         }
+        self.shared.captures.cancel_all();
         let (done, closed) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         // A full inbox is waited for: this is the last message.
@@ -285,7 +294,7 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
 }
 
 /// The repositories that another registry took over while this daemon was not running: it decides about them now.
-fn adopted(shared: &Shared, settings: &Settings) -> Vec<RepoId> {
+fn adopted(shared: &Shared, settings: &Settings) -> BTreeSet<RepoId> {
     let registry = &shared.committed.load().registry;
     let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
     held.filter(|repo| is_taken_over(shared, settings, repo)).map(|repo| repo.id).collect()
@@ -320,6 +329,13 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
             Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),
             Some(Verdict::BootChanged) => writer.end(session.id, proto_schema::EndReason::BootChanged),
             Some(Verdict::Alive | Verdict::Unknown) | None => {}
+        }
+    }
+    let held = loaded.registry.active(None).map(|session| session.repo).collect::<BTreeSet<_>>();
+    for repo in held.difference(&adopted).filter_map(|repo| loaded.registry.repo(*repo)) {
+        // After the captures that are recorded: what is left belongs to none of them.
+        if let Err(error) = shared.repo.clear_captures(&repo.git_dir) {
+            warn!(repo = %repo.shown, %error, "what a capture left behind could not be removed");
         }
     }
     writer.commit();

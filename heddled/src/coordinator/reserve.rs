@@ -350,7 +350,11 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<C
     let id = session.id;
     let repo = shared.committed.load().registry.repo(session.repo).cloned();
     let tip = repo.as_ref().map(|repo| {
-        let new = if let Intent::Move { new, .. } = intent { *new } else { session.anchor_state };
+        let new = match intent {
+            Intent::Move { new, .. } => *new,
+            Intent::Capture(capture) => capture.new,
+            Intent::Create | Intent::Worktree => session.anchor_state,
+        };
         match shared.repo.clear_lock(&repo.git_dir, &session.thread, new) {
             Ok(true) => info!(session = %id, thread = %session.thread, "a lock that a crash left behind was removed"),
             Ok(false) => {}
@@ -396,6 +400,14 @@ pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<C
         (Intent::Move { expected, new }, Some(Ok(Some(tip))), _) if tip == *new => {
             vec![Change::Moved { session: id, before: *expected, after: *new }]
         }
-        (Intent::Move { .. }, ..) => vec![Change::MoveDropped { session: id }],
+        (Intent::Capture(capture), Some(Ok(tip)), Some(repo)) => {
+            let (prepared, log) = (super::capture::prepared(capture), super::capture::log(id));
+            if let Err(error) = shared.repo.recover_capture(&repo.git_dir, &session.thread, &prepared, &log) {
+                warn!(session = %id, %error, "a capture that was cut off could not be brought to its end");
+            }
+            let is_moved = tip == Some(capture.new);
+            vec![if is_moved { capture.change(id) } else { Change::MoveDropped { session: id } }]
+        }
+        (Intent::Move { .. } | Intent::Capture(_), ..) => vec![Change::MoveDropped { session: id }],
     }
 }

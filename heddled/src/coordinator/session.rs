@@ -69,6 +69,12 @@ impl Coordinator {
         Ok(renewed.is_ok())
     }
 
+    /// Counts a call that writes as progress. Whether the session is being ended meanwhile, the write itself finds out.
+    pub(super) fn progressed(&self, committed: &Snapshot, session: &Arc<SessionRecord>) {
+        let progress = Heartbeat { progress: true, usage: None, hold_for_pid: None, peer: None };
+        drop(self.beat(committed, session, progress));
+    }
+
     async fn move_hold(&self, id: SessionId, token: TokenHash, peer: Option<i32>, pid: i32) -> Result<(), Failure> {
         let committed = self.snapshot();
         let session = Arc::clone(active(authorized(&committed.registry, id, token)?)?);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use proto_schema::{FencingToken, ThreadMode};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::captures::Captures;
 use super::failure::Failure;
 use super::message::{Done, Message, Reply};
 use super::observer::Left;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) unlocking: mpsc::UnboundedSender<Arc<SessionRecord>>,
     /// Sessions that have ended and whose branches have not been looked at since.
     pub(super) left: Left,
+    /// Captures under way.
+    pub(super) captures: Captures,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }
@@ -63,6 +66,7 @@ impl Shared {
 
     /// Does what follows the end of a session: nobody waits for it.
     pub(super) fn ended(&self, session: Arc<SessionRecord>) {
+        self.captures.cancel(session.id);
         self.left.add(&session);
         if session.mode == ThreadMode::Worktree {
             // Fails only when the daemon is stopping, and a lock that stays does no harm.

@@ -7,7 +7,7 @@ use proto_schema::{ObjectId, SessionId};
 use super::failure::Failure;
 use super::read::ThreadView;
 use super::{Coordinator, blocking};
-use crate::registry::{Beat, Command, Refusal, TokenHash, active, authorized};
+use crate::registry::{Command, Intent, Refusal, TokenHash, active, authorized};
 use crate::repo::{Error, Expected};
 
 impl Coordinator {
@@ -29,12 +29,7 @@ impl Coordinator {
         let repo =
             committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
         let key = session.thread_key();
-        if let Some(lease) = committed.leases.get(&session.fencing_token) {
-            let beat = Beat { now: self.shared.lease_now(), at: self.shared.clock.wall(), progress: true, usage: None };
-            if lease.lock().renew(beat) == Ok(true) {
-                self.shared.unsaved.lock().push(session.fencing_token);
-            }
-        }
+        self.progressed(&committed, &session);
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir), session.thread.clone());
         let stands = blocking("reading the branch", move || {
             let tip = shared.repo.tip(&git_dir, &thread)?;
@@ -75,7 +70,8 @@ impl Coordinator {
         expected: Option<ObjectId>,
         new: ObjectId,
     ) -> Result<(), Failure> {
-        let begun = self.shared.done(Command::BeginMove { session: id, token_hash: token, expected, new }).await;
+        let intent = Intent::Move { expected, new };
+        let begun = self.shared.done(Command::BeginMove { session: id, token_hash: token, intent }).await;
         let session = match begun {
             Ok(done) => done.session,
             // It was active when the call came in: it lost its right on the way.

@@ -221,6 +221,7 @@ impl Writer {
             | Change::MoveIntended { .. }
             | Change::MoveDropped { .. }
             | Change::Moved { .. }
+            | Change::Captured { .. }
             | Change::Observed { .. }
             | Change::Pulses(_)
             | Change::RepoSeen(_)
@@ -354,7 +355,8 @@ impl Writer {
             let session = self.candidate.registry.granted(*token).filter(|session| session.is_active()).cloned();
             let Some(session) = session else { continue };
             // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch.
-            let may_end = !self.failed && session.intent.is_none();
+            let is_busy = session.intent.is_some() || self.shared.captures.delay_expiry(session.id, now);
+            let may_end = !self.failed && !is_busy;
             let (overdue, deadline) = {
                 let mut lease = lease.lock();
                 let overdue = lease.is_overdue(now);

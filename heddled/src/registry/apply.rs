@@ -53,7 +53,7 @@ impl Registry {
             Change::MoveDropped { session } => {
                 self.change_session(*session, |session| session.intent = None);
             }
-            Change::Moved { session, after, .. } => {
+            Change::Moved { session, after, .. } | Change::Captured { session, after, .. } => {
                 let moved = self.change_session(*session, |session| {
                     session.intent = None;
                     session.recorded_state = *after;

@@ -10,7 +10,7 @@ use proto_schema::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::record::{HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
+use super::record::{CaptureIntent, HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
 
 /// A process of this user that did something as the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -78,6 +78,17 @@ pub enum Change {
         /// The state it has.
         after: ObjectId,
     },
+    /// A worktree's content was committed onto its thread's branch.
+    Captured {
+        /// The session that captured it.
+        session: SessionId,
+        /// The state that the branch had.
+        before: ObjectId,
+        /// The new commit.
+        after: ObjectId,
+        /// How many paths it changes.
+        changed_count: u64,
+    },
     /// A thread's branch was found at another state than the one known: plain Git moved, made or deleted it.
     Observed {
         /// The repository.
@@ -130,6 +141,7 @@ impl Change {
             Self::Reserved { .. }
             | Self::Ended(_)
             | Self::Moved { .. }
+            | Self::Captured { .. }
             | Self::Observed { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => true,
@@ -152,6 +164,7 @@ impl Change {
             | Self::MoveIntended { session, .. }
             | Self::MoveDropped { session }
             | Self::Moved { session, .. }
+            | Self::Captured { session, .. }
             | Self::Held { session, .. } => Some(*session),
             Self::Ended(ending) => Some(ending.session),
             Self::Observed { .. }
@@ -161,6 +174,15 @@ impl Change {
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => None,
         }
+    }
+}
+
+impl CaptureIntent {
+    /// What it becomes once the branch was moved.
+    #[must_use]
+    pub fn change(&self, session: SessionId) -> Change {
+        let Self { parent: before, new: after, changed_count, .. } = *self;
+        Change::Captured { session, before, after, changed_count }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::change::Actor;
-use super::record::{AgentRecord, HoldRecord, RepoKey, RequestRecord, TokenHash};
+use super::record::{AgentRecord, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
 
 /// A repository as it was just found.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,10 +105,8 @@ pub enum Command {
         session: SessionId,
         /// The hash of the secret it showed.
         token_hash: TokenHash,
-        /// From this state, or from no branch.
-        expected: Option<ObjectId>,
-        /// To this one.
-        new: ObjectId,
+        /// How: [`Intent::Move`] or [`Intent::Capture`].
+        intent: Intent,
     },
     /// The branch moved, or did not.
     FinishMove {

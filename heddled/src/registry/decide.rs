@@ -29,7 +29,7 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
         Command::Settle { session, created, path } => {
             let session = active(find(registry, *session)?)?;
             // A repeated request may make its worktree late, and must not close the intent of a move.
-            if matches!(session.intent, Some(Intent::Move { .. })) {
+            if matches!(session.intent, Some(Intent::Move { .. } | Intent::Capture(_))) {
                 return Err(Refusal::Busy);
             }
             Ok(Decision::Change(Change::Settled { session: session.id, created: *created, path: path.clone() }))
@@ -61,11 +61,10 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
                 (true, _) => end(session, SessionStatus::Abandoned, *reason),
             }
         }
-        Command::BeginMove { session, token_hash, expected, new } => {
+        Command::BeginMove { session, token_hash, intent } => {
             let session = active(authorized(registry, *session, *token_hash)?)?;
             settled(session)?;
-            let intent = Intent::Move { expected: *expected, new: *new };
-            Ok(Decision::Change(Change::MoveIntended { session: session.id, intent }))
+            Ok(Decision::Change(Change::MoveIntended { session: session.id, intent: intent.clone() }))
         }
         Command::FinishMove { session, moved } => {
             let session = active(find(registry, *session)?)?;
@@ -73,6 +72,7 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
                 (Some(Intent::Move { expected, new }), true) => {
                     Change::Moved { session: session.id, before: *expected, after: *new }
                 }
+                (Some(Intent::Capture(capture)), true) => capture.change(session.id),
                 _ => Change::MoveDropped { session: session.id },
             }))
         }

@@ -36,8 +36,8 @@ pub use lease::{Beat, Closed, Deadlines, Lease};
 pub use observe::{Observation, observe};
 pub use operation::{Detail, OperationRecord};
 pub use record::{
-    AgentRecord, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord, RequestRecord, SessionRecord,
-    ThreadKey, ThreadRecord, TokenHash,
+    AgentRecord, CaptureIntent, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord, RequestRecord,
+    SessionRecord, ThreadKey, ThreadRecord, TokenHash,
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;

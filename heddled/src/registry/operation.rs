@@ -37,6 +37,8 @@ pub struct Detail {
     pub version: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_count: Option<u64>,
 }
 
 /// One entry of the operation log.
@@ -98,12 +100,12 @@ impl Registry {
                 };
                 (kind, detail)
             }
-            Change::Moved { before, after, .. } => {
-                (OperationKind::ThreadMoved, Detail { before: *before, after: Some(*after), ..Detail::default() })
-            }
-            Change::Observed { before, after, .. } => {
-                (OperationKind::ThreadMoved, Detail { before: *before, after: *after, ..Detail::default() })
-            }
+            Change::Moved { before, after, .. } => (OperationKind::ThreadMoved, moved(*before, Some(*after))),
+            Change::Captured { before, after, changed_count, .. } => (
+                OperationKind::Captured,
+                Detail { changed_count: Some(*changed_count), ..moved(Some(*before), Some(*after)) },
+            ),
+            Change::Observed { before, after, .. } => (OperationKind::ThreadMoved, moved(*before, *after)),
             Change::DaemonStarted { version, pid } => (
                 OperationKind::DaemonStarted,
                 Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() },
@@ -135,4 +137,8 @@ impl Registry {
             detail,
         })
     }
+}
+
+fn moved(before: Option<ObjectId>, after: Option<ObjectId>) -> Detail {
+    Detail { before, after, ..Detail::default() }
 }

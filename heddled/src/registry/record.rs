@@ -194,6 +194,22 @@ pub enum Intent {
         /// To this one.
         new: ObjectId,
     },
+    /// Move the branch to a commit that has a worktree's content, and replace that worktree's index.
+    Capture(Box<CaptureIntent>),
+}
+
+/// A capture under way: all that it takes to finish it or to undo it after a crash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CaptureIntent {
+    /// The worktree's own Git directory, where the index is locked.
+    #[serde(with = "path_bytes")]
+    pub worktree_git_dir: Arc<std::path::Path>,
+    /// The state that the branch is moved from.
+    pub parent: ObjectId,
+    /// The new commit.
+    pub new: ObjectId,
+    /// How many paths it changes.
+    pub changed_count: u64,
 }
 
 /// One agent's reservation of one thread.

@@ -61,18 +61,27 @@ pub(super) fn commit(repository: &Opened, state: ObjectId) -> Result<(), Error> 
     if repository.objects.commit(state)?.durable {
         return Ok(());
     }
-    let now = (repository.now)();
-    let failed = |source| Error::io(OPERATION, &repository.git_dir, source);
-    the_repository(repository, now).map_err(failed)?;
     let library = repository.objects.library();
-    let alternates = library.objects.store_ref().alternate_db_paths();
-    let mut places = vec![repository.git_dir.join("objects")];
-    places.extend(alternates.map_err(|error| Error::library(OPERATION, error))?);
-    let mut walk = Walk { now, places: places.iter().map(|path| Place::new(path)).collect(), young: BTreeSet::new() };
-    match walk.collect(&library, state)? {
-        true => walk.sync(repository).map_err(failed)?,
-        false => places.iter().try_for_each(|place| sync_file_system(place)).map_err(failed)?,
-    }
+    let mut walk = Walk::new(repository, &library)?;
+    walk.collect(&library, state)?;
+    walk.sync(repository)?;
+    repository.objects.set_durable(state);
+    Ok(())
+}
+
+/// Makes a commit durable that leads to nothing but what its parent leads to, and these objects.
+pub(super) fn addition(
+    repository: &Opened,
+    state: ObjectId,
+    parent: ObjectId,
+    added: &[ObjectId],
+) -> Result<(), Error> {
+    commit(repository, parent)?;
+    let mut walk = Walk::new(repository, &repository.objects.library())?;
+    added.iter().chain([&state]).try_for_each(|id| walk.take(*id).map(drop))?;
+    walk.sync(repository)?;
+    // It is remembered for a commit that was read.
+    repository.objects.commit(state)?;
     repository.objects.set_durable(state);
     Ok(())
 }
@@ -115,15 +124,24 @@ struct Walk {
 }
 
 impl Walk {
-    /// Finds the young files of a commit and of all that it leads to; false when there are too many.
-    fn collect(&mut self, library: &gix::Repository, state: ObjectId) -> Result<bool, Error> {
+    fn new(repository: &Opened, library: &gix::Repository) -> Result<Self, Error> {
+        let now = (repository.now)();
+        the_repository(repository, now).map_err(|source| Error::io(OPERATION, &repository.git_dir, source))?;
+        let alternates = library.objects.store_ref().alternate_db_paths();
+        let mut places = vec![repository.git_dir.join("objects")];
+        places.extend(alternates.map_err(|error| Error::library(OPERATION, error))?);
+        Ok(Self { now, places: places.iter().map(|path| Place::new(path)).collect(), young: BTreeSet::new() })
+    }
+
+    /// Finds the young files of a commit and of all that it leads to, until there are too many.
+    fn collect(&mut self, library: &gix::Repository, state: ObjectId) -> Result<(), Error> {
         let mut open = vec![state];
         while let Some(id) = open.pop() {
             if !self.take(id)? {
                 continue;
             }
             if self.young.len() > MOST {
-                return Ok(false);
+                return Ok(());
             }
             let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::library(OPERATION, error);
             let key = gix::ObjectId::try_from(id.as_bytes()).map_err(|error| failed(error.into()))?;
@@ -153,7 +171,7 @@ impl Walk {
                 Kind::Blob | Kind::Tag => {}
             }
         }
-        Ok(self.young.len() <= MOST)
+        Ok(())
     }
 
     /// Takes an object in, if it is young and was not met before.
@@ -170,7 +188,17 @@ impl Walk {
         Ok(is_new)
     }
 
-    fn sync(&self, repository: &Opened) -> io::Result<()> {
+    /// Syncs what was found: each file, or everything when there are too many.
+    fn sync(&self, repository: &Opened) -> Result<(), Error> {
+        let synced = if self.young.len() > MOST {
+            self.places.iter().try_for_each(|place| sync_file_system(&place.path))
+        } else {
+            self.sync_each(repository)
+        };
+        synced.map_err(|source| Error::io(OPERATION, &repository.git_dir, source))
+    }
+
+    fn sync_each(&self, repository: &Opened) -> io::Result<()> {
         // All are begun before the first is waited for: a journal then takes most of them in one go.
         for file in &self.young {
             if let Some(file) = absent_as_none(open_plain(file))? {

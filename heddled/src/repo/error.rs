@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use proto_schema::{ObjectId, RepositoryProblem, ThreadName};
 
+use super::capture::CaptureRefused;
+
 /// What went wrong with a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -85,6 +87,9 @@ pub enum Error {
         /// The worktree that has it.
         worktree: PathBuf,
     },
+    /// The worktree cannot be captured as it is; nothing was changed.
+    #[error("the worktree cannot be captured: {0}")]
+    Capture(#[from] CaptureRefused),
     /// The repository could not be read or written.
     #[error("could not {operation}: {cause}")]
     Unavailable {
@@ -132,6 +137,12 @@ pub enum Cause {
     /// An object that a ref names is missing or is no commit.
     #[error("{id} is missing or is no commit")]
     NoCommit {
+        /// The object.
+        id: ObjectId,
+    },
+    /// An object that the index names is not in the repository.
+    #[error("{id} is missing")]
+    Missing {
         /// The object.
         id: ObjectId,
     },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proto_schema::{ObjectId, ThreadName, Timestamp};
 
 use super::cache::{Cache, Place};
+use super::capture::{Capture, CaptureRequest, Captures, PreparedCapture};
 use super::error::{Cause, Error};
 use super::program::{Environment, Program};
 use super::settings::UserSettings;
@@ -23,6 +24,7 @@ pub struct GitRepo {
     user: UserSettings,
     cache: Cache,
     now: WallClock,
+    captures: Captures,
 }
 
 impl GitRepo {
@@ -30,7 +32,32 @@ impl GitRepo {
     #[must_use]
     pub fn new(environment: Environment, now: WallClock) -> Self {
         let program = Program::new(environment);
-        Self { user: UserSettings::new(program.clone()), program, cache: Cache::new(Arc::clone(&now)), now }
+        Self {
+            user: UserSettings::new(program.clone()),
+            program,
+            cache: Cache::new(Arc::clone(&now)),
+            now,
+            captures: Captures::new(None),
+        }
+    }
+
+    /// Says where captures are prepared: a directory of the daemon's own, which is made when it is needed and must lie
+    /// where no agent may write. Without it nothing is captured.
+    #[must_use]
+    pub fn with_workplace(mut self, directory: PathBuf) -> Self {
+        self.captures = Captures::new(Some(directory));
+        self
+    }
+
+    /// Whom reflog entries name now.
+    fn signature(&self) -> Signature {
+        let user = self.user.current();
+        Signature {
+            name: user.name.clone(),
+            email: user.email.clone(),
+            log_updates: user.log_updates,
+            seconds: (self.now)().unix_ms().div_euclid(1000),
+        }
     }
 
     fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
@@ -119,14 +146,7 @@ impl Repo for GitRepo {
     ) -> Result<(), Error> {
         let place = self.place(git_dir)?;
         place.repository.objects.root(new).map_err(named_by_caller)?;
-        let user = self.user.current();
-        let signature = Signature {
-            name: user.name.clone(),
-            email: user.email.clone(),
-            log_updates: user.log_updates,
-            seconds: (self.now)().unix_ms().div_euclid(1000),
-        };
-        swap::compare_and_swap(&place.repository, thread, expected, new, &signature, log)
+        swap::compare_and_swap(&place.repository, thread, expected, new, &self.signature(), log)
     }
 
     fn clear_lock(&self, git_dir: &Path, thread: &ThreadName, new: ObjectId) -> Result<bool, Error> {
@@ -188,5 +208,22 @@ impl Repo for GitRepo {
     fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error> {
         let found = worktrees::using(&self.place(git_dir)?.repository, thread)?;
         Ok(found.map(|(worktree, _)| worktree.path))
+    }
+
+    fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error> {
+        let place = self.place(request.git_dir)?;
+        self.captures.prepare(&place.repository, &self.program, request, (self.now)())
+    }
+
+    fn finish_capture(&self, git_dir: &Path, prepared: &PreparedCapture, log: &str) -> Result<(), Error> {
+        self.captures.finish(&self.place(git_dir)?.repository, prepared, &self.signature(), log)
+    }
+
+    fn clear_captures(&self, git_dir: &Path) -> Result<(), Error> {
+        self.captures.clear(&self.place(git_dir)?.repository)
+    }
+
+    fn undo_capture(&self, _: &Path, prepared: &PreparedCapture) -> Result<(), Error> {
+        self.captures.undo(prepared)
     }
 }

@@ -1,7 +1,7 @@
-//! Everything the daemon does to Git: finding repositories, reading and moving refs, making worktrees.
+//! Everything the daemon does to Git: finding repositories, reading and moving refs, making worktrees, capturing them.
 //!
 //! Methods block (on files, locks and the `git` program) and run on blocking workers. Refs and objects are handled in
-//! process; the `git` program only makes and locks worktrees and reads the user's configuration.
+//! process; the `git` program makes and locks worktrees, reads what a worktree has, and tells what the configuration says.
 //!
 //! # Invariants
 //!
@@ -17,6 +17,7 @@
 //! deletes what it did not make.
 
 mod cache;
+mod capture;
 mod discover;
 mod durable;
 mod error;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 
 use proto_schema::{ObjectId, ThreadName};
 
+pub use capture::{Capture, CaptureRefused, CaptureRequest, GitOperation, PreparedCapture};
 pub use error::{Cause, Error};
 pub use git::{GitRepo, WallClock};
 pub use opened::shown;
@@ -273,4 +275,54 @@ pub trait Repo: Send + Sync + 'static {
     /// # Errors
     /// None but those of every method.
     fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error>;
+
+    /// Commits everything that Git would add in a worktree, and holds the worktree's `index.lock` with the index that
+    /// goes with it. The commit is durable on return; no ref leads to it. The caller then records the intent, moves the
+    /// thread by [`Repo::compare_and_swap`] from the parent to the new commit, and ends it with
+    /// [`Repo::finish_capture`]; or with [`Repo::undo_capture`] when the ref was not moved. Waits 5 s for the lock.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeNotFound`] when the path is none of the repository's own worktrees, or when its `.git` no longer
+    /// leads to the repository's record of it; [`Error::Capture`]; [`Error::Conflict`] when the thread is neither at the
+    /// recorded state nor where the worktree's HEAD reflog ends. After an error branch, index and worktree are as they
+    /// were.
+    fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error>;
+
+    /// Completes a capture whose ref was moved: the HEAD reflog of the worktree, and its index. Durable on return; doing
+    /// it again changes nothing.
+    ///
+    /// # Errors
+    /// None but those of every method. The thread has the commit in any case.
+    fn finish_capture(&self, git_dir: &Path, prepared: &PreparedCapture, log: &str) -> Result<(), Error>;
+
+    /// Takes back a capture whose ref was not moved. Doing it again changes nothing; a lock of another is left as it is.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn undo_capture(&self, git_dir: &Path, prepared: &PreparedCapture) -> Result<(), Error>;
+
+    /// Takes back what captures left in the repository's worktrees that were cut off before anybody recorded them. Nobody
+    /// may be capturing in the repository meanwhile.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn clear_captures(&self, git_dir: &Path) -> Result<(), Error>;
+
+    /// Finishes or undoes a capture that was cut off, by what the thread's ref says; true when it was finished. Nobody
+    /// may be capturing that worktree by this registry meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::SymbolicThread`].
+    fn recover_capture(
+        &self,
+        git_dir: &Path,
+        thread: &ThreadName,
+        prepared: &PreparedCapture,
+        log: &str,
+    ) -> Result<bool, Error> {
+        let moved = self.tip(git_dir, thread)? == Some(prepared.new);
+        let ended =
+            if moved { self.finish_capture(git_dir, prepared, log) } else { self.undo_capture(git_dir, prepared) };
+        ended.map(|()| moved)
+    }
 }

@@ -1,4 +1,4 @@
-//! The `git` program, for the few things that are not done in process: worktrees, and the user's own configuration.
+//! The `git` program, for the few things that are not done in process: worktrees, captures, the user's configuration.
 //!
 //! It runs without a shell and with an environment made from nothing, so that no `GIT_*` variable of whoever started the
 //! daemon changes its meaning. Configuration of the repository never makes it run a command: hooks, the file system
@@ -39,6 +39,28 @@ pub(super) struct Setting {
 }
 
 impl Setting {
+    /// What `git config --list -z --show-scope --show-origin` says, without what the command line set.
+    pub(super) fn parse(output: &[u8]) -> Vec<Self> {
+        let mut fields = output.split(|byte| *byte == 0);
+        let mut settings = Vec::new();
+        while let (Some(scope), Some(origin), Some(entry)) = (fields.next(), fields.next(), fields.next()) {
+            if scope == b"command" {
+                continue;
+            }
+            let (key, value) = match entry.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (&entry[..at], Some(String::from_utf8_lossy(&entry[at + 1..]).into_owned())),
+                None => (entry, None),
+            };
+            settings.push(Self {
+                scope: String::from_utf8_lossy(scope).into_owned(),
+                file: origin.strip_prefix(b"file:").map(|file| PathBuf::from(OsStr::from_bytes(file))),
+                key: String::from_utf8_lossy(key).into_owned(),
+                value,
+            });
+        }
+        settings
+    }
+
     /// Whether the user or the machine's administrator wrote it, and not the repository.
     pub(super) fn is_users(&self) -> bool {
         matches!(self.scope.as_str(), "system" | "global")
@@ -60,7 +82,8 @@ impl Program {
         &self.environment
     }
 
-    fn command(&self, git_dir: &Path) -> Command {
+    /// The program, with all that it needs but its arguments.
+    pub(super) fn command(&self, git_dir: &Path) -> Command {
         let mut command = Command::new("git");
         command.env_clear().stdin(Stdio::null()).current_dir("/");
         command.env("PATH", &self.environment.path);
@@ -84,35 +107,19 @@ impl Program {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        let stderr = output.stderr.trim_ascii();
-        let kept = stderr.get(stderr.len().saturating_sub(STDERR_KEPT)..).unwrap_or_default();
-        let stderr = String::from_utf8_lossy(kept).into_owned();
-        Err(Error::Unavailable { operation: "run git", cause: Cause::Program { command: name, stderr } })
+        Err(failed(name, &output.stderr))
     }
 
     /// Every setting that applies in the repository; in none when `git_dir` is no repository.
     pub(super) fn settings(&self, git_dir: &Path) -> Result<Vec<Setting>, Error> {
+        Self::run(self.list(git_dir), "config").map(|output| Setting::parse(&output))
+    }
+
+    /// Lists every setting that applies, for [`Setting::parse`].
+    pub(super) fn list(&self, git_dir: &Path) -> Command {
         let mut command = self.command(git_dir);
         command.args(["config", "--list", "-z", "--show-scope", "--show-origin"]);
-        let output = Self::run(command, "config")?;
-        let mut fields = output.split(|byte| *byte == 0);
-        let mut settings = Vec::new();
-        while let (Some(scope), Some(origin), Some(entry)) = (fields.next(), fields.next(), fields.next()) {
-            if scope == b"command" {
-                continue;
-            }
-            let (key, value) = match entry.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (&entry[..at], Some(String::from_utf8_lossy(&entry[at + 1..]).into_owned())),
-                None => (entry, None),
-            };
-            settings.push(Setting {
-                scope: String::from_utf8_lossy(scope).into_owned(),
-                file: origin.strip_prefix(b"file:").map(|file| PathBuf::from(OsStr::from_bytes(file))),
-                key: String::from_utf8_lossy(key).into_owned(),
-                value,
-            });
-        }
-        Ok(settings)
+        command
     }
 
     /// Runs `git worktree` in the repository with content filters that only the user's configuration defines.
@@ -126,6 +133,14 @@ impl Program {
         command.arg("worktree").args(arguments);
         Self::run(command, "worktree").map(drop)
     }
+}
+
+/// The program said that it failed, and why.
+pub(super) fn failed(command: &'static str, stderr: &[u8]) -> Error {
+    let stderr = stderr.trim_ascii();
+    let kept = stderr.get(stderr.len().saturating_sub(STDERR_KEPT)..).unwrap_or_default();
+    let stderr = String::from_utf8_lossy(kept).into_owned();
+    Error::Unavailable { operation: "run git", cause: Cause::Program { command, stderr } }
 }
 
 /// The settings that leave no content filter but the user's own `lfs`: every other that is configured is made empty,

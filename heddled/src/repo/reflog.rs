@@ -46,7 +46,18 @@ pub(super) fn append(
     signature: &Signature,
     message: &str,
 ) -> Result<Option<Entry>, Error> {
-    let path = repository.git_dir.join("logs").join(name);
+    append_to(repository, repository.git_dir.join("logs").join(name), old, new, signature, message)
+}
+
+/// Appends an entry to a log by its path: a worktree has a HEAD of its own.
+pub(super) fn append_to(
+    repository: &Opened,
+    path: PathBuf,
+    old: Option<ObjectId>,
+    new: ObjectId,
+    signature: &Signature,
+    message: &str,
+) -> Result<Option<Entry>, Error> {
     let failed = |source| Error::io(OPERATION, &path, source);
     // Unset means: in every repository but a bare one. A log that exists is continued in any case.
     let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };

@@ -8,6 +8,7 @@ use proto_schema::{
     ReserveParams, SessionId, StoreDetails, ThreadName,
 };
 
+mod capture;
 mod git;
 mod worktree;
 
@@ -44,6 +45,18 @@ impl About {
             thread: Some(params.thread.to_string()),
             session: None,
             anchor: params.anchor.as_ref().map(|anchor| anchor.to_string()),
+        }
+    }
+
+    /// About the capture of a worktree: the one named, else the session's.
+    pub(super) fn capture(context: &Context, session: SessionId, named: Option<&PathText>) -> Self {
+        let snapshot = context.coordinator.snapshot();
+        let record = snapshot.registry.session(session);
+        let own = record.and_then(|record| record.path.as_deref());
+        Self {
+            repo: named.map(PathText::as_str).or(own).map(str::to_owned),
+            thread: record.map(|record| record.thread.to_string()),
+            ..Self::session(session)
         }
     }
 

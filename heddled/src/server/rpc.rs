@@ -27,6 +27,7 @@ pub(super) fn methods(context: Context) -> Result<Methods, RegisterMethodError> 
     method(m, "agent.list", agent::list)?;
     method(m, "agent.show", agent::show)?;
     method(m, "agent.validate", agent::validate)?;
+    method(m, "agent.capture", agent::capture)?;
     method(m, "agent.evict", agent::evict)?;
     method(m, "thread.list", thread::list)?;
     method(m, "thread.show", thread::show)?;

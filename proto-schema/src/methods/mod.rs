@@ -1,6 +1,7 @@
 //! Parameters and results, one file per namespace.
 
 pub(crate) mod agent;
+pub(crate) mod capture;
 pub(crate) mod daemon;
 pub(crate) mod oplog;
 pub(crate) mod repo;

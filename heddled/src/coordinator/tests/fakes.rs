@@ -9,7 +9,10 @@ use proto_schema::{HolderProblem, ObjectId, ThreadName};
 
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{HolderProcess, RepoKey};
-use crate::repo::{Anchor, Cause, Claim, Error, Expected, Located, RefsVersion, Repo, Sighting};
+use crate::repo::{
+    Anchor, Capture, CaptureRequest, Cause, Claim, Error, Expected, Located, PreparedCapture, RefsVersion, Repo,
+    Sighting,
+};
 
 pub(super) fn state(number: u8) -> ObjectId {
     ObjectId::from_bytes(&[number; 20]).unwrap()
@@ -164,6 +167,22 @@ impl Repo for FakeRepo {
 
     fn checked_out_at(&self, _: &Path, _: &ThreadName) -> Result<Option<PathBuf>, Error> {
         Ok(None)
+    }
+
+    fn prepare_capture(&self, _: &CaptureRequest<'_>) -> Result<Capture, Error> {
+        Err(unavailable("capture the worktree"))
+    }
+
+    fn finish_capture(&self, _: &Path, _: &PreparedCapture, _: &str) -> Result<(), Error> {
+        Err(unavailable("finish the capture"))
+    }
+
+    fn clear_captures(&self, _: &Path) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn undo_capture(&self, _: &Path, _: &PreparedCapture) -> Result<(), Error> {
+        Err(unavailable("undo the capture"))
     }
 }
 

@@ -77,11 +77,13 @@ impl Daemon {
             rearmed: Notify::new(),
             unlocking: tokio::sync::mpsc::unbounded_channel().0,
             left: crate::coordinator::observer::Left::default(),
+            captures: crate::coordinator::captures::Captures::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {
             max_active: 1000,
             worktree_roots: Vec::new(),
+            allowed_filters: Vec::new(),
             repos: None,
             claim: Claim { id: "1".into(), state_dir: "/state".into() },
             version: "0".into(),

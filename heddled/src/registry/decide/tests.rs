@@ -4,8 +4,8 @@ use proto_schema::{EndReason, SessionStatus};
 
 use super::*;
 use crate::registry::tests::{
-    begin_move, did, end, evict, finish_move, grant, id, key, process, release, repo, request, reserve, secret, settle,
-    state,
+    begin_capture, begin_move, did, end, evict, finish_move, grant, id, key, process, release, repo, request, reserve,
+    secret, settle, state,
 };
 use crate::registry::{HoldRecord, Registry};
 
@@ -132,7 +132,7 @@ fn every_call_is_checked_in_the_order_not_found_token_inactive() {
         let session = id(number);
         [
             Command::Release { session, token_hash: shown, status: COMPLETE },
-            Command::BeginMove { session, token_hash: shown, expected: None, new: state(2) },
+            Command::BeginMove { session, token_hash: shown, intent: Intent::Move { expected: None, new: state(2) } },
             hold(number, shown),
         ]
     };
@@ -236,4 +236,26 @@ fn a_repository_that_moved_keeps_its_number() {
     let after = registry.repo_at(repo(1).key).unwrap();
     assert_eq!((after.id, after.git_dir.to_str()), (before, Some("/elsewhere/.git")));
     assert!(matches!(ask(&registry, reserve(3, "a")), Err(Refusal::LiveOwner { .. })), "R1: still the same repository");
+}
+
+#[test]
+fn a_capture_is_recorded_with_what_finishes_it_and_its_outcome_is_what_the_branch_got() {
+    let captured = Change::Captured { session: id(1), before: state(1), after: state(2), changed_count: 3 };
+    for (moved, outcome, recorded) in
+        [(true, captured, state(2)), (false, Change::MoveDropped { session: id(1) }, state(1))]
+    {
+        let mut registry = held();
+        did(&mut registry, 0, &begin_capture(1, 1, 2));
+        for call in [release(1, COMPLETE), evict(1), end(1, EndReason::ProcessExited), begin_move(1, 1, 3), settle(1)] {
+            assert_eq!(decide(&registry, &call), Err(Refusal::Busy), "the intent is open: {call:?}");
+        }
+        let finish = finish_move(1, moved);
+        assert_eq!(decide(&registry, &finish), Ok(Decision::Change(outcome)));
+        let entry = did(&mut registry, 0, &finish);
+        let session = registry.session(id(1)).unwrap();
+        assert_eq!((session.recorded_state, session.intent.is_none()), (recorded, true));
+        assert_eq!(registry.thread(&key(&registry, 1, "a")).unwrap().current_state, Some(recorded));
+        let operation = registry.operation(&entry);
+        assert_eq!(operation.map(|operation| operation.detail.changed_count), moved.then_some(Some(3)));
+    }
 }

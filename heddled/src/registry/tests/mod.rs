@@ -8,8 +8,8 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, ProbeSource, SessionId, SessionStatus, Timestamp};
 
 use super::{
-    Actor, AgentRecord, Change, Command, Decision, Difference, Entry, HoldRecord, HolderProcess, Records, Registry,
-    RepoKey, RepoSeen, RequestRecord, Reserve, SessionRecord, ThreadKey, TokenHash, decide,
+    Actor, AgentRecord, CaptureIntent, Change, Command, Decision, Difference, Entry, HoldRecord, HolderProcess, Intent,
+    Records, Registry, RepoKey, RepoSeen, RequestRecord, Reserve, SessionRecord, ThreadKey, TokenHash, decide,
 };
 
 pub(crate) fn state(number: u8) -> ObjectId {
@@ -110,8 +110,15 @@ pub(crate) fn settle(number: u64) -> Command {
 }
 
 pub(crate) fn begin_move(number: u64, expected: u8, new: u8) -> Command {
-    let (expected, new) = (Some(state(expected)), state(new));
-    Command::BeginMove { session: id(number), token_hash: secret(number), expected, new }
+    let intent = Intent::Move { expected: Some(state(expected)), new: state(new) };
+    Command::BeginMove { session: id(number), token_hash: secret(number), intent }
+}
+
+pub(crate) fn begin_capture(number: u64, parent: u8, new: u8) -> Command {
+    let worktree_git_dir = Path::new("/r1/.git/worktrees/w").into();
+    let capture = CaptureIntent { worktree_git_dir, parent: state(parent), new: state(new), changed_count: 3 };
+    let intent = Intent::Capture(Box::new(capture));
+    Command::BeginMove { session: id(number), token_hash: secret(number), intent }
 }
 
 pub(crate) fn finish_move(number: u64, moved: bool) -> Command {

@@ -34,7 +34,7 @@ impl Fixture {
     fn repo_at(root: &Path) -> GitRepo {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let environment = Environment { path, home: Some(root.join("home")), xdg_config_home: None };
-        GitRepo::new(environment, Arc::new(wall_time))
+        GitRepo::new(environment, Arc::new(wall_time)).with_workplace(root.join("captures"))
     }
 
     /// A repository with one commit on `main`.

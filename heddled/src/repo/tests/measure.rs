@@ -1,19 +1,22 @@
 //! How long the hot paths take. Ignored by default: `cargo test --release -p heddled --lib repo -- --ignored --nocapture`.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use proto_schema::ObjectId;
 
 use super::fixture::{Fixture, thread};
-use crate::repo::{Anchor, Claim, Expected, Repo as _};
+use crate::repo::{Anchor, Capture, CaptureRequest, Claim, Expected, GitRepo, Repo as _};
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn seconds(run: impl FnOnce()) -> f64 {
+    let start = std::time::Instant::now();
+    run();
+    start.elapsed().as_secs_f64()
+}
+
 fn measure(what: &str, rounds: u32, mut run: impl FnMut(u32)) {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|round| {
-            let start = std::time::Instant::now();
-            run(round);
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
+    let mut times: Vec<f64> = (0..rounds).map(|round| seconds(|| run(round)) * 1e6).collect();
     times.sort_by(f64::total_cmp);
     let at = |part: usize| times[(times.len() - 1) * part / 100];
     println!("{what:<40} p50 {:8.2} us  p99 {:8.2} us", at(50), at(99));
@@ -57,4 +60,58 @@ fn hot_paths() {
     measure("git update-ref, a process each", 200, |round| {
         f.git(&main, &["update-ref", "-m", "made", &format!("refs/heads/g{round}"), &state.to_string()]);
     });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn capture_of_ten_files_among_twenty_thousand() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    for folder in 0..200 {
+        std::fs::create_dir_all(main.join(format!("folder/{folder}"))).unwrap();
+        for file in 0..100 {
+            std::fs::write(main.join(format!("folder/{folder}/{file}")), format!("{folder} {file}")).unwrap();
+        }
+    }
+    f.git(&main, &["add", "-A"]);
+    f.git(&main, &["commit", "--quiet", "-m", "many"]);
+    let change = |round: u32| {
+        for number in 0..10 {
+            let path = main.join(format!("folder/{}/{}", number * 17, round % 100));
+            std::fs::write(path, format!("round {round}, {number}")).unwrap();
+        }
+    };
+    // In turn, so that what else the machine does falls on both.
+    let (mut by_git, mut captured) = (Vec::new(), Vec::new());
+    for round in 0..20 {
+        change(2 * round);
+        by_git.push(seconds(|| {
+            f.git(&main, &["add", "-A"]);
+            f.git(&main, &["commit", "--quiet", "-m", "by Git"]);
+        }));
+        change(2 * round + 1);
+        let recorded_state = f.id(&main, "HEAD");
+        captured.push(seconds(|| capture(&f.repo, &main, recorded_state)));
+    }
+    for (what, mut times) in [("git add -A && git commit", by_git), ("capture", captured)] {
+        times.sort_by(f64::total_cmp);
+        println!("{what:<40} p50 {:8.2} ms", times[times.len() / 2] * 1e3);
+    }
+}
+
+fn capture(repo: &GitRepo, main: &Path, recorded_state: ObjectId) {
+    let (git_dir, thread) = (main.join(".git"), thread("main"));
+    let request = CaptureRequest {
+        git_dir: &git_dir,
+        worktree: main,
+        thread: &thread,
+        recorded_state,
+        message: "captured",
+        trailers: &[],
+        allowed_filters: &[],
+        cancelled: &AtomicBool::new(false),
+    };
+    let Capture::Prepared { prepared, .. } = repo.prepare_capture(&request).unwrap() else { panic!("nothing") };
+    repo.compare_and_swap(&git_dir, &thread, Expected::At(recorded_state), prepared.new, "capture").unwrap();
+    repo.finish_capture(&git_dir, &prepared, "capture").unwrap();
 }

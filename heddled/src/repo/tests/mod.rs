@@ -1,5 +1,6 @@
 //! The repository layer against real repositories, with the `git` program as the oracle.
 
+mod capture;
 mod durable;
 mod fixture;
 mod locate;

@@ -5,6 +5,7 @@ use proto_schema::{
     RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
+use super::capture::capture;
 use super::worktree::worktree;
 use super::{About, UNTOUCHED};
 use crate::repo::{self, Cause};
@@ -79,6 +80,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
             state(error, about)
         }
+        repo::Error::Capture(refused) => capture(refused, about),
     }
 }
 
@@ -164,6 +166,7 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
+        | repo::Error::Capture(_)
         | repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::Occupied { .. }

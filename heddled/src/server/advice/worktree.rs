@@ -67,6 +67,7 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::SymbolicThread
         | repo::Error::Conflict { .. }
         | repo::Error::Owned { .. }
+        | repo::Error::Capture(_)
         | repo::Error::Unavailable { .. } => super::internal(),
     }
 }

@@ -7,6 +7,7 @@ use proto_schema::{
     ReservationResult, SessionStatus, ShowParams, ValidateParams, ValidateResult,
 };
 
+pub(in crate::server) use super::capture::capture;
 pub(in crate::server) use super::reserve::reserve;
 use crate::coordinator::{Heartbeat, SessionFilter};
 use crate::registry::Refusal;

@@ -1,6 +1,7 @@
 //! What each method does: the wire's parameters in, the coordinator asked, the wire's result out.
 
 pub(super) mod agent;
+mod capture;
 pub(super) mod daemon;
 pub(super) mod oplog;
 pub(super) mod repo;

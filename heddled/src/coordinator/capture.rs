@@ -1,0 +1,267 @@
+//! Capturing: committing what a worktree has onto its session's thread.
+//!
+//! What takes long, the reading of the worktree, is done before the intent: until then the session may end, which cancels
+//! the capture and leaves everything as it was. From the intent to the outcome the session cannot end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::{Attribution, ObjectId, SessionId};
+use tracing::warn;
+
+use super::captures::Cancellable;
+use super::failure::Failure;
+use super::snapshot::View;
+use super::{Coordinator, blocking};
+use crate::registry::{
+    CaptureIntent, Command, Intent, Refusal, RepoRecord, SessionRecord, TokenHash, active, authorized, find,
+};
+use crate::repo::{Capture, CaptureRefused, CaptureRequest, Error, Expected, PreparedCapture, Repo};
+
+/// What is to be captured, as the server took it from the wire.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureCall {
+    /// One of the repository's worktrees; the session's own where none is named.
+    pub worktree: Option<PathBuf>,
+    /// The message of the commit.
+    pub message: Option<String>,
+    /// How sure the agent is, 0 to 1.
+    pub confidence: Option<f64>,
+}
+
+/// What a capture came to.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// The session.
+    pub view: View,
+    /// Whether there was anything to commit.
+    pub created: bool,
+    /// The thread's tip.
+    pub state: ObjectId,
+    /// The state before, where a commit was made.
+    pub parent: Option<ObjectId>,
+    /// The tip's tree.
+    pub root: ObjectId,
+    /// Which paths differ from the parent, the first 100 of them.
+    pub changed_paths: Vec<String>,
+    /// How many do.
+    pub changed_count: u64,
+}
+
+/// What the writer, Git and the disk are to make of a commit that no ref leads to yet.
+struct Ready {
+    prepared: PreparedCapture,
+    root: ObjectId,
+    changed_paths: Vec<String>,
+    changed_count: u64,
+}
+
+/// A capture that has begun.
+struct Begun {
+    session: SessionId,
+    token: TokenHash,
+    repo: Arc<RepoRecord>,
+    cancellable: Arc<Cancellable>,
+}
+
+impl Coordinator {
+    /// Commits everything that a worktree has onto the session's thread. On return the commit and the branch are durable,
+    /// and Git sees nothing to commit.
+    ///
+    /// # Errors
+    /// `Refused`: not found, token, inactive. `Stale`: the session ended meanwhile, and nothing was written. `Repo`: the
+    /// worktree cannot be captured as it is, or the branch is elsewhere.
+    pub async fn capture(&self, id: SessionId, token: TokenHash, call: CaptureCall) -> Result<Captured, Failure> {
+        let committed = self.snapshot();
+        let session = active(authorized(&committed.registry, id, token)?)?;
+        let repo =
+            committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
+        self.progressed(&committed, session);
+        let cancellable = Arc::new(Cancellable::new(&self.shared, id));
+        let begun = Begun { session: id, token, repo, cancellable };
+        let coordinator = self.clone();
+        // A task of its own: a caller that is dropped half way must not leave the worktree locked.
+        let captured = tokio::spawn(async move { coordinator.capture_in_turn(begun, call).await });
+        captured.await.unwrap_or(Err(Failure::Broken("capturing")))
+    }
+
+    async fn capture_in_turn(&self, begun: Begun, call: CaptureCall) -> Result<Captured, Failure> {
+        let worktree = self.worktree_of(&begun, call.worktree.clone()).await?;
+        let _turn = tokio::select! {
+            turn = self.shared.captures.turn(&worktree) => turn,
+            () = begun.cancellable.cancelled() => return Err(self.lost(&begun)),
+        };
+        // Again: it may have ended before it could be cancelled, and what it recorded may have changed.
+        let session = match active(find(&self.snapshot().registry, begun.session)?) {
+            Ok(session) => Arc::clone(session),
+            Err(_) => return Err(self.lost(&begun)),
+        };
+        let captured = match self.prepare(&begun, session, worktree, call).await? {
+            Capture::Nothing { state, root } => {
+                let view = self.view_of(begun.session)?;
+                let changed_paths = Vec::new();
+                Captured { view, created: false, state, parent: None, root, changed_paths, changed_count: 0 }
+            }
+            Capture::Prepared { prepared, root, changed_paths, changed_count } => {
+                self.complete(&begun, Ready { prepared, root, changed_paths, changed_count }).await?
+            }
+        };
+        Ok(captured)
+    }
+
+    async fn worktree_of(&self, begun: &Begun, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
+        let own = find(&self.snapshot().registry, begun.session)?.path.clone();
+        let path = named.or_else(|| own.map(|path| PathBuf::from(&*path)));
+        blocking("finding the worktree", move || {
+            // Without one, the session was reserved in a Git directory.
+            let path = path.ok_or_else(|| Error::WorktreeNotFound { path: repo.git_dir.to_path_buf() })?;
+            let there = shared.repo.locate(&repo.git_dir)?;
+            Ok(shared.repo.registered_worktree(&there, &path)?)
+        })
+        .await
+    }
+
+    /// Makes the commit, and locks the index.
+    async fn prepare(
+        &self,
+        begun: &Begun,
+        session: Arc<SessionRecord>,
+        worktree: PathBuf,
+        call: CaptureCall,
+    ) -> Result<Capture, Failure> {
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
+        let prepared = blocking("capturing the worktree", move || {
+            let message = call.message.unwrap_or_else(|| format!("capture of {}", session.thread));
+            Ok(shared.repo.prepare_capture(&CaptureRequest {
+                git_dir: &repo.git_dir,
+                worktree: &worktree,
+                thread: &session.thread,
+                recorded_state: session.recorded_state,
+                message: &message,
+                trailers: &trailers(&session, call.confidence),
+                allowed_filters: &settings.allowed_filters,
+                cancelled: cancellable.flag(),
+            }))
+        })
+        .await?;
+        match prepared {
+            Err(Error::Capture(CaptureRefused::Cancelled)) => Err(self.lost(begun)),
+            other => Ok(other?),
+        }
+    }
+
+    /// Records the intent, moves the branch, replaces the index, records the outcome.
+    async fn complete(&self, begun: &Begun, ready: Ready) -> Result<Captured, Failure> {
+        let Ready { prepared, root, changed_paths, changed_count } = ready;
+        let (parent, new) = (prepared.parent, prepared.new);
+        let worktree_git_dir = Arc::from(prepared.worktree_git_dir.as_path());
+        let intent = Intent::Capture(Box::new(CaptureIntent { worktree_git_dir, parent, new, changed_count }));
+        let begin = Command::BeginMove { session: begun.session, token_hash: begun.token, intent };
+        let session = match self.shared.done(begin).await {
+            Ok(done) => done.session,
+            Err(failure) => {
+                self.undo(begun, prepared).await;
+                // It was active when the call came in: it lost its right on the way.
+                let is_late = matches!(failure, Failure::Refused(Refusal::Inactive(_)));
+                return Err(if is_late { self.lost(begun) } else { failure });
+            }
+        };
+        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let repo = Arc::clone(&begun.repo);
+        let swapped = blocking("moving the branch", move || {
+            // Another registry may have granted the thread to somebody else.
+            let era = shared.committed.load().registry.era();
+            let owned = shared.repo.claim(&repo.git_dir, &settings.claim, era);
+            Ok(swap(&*shared.repo, owned, &repo.git_dir, &session, &prepared))
+        })
+        .await;
+        let moved = swapped.as_ref().is_ok_and(|(moved, _)| *moved);
+        let finished = self.shared.finish(Command::FinishMove { session: begun.session, moved }).await;
+        swapped?.1?;
+        finished.map_err(Failure::after_git)?;
+        let committed = self.snapshot();
+        let session = find(&committed.registry, begun.session)?;
+        if session.is_active() {
+            // Its time may have run out while it was captured.
+            self.progressed(&committed, session);
+        }
+        let view = committed.view(session);
+        Ok(Captured { view, created: true, state: new, parent: Some(parent), root, changed_paths, changed_count })
+    }
+
+    async fn undo(&self, begun: &Begun, prepared: PreparedCapture) {
+        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
+        let undone =
+            blocking("undoing a capture", move || Ok(shared.repo.undo_capture(&repo.git_dir, &prepared)?)).await;
+        if let Err(error) = undone {
+            warn!(session = %begun.session, ?error, "a capture could not be undone; the next one does it");
+        }
+    }
+
+    /// Why a capture was cancelled.
+    fn lost(&self, begun: &Begun) -> Failure {
+        match find(&self.snapshot().registry, begun.session) {
+            Ok(session) if session.is_active() => Failure::ShuttingDown,
+            Ok(session) => Failure::Stale(Arc::clone(session)),
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    fn view_of(&self, session: SessionId) -> Result<View, Failure> {
+        let committed = self.snapshot();
+        let session = find(&committed.registry, session)?;
+        if session.is_active() {
+            self.progressed(&committed, session);
+        }
+        Ok(committed.view(session))
+    }
+}
+
+/// Moves the branch, if the repository is this registry's, and finishes or undoes the rest by what became of that. Whether it
+/// was moved, and why not.
+fn swap(
+    repo: &dyn Repo,
+    owned: Result<(), Error>,
+    git_dir: &Path,
+    session: &SessionRecord,
+    prepared: &PreparedCapture,
+) -> (bool, Result<(), Error>) {
+    let (thread, log, new) = (&session.thread, log(session.id), prepared.new);
+    let swapped = owned.and_then(|()| repo.compare_and_swap(git_dir, thread, Expected::At(prepared.parent), new, &log));
+    let moved = match &swapped {
+        Ok(()) => true,
+        // It may have been moved all the same.
+        Err(Error::Unavailable { .. }) => repo.tip(git_dir, thread).is_ok_and(|tip| tip == Some(new)),
+        Err(_) => false,
+    };
+    let ended = if moved { repo.finish_capture(git_dir, prepared, &log) } else { repo.undo_capture(git_dir, prepared) };
+    if let Err(error) = ended {
+        // The thread has the commit, or has it not: the index stays locked until the next capture, which mends it.
+        warn!(session = %session.id, %error, "the index of a worktree could not be replaced");
+    }
+    (moved, swapped)
+}
+
+/// What the reflogs say of a capture.
+pub(super) fn log(session: SessionId) -> String {
+    format!("heddle: captured by {session}")
+}
+
+/// A capture as its intent recorded it.
+pub(super) fn prepared(intent: &CaptureIntent) -> PreparedCapture {
+    let worktree_git_dir = intent.worktree_git_dir.to_path_buf();
+    PreparedCapture { worktree_git_dir, parent: intent.parent, new: intent.new }
+}
+
+/// Who made the commit, under which right.
+fn trailers(session: &SessionRecord, confidence: Option<f64>) -> Vec<(&'static str, String)> {
+    let agent = &session.agent;
+    let name = |part: &Option<Attribution>| part.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let agent = [name(&agent.harness), name(&agent.provider), name(&agent.model)].join("/");
+    let mut trailers = vec![("Heddle-Session", session.id.to_string()), ("Heddle-Agent", agent)];
+    trailers.extend(confidence.map(|confidence| ("Heddle-Confidence", confidence.to_string())));
+    trailers.push(("Heddle-Fencing-Token", session.fencing_token.to_string()));
+    trailers
+}

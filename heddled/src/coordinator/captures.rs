@@ -1,0 +1,127 @@
+//! The captures under way: those of one worktree queue, a few at a time run, and the end of a session cancels its own.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use proto_schema::SessionId;
+use tokio::sync::{Mutex as Queue, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+
+use super::shared::Shared;
+
+/// How many captures run at one time: each keeps a processor and a disk busy, which the agents need too.
+const AT_ONCE: usize = 3;
+
+/// How long the expiry of a session waits for its capture, in milliseconds of lease time.
+const EXPIRY_WAITS_MS: u64 = 10 * 60 * 1000;
+
+/// All captures under way.
+pub(super) struct Captures {
+    under_way: Mutex<Vec<Arc<UnderWay>>>,
+    queues: Mutex<HashMap<PathBuf, Weak<Queue<()>>>>,
+    at_once: Arc<Semaphore>,
+}
+
+/// One capture.
+struct UnderWay {
+    session: SessionId,
+    /// Since when, in lease time.
+    since: u64,
+    cancelled: AtomicBool,
+    told: Notify,
+}
+
+/// A capture that can be cancelled, for as long as this lives.
+pub(super) struct Cancellable {
+    shared: Arc<Shared>,
+    under_way: Arc<UnderWay>,
+}
+
+/// A capture's turn. Whoever has it is alone in the worktree.
+pub(super) struct Turn {
+    _worktree: OwnedMutexGuard<()>,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Captures {
+    fn default() -> Self {
+        Self { under_way: Mutex::default(), queues: Mutex::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Captures {
+    /// Waits for the worktree, then for a slot: a capture that waits for its worktree keeps no other from running.
+    pub(super) async fn turn(&self, worktree: &Path) -> Turn {
+        let queue = self.queue(worktree);
+        let worktree = queue.lock_owned().await;
+        // It is never closed.
+        let slot = Arc::clone(&self.at_once).acquire_owned().await.ok();
+        Turn { _worktree: worktree, _slot: slot }
+    }
+
+    fn queue(&self, worktree: &Path) -> Arc<Queue<()>> {
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get(worktree).and_then(Weak::upgrade) {
+            return queue;
+        }
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let queue = Arc::default();
+        queues.insert(worktree.to_owned(), Arc::downgrade(&queue));
+        queue
+    }
+
+    /// Cancels those of a session that has ended.
+    pub(super) fn cancel(&self, session: SessionId) {
+        self.under_way.lock().iter().filter(|one| one.session == session).for_each(|one| one.cancel());
+    }
+
+    /// Cancels all: the daemon is stopping.
+    pub(super) fn cancel_all(&self) {
+        self.under_way.lock().iter().for_each(|one| one.cancel());
+    }
+
+    /// Whether the expiry of a session waits for its capture.
+    pub(super) fn delay_expiry(&self, session: SessionId, now: u64) -> bool {
+        let is_delaying = |one: &Arc<UnderWay>| one.session == session && now < one.since + EXPIRY_WAITS_MS;
+        self.under_way.lock().iter().any(is_delaying)
+    }
+}
+
+impl UnderWay {
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.told.notify_one();
+    }
+}
+
+impl Cancellable {
+    /// Lets the end of the session cancel what follows. The session may have ended just before: look after this.
+    pub(super) fn new(shared: &Arc<Shared>, session: SessionId) -> Self {
+        let under_way = Arc::new(UnderWay {
+            session,
+            since: shared.lease_now(),
+            cancelled: AtomicBool::new(false),
+            told: Notify::new(),
+        });
+        shared.captures.under_way.lock().push(Arc::clone(&under_way));
+        Self { shared: Arc::clone(shared), under_way }
+    }
+
+    /// True once it is cancelled.
+    pub(super) fn flag(&self) -> &AtomicBool {
+        &self.under_way.cancelled
+    }
+
+    /// Comes back when it is cancelled.
+    pub(super) async fn cancelled(&self) {
+        self.under_way.told.notified().await;
+    }
+}
+
+impl Drop for Cancellable {
+    fn drop(&mut self) {
+        self.shared.captures.under_way.lock().retain(|one| !Arc::ptr_eq(one, &self.under_way));
+    }
+}

@@ -1,0 +1,76 @@
+//! Running Git where a capture is prepared, until it is done or the capture is cancelled.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::CaptureRefused;
+use crate::repo::error::Error;
+use crate::repo::program::failed;
+
+/// How often a cancelled capture is noticed, in milliseconds.
+const LOOK: u16 = 50;
+
+/// How much Git's work yields to what people wait for.
+const NICE: i32 = 5;
+
+/// Runs a command of Git and gives what it says. Standard error goes to a file, for what else a filter leaves running
+/// may keep it open.
+pub(super) fn run(
+    mut command: Command,
+    name: &'static str,
+    stderr: &Path,
+    cancelled: &AtomicBool,
+) -> Result<Vec<u8>, Error> {
+    let errors = File::create(stderr).map_err(|source| Error::io("run git", stderr, source))?;
+    // A group of its own, so that its filters end with it.
+    command.stdout(Stdio::piped()).stderr(errors).process_group(0);
+    let not_run = |source| Error::io("run git", Path::new("git"), source);
+    let mut child = command.spawn().map_err(not_run)?;
+    if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+        // Only a courtesy: it is as right without.
+        rustix::process::setpriority_process(Some(pid), NICE).unwrap_or_default();
+    }
+    let said = read(&mut child, cancelled);
+    if !matches!(said, Ok(Some(_))) {
+        // It fails only when all of them are gone.
+        killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap_or_default();
+    }
+    let status = child.wait().map_err(not_run)?;
+    let said = said.map_err(not_run)?.ok_or(CaptureRefused::Cancelled)?;
+    if status.success() {
+        return Ok(said);
+    }
+    let written = std::fs::read(stderr).map_err(|source| Error::io("run git", stderr, source))?;
+    Err(failed(name, &written))
+}
+
+/// All that it says; `None` when the capture was cancelled first.
+fn read(child: &mut Child, cancelled: &AtomicBool) -> std::io::Result<Option<Vec<u8>>> {
+    let mut said = Vec::new();
+    let Some(mut stdout) = child.stdout.take() else { return Ok(Some(said)) };
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        if cancelled.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut waited = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waited, PollTimeout::from(LOOK)) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match stdout.read(&mut buffer)? {
+            0 => return Ok(Some(said)),
+            read => said.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
