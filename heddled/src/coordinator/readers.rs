@@ -29,19 +29,19 @@ struct Desk {
     waiting: Mutex<Receiver<Job>>,
     readers: usize,
     busy: AtomicUsize,
-    /// Whence a thread is lent.
-    runtime: Handle,
+    /// Whence a thread is lent; where none is, one reader reads in order.
+    lender: Option<Handle>,
 }
 
 impl Readers {
-    /// Starts so many threads. Called within the runtime that lends more.
+    /// Starts so many threads. The runtime lends more where all of them are busy.
     ///
     /// # Errors
     /// A thread cannot be made.
-    pub(super) fn start(count: usize) -> io::Result<Self> {
+    pub(super) fn start(count: usize, lender: Option<Handle>) -> io::Result<Self> {
         let (jobs, waiting) = channel::<Job>();
         let (waiting, busy) = (Mutex::new(waiting), AtomicUsize::new(0));
-        let desk = Arc::new(Desk { waiting, readers: count, busy, runtime: Handle::current() });
+        let desk = Arc::new(Desk { waiting, readers: count, busy, lender });
         for number in 0..count {
             let desk = Arc::clone(&desk);
             std::thread::Builder::new().name(format!("reader-{number}")).spawn(move || desk.read())?;
@@ -84,9 +84,10 @@ impl Desk {
     /// Has a thread do what waits, unless a reader has come back to wait for it. Each job may be one that hangs, and so sends
     /// for the next thread before it is begun.
     fn lend(self: &Arc<Self>) {
+        let Some(lender) = &self.lender else { return };
         let desk = Arc::clone(self);
         // Nobody waits for the thread, but for what it reads.
-        drop(self.runtime.spawn_blocking(move || {
+        drop(lender.spawn_blocking(move || {
             let job = desk.waiting.try_lock().and_then(|waiting| waiting.try_recv().ok());
             if let Some(job) = job {
                 desk.lend();
