@@ -25,7 +25,7 @@ const CAPTURED: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct Capture {
     #[command(flatten)]
     session: SessionArgs,
-    /// The message of the commit [default: capture of <thread>]
+    /// The message of the commit; without one it says `capture of THREAD`
     #[arg(long, short, value_name = "M")]
     message: Option<Message>,
     /// How sure the agent is of its work: 0 to 1
