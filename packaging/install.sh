@@ -16,11 +16,13 @@ git -C "$repository" rev-parse --git-dir >/dev/null 2>&1 || {
   exit 66
 }
 
+echo "Building heddled and heddlectl in release mode and installing them with cargo; on two cores that takes about" \
+  "five minutes. Then they are shown on a throw-away clone of the repository." >&2
 # One target directory for both, so that what they share is built once.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
 export CARGO_TARGET_DIR
-cargo install --locked --quiet --path "$here/heddled"
-cargo install --locked --quiet --path "$here/heddlectl"
+cargo install --locked --path "$here/heddled"
+cargo install --locked --path "$here/heddlectl"
 
 bin=${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/bin
 case ":$PATH:" in

@@ -18,9 +18,9 @@ use crate::output::Output;
 /// What to do first, and what the exit codes mean.
 const BEGIN: &str = "\
 Start here:
-  heddlectl run --thread fix-login -- claude   hold fix-login while the agent runs
-  heddlectl list                               who holds what, and for how long
-  heddlectl demo                               see it happen, without a trace
+  heddlectl run --thread fix-login --worktree -- claude   an agent with a branch of its own
+  heddlectl list                                          who holds what, and for how long
+  heddlectl demo                                          see it happen, without a trace
 
 Exit codes: 0 done, 2 usage, 3 refused, 4 somebody else changed it first, 69 no
 daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration, 1 and 70 defect";

@@ -108,7 +108,8 @@ impl Error {
     pub(crate) fn through(mut self, socket: &Path) -> Self {
         let flag = shell_words::join(["--socket", &socket.display().to_string()]);
         let add = |command: &mut String| {
-            if command.starts_with("heddlectl ") {
+            // One that names its socket means that one.
+            if command.starts_with("heddlectl ") && !command.contains(" --socket ") {
                 *command = format!("{command} {flag}");
             }
         };

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use heddled::cli::{self, Start};
 use heddled::config::Config;
@@ -13,6 +14,9 @@ use heddled::{observe, paths};
 /// A call allocates some dozens of small pieces; this allocator takes half the time of the system's for them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long Git work that outlasted the drain may still take.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let environment = paths::Environment::of_process();
@@ -35,7 +39,10 @@ fn run(config: &Config, environment: &paths::Environment) -> Result<(), DaemonEr
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
-    runtime.block_on(daemon::run(config, environment))
+    let ended = runtime.block_on(daemon::run(config, environment));
+    // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// Memory comes in pages of 4 KiB: in pages of 2 MiB an idle daemon has three times as much, and a start spends half its time

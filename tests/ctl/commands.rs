@@ -153,6 +153,22 @@ fn quiet_prints_only_what_was_asked_for() {
 }
 
 #[test]
+fn what_does_not_wait_yet_says_so_and_is_not_offered() {
+    let world = World::with_daemon();
+    insta::assert_snapshot!(world.run(&["reserve", "-t", "x", "--wait", "5s"]), @r"
+    ! error: --wait does not work yet: this version has no queue for a thread
+    !   nothing was reserved
+    ! hint: leave it out; when the thread is held, you are told by whom, and can call
+    !       again
+    [exit 2]
+    ");
+    for command in ["run", "reserve"] {
+        assert!(!world.run(&[command, "--help"]).stdout.contains("--wait"), "{command}");
+    }
+    assert_eq!(world.session("x"), None);
+}
+
+#[test]
 #[ignore = "the daemon does not queue callers yet"]
 fn a_reserve_that_waits_gets_it_when_it_is_free() {
     let world = World::with_daemon();
@@ -173,6 +189,11 @@ fn a_process_of_ones_choice_holds_it() {
     let pid = holder.id().to_string();
     let value = world.json(&["reserve", "-t", "x", "--hold-for-pid", &pid]);
     assert_eq!(value["reservation"]["hold"]["process"]["pid"], holder.id());
+    let id = value["reservation"]["session_id"].as_str().expect("an id");
+    let said = world.run(&["evict", id, "--reason", "stuck"]);
+    let warning = format!("warning: its process {pid} is still running and may still write; end it with: kill {pid}\n");
+    assert_eq!((said.code, &said.stderr), (Some(0), &warning), "whose thread was taken is told to be at work still");
+    world.json(&["reserve", "-t", "x", "--hold-for-pid", &pid]);
     holder.kill().expect("killed");
     holder.wait().expect("gone");
     crate::support::until("it is reaped", || world.standing("x") == ("abandoned".into(), "process_exited".into()));
@@ -205,6 +226,28 @@ fn a_repository_is_adopted_from_a_registry_that_is_gone() {
     ");
     assert_eq!(world.run(&["reserve", "-t", "y"]).code, Some(0));
     assert_eq!(world.json(&["repo", "adopt", "--reason", "again"]), json!({}));
+}
+
+/// The advice leads on while the other daemon runs too: it is stopped first, by the command that is named first.
+#[test]
+fn a_repository_of_a_running_daemon_is_adopted_in_two_steps() {
+    let (mut first, second) = (World::with_daemon(), World::with_daemon());
+    first.reserve("x");
+    let repo = first.path("app");
+    let repo = repo.to_str().expect("text");
+    let ask = |arguments: &[&str]| second.run(&[&["--json", "--repo", repo], arguments].concat());
+    let stop = format!("heddlectl --socket {} daemon stop", first.socket().display());
+    let adopt = format!("heddlectl repo adopt --reason '<why>' --repo {repo}");
+    for arguments in [&["reserve", "-t", "y"][..], &["repo", "adopt", "--reason", "r"]] {
+        let said = ask(arguments);
+        assert_eq!(said.error()["data"]["recovery_commands"], json!([stop, adopt]), "{said}");
+    }
+    let socket = first.socket();
+    let stopping = second.command(&["-q", "--socket", socket.to_str().expect("text"), "daemon", "stop"]).spawn();
+    first.reap_daemon();
+    assert!(stopping.expect("started").wait().expect("ended").success());
+    assert_eq!(ask(&["repo", "adopt", "--reason", "r"]).code, Some(0));
+    assert_eq!(ask(&["reserve", "-t", "y"]).code, Some(0));
 }
 
 #[test]

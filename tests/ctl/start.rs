@@ -80,9 +80,18 @@ fn a_daemon_that_was_started_has_nothing_of_the_agent() {
 #[test]
 fn started_stopped_and_looked_at() {
     let world = World::new();
-    let said = world.run(&["daemon", "status"]);
-    assert_eq!(said.code, Some(69), "{said}");
-    assert!(said.stderr.contains("next: heddlectl daemon start"), "{said}");
+    insta::assert_snapshot!(world.run(&["daemon", "status"]), @r"
+    ! error: no daemon is listening on $ROOT/run/heddle/heddled.sock
+    !   HEDDLE_NO_AUTOSTART is set
+    ! next: heddlectl daemon start
+    [exit 69]
+    ");
+    insta::assert_snapshot!(world.say(&mut eager(&world, &["status"])), @r"
+    ! error: no daemon is listening on $ROOT/run/heddle/heddled.sock
+    ! hint: any command that needs it starts it
+    ! next: heddlectl daemon start
+    [exit 69]
+    ");
     let said = world.run(&["daemon", "start"]);
     assert!(said.code == Some(0) && said.stdout.contains("was started: pid"), "{said}");
     let said = world.run(&["daemon", "start"]);
@@ -96,6 +105,7 @@ fn started_stopped_and_looked_at() {
     let pid = world.recorded_daemon().expect("a daemon");
     let said = world.run(&["daemon", "stop"]);
     assert!(said.code == Some(0) && said.stdout.contains("was stopped"), "{said}");
+    assert_eq!(said.stderr, "1 session is active; a running `heddlectl run` starts the daemon again\n");
     assert!(!alive(pid) && !world.socket().exists());
     insta::assert_snapshot!(world.run(&["daemon", "stop"]), @r"
     no daemon is running
@@ -161,6 +171,24 @@ fn a_daemon_that_a_run_had_to_start_can_be_told_to_stop() {
     let told = nix::sys::signal::kill(nix::unistd::Pid::from_raw(second), nix::sys::signal::Signal::SIGTERM);
     told.expect("told");
     until("it has stopped", || !alive(second));
+}
+
+/// A slip in the socket's path is no reason to stop the daemon that other agents work with.
+#[test]
+fn a_socket_of_nowhere_is_told_as_such_while_the_daemon_runs_elsewhere() {
+    let world = World::with_daemon();
+    for arguments in [&["list"][..], &["status"], &["daemon", "start"]] {
+        let said = world.say(&mut eager(&world, &[&["--socket", "/nope/x.sock"], arguments].concat()));
+        insta::allow_duplicates! { insta::assert_snapshot!(said, @r"
+        ! error: no daemon is listening on /nope/x.sock
+        !   there is no directory /nope
+        !   your daemon is running, and listens on $ROOT/run/heddle/heddled.sock
+        ! hint: name that socket, or none
+        ! next: heddlectl --socket $ROOT/run/heddle/heddled.sock status
+        [exit 69]
+        "); }
+    }
+    assert_eq!(world.run(&["list", "--socket", world.socket().to_str().expect("text")]).code, Some(0));
 }
 
 #[test]

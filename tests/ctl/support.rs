@@ -67,6 +67,11 @@ impl World {
         daemon.wait().expect("gone");
     }
 
+    /// Waits for the daemon, which was told to stop.
+    pub(crate) fn reap_daemon(&mut self) {
+        self.daemon.take().expect("a daemon").wait().expect("gone");
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.root.path()).expect("real").join(name)
     }

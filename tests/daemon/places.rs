@@ -230,3 +230,25 @@ fn a_branch_of_a_repository_that_was_taken_over_is_not_moved() {
     daemon.client().call("thread.update", &update).unwrap_err();
     assert_eq!(repo.branches().get("x").map(String::as_str), held["anchor_state"].as_str());
 }
+
+#[test]
+fn a_repository_that_does_not_answer_holds_up_no_other_and_no_stop() {
+    let place = Place::new();
+    let repo = place.repo("good");
+    let mut daemon = place.start();
+    // More than read at a time. A reader waits here for whoever would write, as on a disk that does not answer.
+    let stuck: Vec<Client> = (0..6)
+        .map(|n| {
+            let repo = place.repo(&format!("stuck-{n}"));
+            nix::unistd::mkfifo(&repo.path.join(".git/packed-refs"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+            let mut client = daemon.client();
+            client.start("agent.reserve", &json!({"repo": repo.at(), "thread": "t"}));
+            client
+        })
+        .collect();
+    daemon.client().reserve(repo.at(), "t");
+    daemon.client().ok("daemon.shutdown", &json!({"drain_ms": 100}));
+    let status = daemon.ended();
+    assert!(status.success(), "{status}");
+    drop(stuck);
+}

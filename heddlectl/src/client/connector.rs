@@ -38,10 +38,8 @@ impl Connector {
     pub(crate) fn connect(&self) -> Result<Client, Error> {
         match self.running()? {
             Some(client) => Ok(client),
-            None if self.env.flag("HEDDLE_NO_AUTOSTART") => {
-                Err(self.absent().fact("HEDDLE_NO_AUTOSTART is set").command("heddlectl daemon start"))
-            }
-            None => self.start(),
+            None if self.starts_by_itself() => self.start(),
+            None => Err(self.not_running()),
         }
     }
 
@@ -54,7 +52,21 @@ impl Connector {
                 .hint("start the daemon outside of the sandbox")
                 .command("heddlectl daemon start"));
         }
-        start::start(self)
+        match self.elsewhere() {
+            Some(error) => Err(error),
+            None => start::start(self),
+        }
+    }
+
+    /// The error of those who named another socket than that of our daemon, which runs: no second one can start beside it.
+    fn elsewhere(&self) -> Option<Error> {
+        let other = self.recorded_socket().filter(|socket| self.paths.named && *socket != self.paths.socket)?;
+        // One that cannot be asked is as good as none here.
+        self.open(&other).ok().flatten()?;
+        let other = other.display().to_string();
+        let error = self.absent().fact(format!("your daemon is running, and listens on {other}"));
+        let command = shell_words::join(["heddlectl", "--socket", &other, "status"]);
+        Some(error.hint("name that socket, or none").command(command))
     }
 
     /// A connection to the daemon if one is running.
@@ -72,6 +84,24 @@ impl Connector {
         }
     }
 
+    /// Whether a command that needs the daemon may start it.
+    fn starts_by_itself(&self) -> bool {
+        !self.env.flag("HEDDLE_NO_AUTOSTART")
+    }
+
+    /// The error of those who do not start the daemon, with what does.
+    pub(crate) fn not_running(&self) -> Error {
+        if let Some(error) = self.elsewhere() {
+            return error;
+        }
+        let error = if self.starts_by_itself() {
+            self.absent().hint("any command that needs it starts it")
+        } else {
+            self.absent().fact("HEDDLE_NO_AUTOSTART is set")
+        };
+        error.command("heddlectl daemon start")
+    }
+
     /// Opens one socket; none when nobody listens there.
     pub(crate) fn open(&self, socket: &Path) -> Result<Option<Client>, Error> {
         match Client::open(socket, self.uid) {
@@ -84,7 +114,12 @@ impl Connector {
 
     /// The error of a daemon that is not there.
     pub(crate) fn absent(&self) -> Error {
-        Error::local(Exit::UNREACHABLE, format!("no daemon is listening on {}", self.paths.socket.display()))
+        let socket = &self.paths.socket;
+        let error = Error::local(Exit::UNREACHABLE, format!("no daemon is listening on {}", socket.display()));
+        match socket.parent().filter(|directory| self.paths.named && !directory.exists()) {
+            Some(missing) => error.fact(format!("there is no directory {}", missing.display())),
+            None => error,
+        }
     }
 
     fn denied(&self, socket: &Path, cause: &io::Error) -> Error {

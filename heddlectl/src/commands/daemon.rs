@@ -21,6 +21,9 @@ pub(crate) enum Daemon {
     /// Start the daemon, if none is running
     Start,
     /// Stop the daemon; sessions stay
+    ///
+    /// Sessions stay, and go on when it is started again. A `heddlectl run` that is running starts it again within a
+    /// second, unless HEDDLE_NO_AUTOSTART is set there.
     Stop(Stop),
     /// Show how the daemon is
     Status,
@@ -89,6 +92,12 @@ impl Stop {
             app.out.print_json(&answer.0)?;
         } else if !app.out.quiet {
             app.out.print(&format!("heddled {} was stopped: pid {}\n", info.version, info.pid))?;
+            let active = match info.counts.active_sessions {
+                0 => return Ok(Exit::OK),
+                1 => "1 session is".to_owned(),
+                many => format!("{many} sessions are"),
+            };
+            app.out.note(&format!("{active} active; a running `heddlectl run` starts the daemon again"));
         }
         Ok(Exit::OK)
     }

@@ -64,7 +64,8 @@ pub(crate) struct What {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// Wait for the thread this long if it is held: 30s, 5m
-    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
+    // Hidden, and refused below, until the daemon queues callers.
+    #[arg(long, value_name = "TIME", value_parser = duration_ms, hide = true)]
     wait: Option<u64>,
     /// Work in a linked worktree of the thread, which is made if there is none
     #[arg(long, value_name = "PATH")]
@@ -81,10 +82,14 @@ impl What {
 
     /// The call for this thread.
     pub(crate) fn params(&self, app: &App, thread: &str) -> Result<ReserveParams, Error> {
+        if self.wait.is_some() {
+            return Err(Error::usage("--wait does not work yet: this version has no queue for a thread")
+                .fact("nothing was reserved")
+                .hint("leave it out; when the thread is held, you are told by whom, and can call again"));
+        }
         let mut params = ReserveParams::new(app.repo()?, thread);
         params.task.clone_from(&self.task);
         params.target_thread = self.target.as_deref().map(Into::into);
-        params.wait_ms = self.wait;
         params.worktree = self.worktree.as_ref().map(|path| worktree(path.as_deref())).transpose()?;
         Ok(params)
     }

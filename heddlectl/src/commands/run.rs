@@ -26,11 +26,15 @@ use crate::run::watch::{self, Lost};
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  heddlectl run --thread fix-login -- claude
+  heddlectl run --thread fix-login --worktree -- claude
   heddlectl run --thread fix-login --worktree -- codex exec 'fix the login'
 
-It ends with the command's own exit code; the session is then complete after 0,
-else abandoned. A session that is lost stops the command: TERM, 10 s later KILL.";
+Without --worktree the command works right here, and its commits land on whatever
+branch is checked out. A worktree and its branch stay when the command has ended.
+
+It ends with the command's own exit code, 127 if there is none, 126 if it cannot be
+run; the session is then complete after 0, else abandoned. A session that is lost
+stops the command: TERM, 10 s later KILL.";
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]

@@ -23,11 +23,7 @@ impl Status {
 /// Shows what the daemon is and how it does.
 pub(crate) fn show(app: &App) -> Result<Exit, Error> {
     let Some(mut client) = app.connector.running()? else {
-        return Err(app
-            .connector
-            .absent()
-            .hint("any command that needs it starts it")
-            .command("heddlectl daemon start"));
+        return Err(app.connector.not_running());
     };
     let info = app.call(&mut client, "daemon.info", &NoParams {})?;
     let health = app.call(&mut client, "daemon.health", &NoParams {})?;

@@ -149,7 +149,7 @@ impl Coordinator {
             log,
             committed: ArcSwap::from_pointee(committed),
             inbox,
-            readers: Readers::start(READERS)?,
+            readers: Readers::start(READERS, Some(tokio::runtime::Handle::current()))?,
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),

@@ -71,7 +71,7 @@ impl Daemon {
             log: opened.log,
             committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases }),
             inbox,
-            readers: Readers::start(1).unwrap(),
+            readers: Readers::start(1, None).unwrap(),
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),

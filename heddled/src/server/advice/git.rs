@@ -1,5 +1,9 @@
 //! What an error of Git's edge says.
 
+use std::path::Path;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use proto_schema::{
     AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, RepositoryDetails,
     RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
@@ -8,6 +12,7 @@ use proto_schema::{
 use super::capture::capture;
 use super::worktree::worktree;
 use super::{About, UNTOUCHED};
+use crate::lifecycle::LockRecord;
 use crate::repo::{self, Cause};
 use crate::server::error::WireError;
 
@@ -120,6 +125,13 @@ fn rough(ms: u64) -> String {
     format!("{} {unit}", ms / unit_ms)
 }
 
+/// The daemon of a state directory, as far as its record says and a process of that number is there: for a hint only.
+fn running(state_dir: &Path) -> Option<LockRecord> {
+    let record = LockRecord::read(state_dir)?;
+    let pid = Pid::from_raw(i32::try_from(record.pid).ok()?);
+    kill(pid, None).is_ok().then_some(record)
+}
+
 /// What stands in the way of a change that could be named.
 fn state(error: &repo::Error, about: &About) -> WireError {
     match error {
@@ -141,7 +153,17 @@ fn state(error: &repo::Error, about: &About) -> WireError {
             let owner = repo::shown(state_dir).to_string();
             let error = format!("the repository belongs to the registry in {owner}");
             let condition = "another registry has granted threads of this repository";
-            let hint = "use that daemon, or take the repository over once it is stopped";
+            let adopt = about.command(&["repo", "adopt", "--reason", "<why>"]);
+            // Adopting is refused in these same words while the other daemon runs, so that one is to be stopped first.
+            let (hint, commands) = match running(state_dir) {
+                Some(daemon) => {
+                    let socket = daemon.socket.display().to_string();
+                    let stop = shell_words::join(["heddlectl", "--socket", &socket, "daemon", "stop"]);
+                    let hint = "its daemon is running: use that one, or stop it and take the repository over";
+                    (hint, vec![stop, adopt])
+                }
+                None => ("use that daemon, or take the repository over once it is stopped", vec![adopt]),
+            };
             let details = RepositoryDetails {
                 operation: "claim the repository".to_owned(),
                 cause: error.clone(),
@@ -149,7 +171,7 @@ fn state(error: &repo::Error, about: &About) -> WireError {
             };
             WireError::new(Kind::RepositoryUnavailable, error, hint, &details)
                 .because(condition, "two daemons could grant one thread twice", UNTOUCHED)
-                .with_commands(vec![about.command(&["repo", "adopt", "--reason", "<why>"])])
+                .with_commands(commands)
         }
         repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
             locked(operation, error, &repo::shown(path), *age_ms)
