@@ -261,20 +261,19 @@ impl Moment {
         let (private, common) = (work.git_dir(), work.repo.path.join(".git"));
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
         let logged = size(private.join("logs/HEAD"));
-        let mut is_locked = false;
-        let mut has_come = || match self {
+        let is_moved =
+            || std::fs::read_to_string(common.join("refs/heads/t")).is_ok_and(|tip| tip.trim_end() != before);
+        let is_over = || is_moved() && !private.join("index.lock").exists();
+        let is_there = || match self {
             Self::Begun => std::fs::read_dir(place.state().join("captures")).is_ok_and(|entries| entries.count() > 0),
             Self::IndexWritten => size(private.join("index.lock")) > 0,
             Self::BranchLocked => common.join("refs/heads/t.lock").exists(),
-            Self::BranchMoved => {
-                std::fs::read_to_string(common.join("refs/heads/t")).is_ok_and(|tip| tip.trim_end() != before)
-            }
+            Self::BranchMoved => is_moved(),
             Self::Logged => size(private.join("logs/HEAD")) > logged,
-            Self::IndexReplaced => {
-                let was_locked = std::mem::replace(&mut is_locked, size(private.join("index.lock")) > 0);
-                was_locked && !is_locked
-            }
+            Self::IndexReplaced => false,
         };
+        // Some last less than a millisecond: where one was missed, the kill comes late.
+        let has_come = || is_there() || is_over();
         let watch = Stopwatch::start();
         while !has_come() {
             assert!(watch.elapsed() < Duration::from_secs(60), "{self:?} never came");
