@@ -75,6 +75,12 @@ impl<W: Write> Write for MaskedWriter<W> {
     }
 }
 
+/// A text that somebody sent, as far as it may be repeated: without the tokens in it.
+#[must_use]
+pub fn masked(text: &str) -> String {
+    String::from_utf8_lossy(&mask(text.as_bytes())).into_owned()
+}
+
 /// Replaces what follows each token prefix.
 fn mask(line: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let Some(mut at) = find_token(line) else { return line.into() };

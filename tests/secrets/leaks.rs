@@ -65,9 +65,15 @@ fn wrong(client: &mut Client, held: &Value, random: &mut Random, tokens: &mut Ve
         ("invalid_params", json!({"session_id": id, "reservation_token": [secret]})),
         ("invalid_params", json!({"session_id": id, "reservation_token": secret, secret: 1})),
     ] {
-        client.refused(kind, "agent.heartbeat", &params);
+        let fault = client.refused(kind, "agent.heartbeat", &params);
+        assert!(!fault.0.to_string().contains(secret), "an error does not repeat a token: {}", fault.0);
     }
-    client.refused("method_not_found", secret, &json!({}));
+    for fault in [
+        client.refused("invalid_params", "agent.list", &json!({"status": secret})),
+        client.refused("method_not_found", secret, &json!({})),
+    ] {
+        assert!(!fault.0.to_string().contains(secret), "an error does not repeat a token: {}", fault.0);
+    }
     for line in [
         format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"agent.release\",\"params\":{{\"reservation_token\":\"{secret}\""

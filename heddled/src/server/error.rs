@@ -7,6 +7,8 @@ use proto_schema::{ErrorData, Kind};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::observe::masked;
+
 /// An error on its way to the wire.
 #[derive(Clone, Debug)]
 pub struct WireError(pub(super) Box<ErrorData>);
@@ -81,7 +83,7 @@ pub(super) fn invalid_request(problem: &str) -> WireError {
 /// There is no such method.
 pub(super) fn no_method(name: &str) -> WireError {
     // What was sent is repeated only as far as it can be read at a glance.
-    let name: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
+    let name: String = masked(name).chars().filter(|character| !character.is_control()).take(64).collect();
     WireError::new(
         Kind::MethodNotFound,
         format!("there is no method `{name}`"),
@@ -111,12 +113,13 @@ pub(super) fn internal() -> WireError {
     WireError::new(Kind::Internal, "an internal error", hint, &json!({}))
 }
 
-/// The beginning of a text, as far as an error repeats it.
+/// The beginning of a text, as far as an error repeats it: a token that was sent in the wrong place is not told.
 fn excerpt(text: &str) -> String {
     const LONGEST: usize = 200;
+    let text = masked(text);
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
