@@ -41,14 +41,18 @@ fn a_child_is_identified_and_its_end_is_seen_before_and_after_reaping() {
 #[test]
 fn a_parent_that_only_wants_a_processor_is_told_from_one_that_does_not_care() {
     let kernel = Kernel::read().unwrap();
-    for (program, is_busy) in [("sleep 600", false), ("yes > /dev/null", true)] {
-        let script = format!("sleep 600 & echo $!; exec {program}");
+    for (program, command, is_busy) in [("sleep", "sleep 600", false), ("yes", "yes > /dev/null", true)] {
+        let script = format!("sleep 600 & echo $!; exec {command}");
         let mut parent = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let pid: i32 = line.trim().parse().unwrap();
         let holder = kernel.identify(Some(own_pid()), pid).unwrap();
         assert!(!kernel.is_being_reaped(&holder), "it lives");
+        // A shell reaps what it finds dead; what it becomes does not.
+        while std::fs::read_to_string(format!("/proc/{}/comm", parent.id())).unwrap().trim_end() != program {
+            std::thread::yield_now();
+        }
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
         while kernel.check(&holder) == Verdict::Alive || kernel.is_being_reaped(&holder) != is_busy {
             std::thread::yield_now();
