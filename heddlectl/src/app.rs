@@ -27,6 +27,8 @@ pub(crate) struct App {
     pub(crate) connector: Connector,
     /// Where the repository is looked for, or why that cannot be told.
     directory: io::Result<PathBuf>,
+    /// Whether the command line names it.
+    says_where: bool,
 }
 
 /// Runs the program with these arguments.
@@ -67,7 +69,8 @@ impl App {
             // It may have been removed, and not every command needs it.
             None => std::env::current_dir(),
         };
-        Ok(Self { out, connector: Connector { paths, env, uid }, directory })
+        let says_where = global.repo.is_some();
+        Ok(Self { out, connector: Connector { paths, env, uid }, directory, says_where })
     }
 
     /// The environment.
@@ -96,6 +99,11 @@ impl App {
     /// The worktree that we are in.
     pub(crate) fn here(&self) -> Option<Worktree> {
         Worktree::containing(self.directory.as_ref().ok()?)
+    }
+
+    /// Whether somebody meant a repository: by standing in a worktree, or by saying where one is.
+    pub(crate) fn is_in_repository(&self) -> bool {
+        self.says_where || self.here().is_some()
     }
 
     /// A connection; the daemon is started if need be.

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    capture, completions, daemon, demo, evict, heartbeat, list, log, man, release, repo, reserve, run, schema, show,
-    status, thread, validate,
+    capture, completions, daemon, demo, evict, heartbeat, list, log, man, ready, release, repo, reserve, run, schema,
+    show, status, thread, validate,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -22,8 +22,9 @@ Start here:
   heddlectl list                                          who holds what, and for how long
   heddlectl demo                                          see it happen, without a trace
 
-Exit codes: 0 done, 2 usage, 3 refused, 4 somebody else changed it first, 69 no
-daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration, 1 and 70 defect";
+Exit codes: 0 done, 2 usage, 3 refused, 4 somebody else changed it first, 5 not
+ready, 69 no daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration,
+1 and 70 defect";
 
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// Commit everything that the session's worktree has
     #[command(after_help = capture::EXAMPLES)]
     Capture(capture::Capture),
+    /// Check a thread against its target and mark it ready for integration
+    #[command(after_help = ready::EXAMPLES)]
+    Ready(ready::Ready),
     /// Give a session back
     Release(release::Release),
     /// List sessions, newest first
@@ -106,7 +110,7 @@ pub(crate) enum Command {
     Thread(thread::Thread),
     /// Show what happened, from the operation log
     Log(log::Log),
-    /// Show how the daemon is: exit 1 when something is wrong with it
+    /// Show how the daemon is, and this repository: exit 1 when one of them is broken
     Status(status::Status),
     /// Start, stop or look at the daemon
     #[command(subcommand)]
@@ -134,6 +138,7 @@ impl Command {
             Self::Reserve(command) => command.run(&app()?),
             Self::Heartbeat(command) => command.run(&app()?),
             Self::Capture(command) => command.run(&app()?),
+            Self::Ready(command) => command.run(&app()?),
             Self::Release(command) => command.run(&app()?),
             Self::List(command) => command.run(&app()?),
             Self::Show(command) => command.run(&app()?),

@@ -17,6 +17,8 @@ impl Exit {
     pub(crate) const USAGE: Self = Self(2);
     /// The daemon said no.
     pub(crate) const REFUSED: Self = Self(3);
+    /// `ready` found something in the way.
+    pub(crate) const BLOCKED: Self = Self(5);
     /// The daemon cannot be reached.
     pub(crate) const UNREACHABLE: Self = Self(69);
     /// A file could not be read or written.

@@ -51,8 +51,12 @@ pub use methods::daemon::{
     Counts, Health, HealthCheck, HelloParams, HelloResult, Info, Limits, NoParams, ShutdownParams,
 };
 pub use methods::oplog::{OplogListParams, OplogListResult};
-pub use methods::repo::AdoptParams;
-pub use methods::thread::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams};
+pub use methods::ready::{Finding, FindingKind, ReadyParams, ReadyReport, ReadyResult, ReadyStatus};
+pub use methods::repo::{AdoptParams, RemoteDrift, RepoParams, Verification, VerificationCheck, VerificationStatus};
+pub use methods::thread::{
+    CleanParams, CleanResult, CleanedWorktree, KeptWorktree, ThreadListParams, ThreadListResult, ThreadParams,
+    ThreadResult, ThreadUpdateParams,
+};
 pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas};
 pub use operation::{Operation, OperationKind};
 pub use registry::{METHODS, MethodSpec, Schemas};

@@ -3,10 +3,11 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    AdoptParams, CaptureParams, CaptureResult, Chain, Empty, EvictParams, Health, HeartbeatParams, HelloParams,
-    HelloResult, Info, Kind, ListParams, ListResult, NoParams, OplogListParams, OplogListResult, ReleaseParams,
-    ReservationResult, ReserveParams, ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult,
-    ThreadParams, ThreadResult, ThreadUpdateParams, ValidateParams, ValidateResult,
+    AdoptParams, CaptureParams, CaptureResult, Chain, CleanParams, CleanResult, Empty, EvictParams, Health,
+    HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, NoParams, OplogListParams,
+    OplogListResult, ReadyParams, ReadyResult, ReleaseParams, RepoParams, ReservationResult, ReserveParams,
+    ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult, ThreadParams, ThreadResult,
+    ThreadUpdateParams, ValidateParams, ValidateResult, Verification,
 };
 
 /// The schemas of a method's parameters and of its result.
@@ -150,6 +151,30 @@ pub const METHODS: &[MethodSpec] = &[
         ],
     },
     MethodSpec {
+        name: "agent.ready",
+        summary: "Checks a thread against its target and marks it ready for integration, or blocked.",
+        changes: true,
+        schemas: schemas::<ReadyParams, ReadyResult>,
+        errors: &[
+            AgentSessionNotFound,
+            ReservationTokenMismatch,
+            AgentSessionInactive,
+            AgentSessionThreadMismatch,
+            CasConflict,
+            FencingTokenStale,
+            OperationInProgress,
+            GitIdentityMissing,
+            FilterNotAllowed,
+            WorktreeBusy,
+            IndexConflicted,
+            SigningRefused,
+            WorktreeNotFound,
+            RepositoryNotFound,
+            RepositoryUnavailable,
+            StoreUnavailable,
+        ],
+    },
+    MethodSpec {
         name: "agent.evict",
         summary: "Ends another's session, as the operator, with a reason.",
         changes: true,
@@ -189,11 +214,25 @@ pub const METHODS: &[MethodSpec] = &[
         ],
     },
     MethodSpec {
+        name: "thread.clean",
+        summary: "Removes the linked worktrees of merged threads that hold no work.",
+        changes: true,
+        schemas: schemas::<CleanParams, CleanResult>,
+        errors: &[RepositoryNotFound, RepositoryUnavailable, StoreUnavailable],
+    },
+    MethodSpec {
         name: "oplog.list",
         summary: "Lists what happened, from the operation log.",
         changes: false,
         schemas: schemas::<OplogListParams, OplogListResult>,
         errors: &[RepositoryNotFound, RepositoryUnavailable, ThreadNameInvalid, StoreUnavailable],
+    },
+    MethodSpec {
+        name: "repo.verify",
+        summary: "Tells how a repository is, and what to do next.",
+        changes: false,
+        schemas: schemas::<RepoParams, Verification>,
+        errors: &[RepositoryNotFound, RepositoryUnavailable],
     },
     MethodSpec {
         name: "repo.adopt",

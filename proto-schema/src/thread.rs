@@ -69,6 +69,20 @@ pub enum ImpactCategory {
     PublicApiSurface,
 }
 
+impl ImpactCategory {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DependencyGraph => "dependency_graph",
+            Self::BuildRuntimeConfig => "build_runtime_config",
+            Self::GeneratedOutputs => "generated_outputs",
+            Self::RepoWideRefactor => "repo_wide_refactor",
+            Self::PublicApiSurface => "public_api_surface",
+        }
+    }
+}
+
 /// How a thread stands to its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -154,6 +168,11 @@ pub struct Thread {
     pub task: Option<Task>,
     /// The worktree where the work is done, where known.
     pub execution_path: Option<Arc<str>>,
+    /// How many commits it has that its target lacks; of one without a target, those since its base. Null where it could
+    /// not be told.
+    pub ahead: Option<u64>,
+    /// How many commits its target has that it lacks; null where there is no target or it could not be told.
+    pub behind: Option<u64>,
     /// What it changes: the first 100 paths.
     pub changed_paths: Vec<Arc<str>>,
     /// How many paths it changes in all.

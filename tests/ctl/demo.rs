@@ -45,6 +45,7 @@ fn it_leaves_nothing_behind() {
     let said = world.run(&["demo"]);
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said}");
     assert!(said.stdout.contains("The thread never had two holders"), "{said}");
+    assert!(said.stdout.contains("heddlectl capture") && said.stdout.contains("heddlectl ready"), "{said}");
     assert!(said.stdout.contains("heddle-demo") && said.stdout.contains("nothing is left behind"), "{said}");
     assert_eq!(contents(&world.path("")), before, "byte for byte");
     assert_eq!(processes(&world.path("")), Vec::<String>::new());
@@ -56,7 +57,7 @@ fn beside_a_running_daemon_it_has_its_own() {
     world.reserve("heddle-demo");
     let git = contents(&world.path("app"));
     let value = world.json(&["demo"]);
-    for name in ["granted_us", "refused_us", "kill_to_grant_us", "daemon_start_us"] {
+    for name in ["granted_us", "refused_us", "kill_to_grant_us", "daemon_start_us", "capture_us", "ready_us"] {
         assert!(value[name].as_u64().is_some_and(|us| us > 0), "{name}");
     }
     assert_eq!(contents(&world.path("app")), git);

@@ -7,9 +7,11 @@
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 mod captures;
+mod cleaning;
 mod commands;
 mod demo;
 mod faults;
+mod ready;
 mod refusals;
 mod run;
 mod sessions;
@@ -17,3 +19,4 @@ mod start;
 mod support;
 mod terminal;
 mod tokens;
+mod verify;

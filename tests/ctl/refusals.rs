@@ -143,17 +143,6 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     ");
 }
 
-/// Runs a command of an advice in a shell that is somewhere else.
-fn elsewhere(world: &World, command: &str) -> Said {
-    let mut shell = std::process::Command::new("sh");
-    let path = format!("{}:/usr/bin:/bin", crate::support::heddlectl().parent().expect("a folder").display());
-    world.environment(&mut shell).env("PATH", path).current_dir("/").args(["-c", command]);
-    for role in ["AUTHOR", "COMMITTER"] {
-        shell.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.com");
-    }
-    world.say(&mut shell)
-}
-
 /// Each command of an advice is one that can be pasted into any shell: it finds the repository, and does something.
 #[test]
 fn the_commands_of_an_advice_can_be_run_from_anywhere() {
@@ -194,7 +183,7 @@ fn follow(world: &World, said: &Said) {
     for command in commands {
         let command = command.as_str().expect("text").replace("$ROOT/", &world.path("").to_string_lossy());
         let command = command.replace("<thread>", "thread").replace("no-such-rev", "HEAD");
-        let said = elsewhere(world, &command);
+        let said = world.elsewhere(&command);
         assert_eq!(said.code, Some(0), "{command}: {said}");
     }
 }
@@ -222,7 +211,7 @@ fn the_advice_of_a_refused_capture_leads_to_a_capture() {
     let follow = |said: &Said| {
         let command = said.error()["data"]["primary_command"].as_str().expect("a command").to_owned();
         let command = command.replace("$ROOT/", &world.path("").to_string_lossy());
-        let done = elsewhere(&world, &command);
+        let done = world.elsewhere(&command);
         assert_eq!(done.code, Some(0), "{command}: {done}");
     };
     let said = capture();
@@ -243,7 +232,7 @@ fn the_advice_of_a_refused_capture_leads_to_a_capture() {
     std::fs::write(world.path("app/new"), "theirs").expect("written");
     world.git(&["commit", "--quiet", "-am", "theirs"]);
     world.git(&["switch", "--quiet", "x"]);
-    let merged = elsewhere(&world, &format!("git -C {} merge --quiet side", world.path("app").display()));
+    let merged = world.elsewhere(&format!("git -C {} merge --quiet side", world.path("app").display()));
     assert_eq!(merged.code, Some(1), "{merged}");
     let said = capture();
     is(&said, "index_conflicted", 1013, 3);

@@ -163,6 +163,17 @@ impl World {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// Runs a command that was recommended in a shell that is somewhere else.
+    pub(crate) fn elsewhere(&self, command: &str) -> Said {
+        let mut shell = Command::new("sh");
+        let path = format!("{}:/usr/bin:/bin", heddlectl().parent().expect("a folder").display());
+        self.environment(&mut shell).env("PATH", path).current_dir("/").args(["-c", command]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            shell.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.com");
+        }
+        self.say(&mut shell)
+    }
+
     /// The pid of the daemon that wrote its record here, whoever started it.
     pub(crate) fn recorded_daemon(&self) -> Option<i32> {
         let record: Value = serde_json::from_str(text_of(&self.path("state/heddled.lock")).lines().next()?).ok()?;

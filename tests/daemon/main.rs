@@ -5,6 +5,8 @@ mod callers;
 #[cfg(test)]
 mod captures;
 #[cfg(test)]
+mod cleaning;
+#[cfg(test)]
 mod holders;
 #[cfg(test)]
 mod lives;
@@ -12,6 +14,8 @@ mod lives;
 mod places;
 #[cfg(test)]
 mod plain_git;
+#[cfg(test)]
+mod ready;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]

@@ -214,6 +214,12 @@ fn repositories(client: &mut Client, schemas: &mut Schemas, place: &Place, repo:
         let fault =
             schemas.refused(client, "repository_not_found", "agent.reserve", &json!({"repo": path, "thread": "t"}));
         assert_eq!(fault.details()["reason"], reason);
+        for (method, params) in
+            [("repo.verify", json!({"repo": path})), ("agent.list", json!({"repo": path, "verify": true}))]
+        {
+            let fault = schemas.refused(client, "repository_not_found", method, &params);
+            assert_eq!(fault.details()["reason"], reason, "{method}");
+        }
     }
     let empty = repo.path.join("empty");
     std::fs::create_dir(&empty).unwrap();
@@ -237,7 +243,7 @@ fn capture(more: &Value) -> Value {
 
 fn envelopes(client: &mut Client, schemas: &mut Schemas) {
     schemas.refused(client, "protocol_unsupported", "daemon.hello", &json!({"protocol": [2, 3], "client": "test/1"}));
-    schemas.refused(client, "method_not_found", "agent.ready", &json!({}));
+    schemas.refused(client, "method_not_found", "agent.resume", &json!({}));
     let cases = [
         ("agent.reserve", json!({"thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),
@@ -253,6 +259,12 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
         ("agent.capture", capture(&json!({"message": "\u{1b}[2J"})), "message"),
         ("agent.capture", capture(&json!({"confidence": 1.5})), "confidence"),
         ("agent.capture", capture(&json!({"worktree": "relative"})), "worktree"),
+        ("agent.ready", capture(&json!({"confidence": -0.1})), "confidence"),
+        ("agent.ready", capture(&json!({"worktree": "relative"})), "worktree"),
+        ("agent.ready", capture(&json!({"verification": {"tests": 1}})), "verification.tests"),
+        ("agent.ready", capture(&json!({"verification": {"coverage_pct": 100.5}})), "verification.coverage_pct"),
+        ("repo.verify", json!({"repo": "relative"}), "repo"),
+        ("agent.list", json!({"repo": "relative", "verify": true}), "repo"),
         ("agent.list", json!({"limit": 0}), "limit"),
         ("agent.list", json!({"limit": 1001}), "limit"),
         ("agent.list", json!({"cursor": "x"}), "cursor"),

@@ -71,6 +71,11 @@ fn every_method_answers_as_its_schema_says() {
     for created in [true, false] {
         assert_eq!(schemas.ok(client, "agent.capture", &capture)["capture"]["created"], created);
     }
+    let mut check = key(&tree["reservation"]);
+    check["verification"] = json!({"tests_passed": 1});
+    assert_eq!(schemas.ok(client, "agent.ready", &check)["status"], "completed");
+    std::fs::write(std::path::Path::new(path).join("new"), "newer").unwrap();
+    assert_eq!(schemas.ok(client, "agent.ready", &check)["status"], "blocked");
     schemas.ok(client, "agent.release", &key(plain));
     schemas.ok(client, "agent.evict", &json!({"session_id": parent["session_id"], "reason": "a test"}));
 
@@ -85,9 +90,22 @@ fn every_method_answers_as_its_schema_says() {
     {
         schemas.ok(client, "agent.list", &params);
     }
+    let verified = schemas.ok(client, "repo.verify", &json!({"repo": at}));
+    assert_eq!((&verified["git_branch"], &verified["worktree_dirty"]), (&json!("main"), &json!(false)), "{verified}");
+    let listed = schemas.ok(client, "agent.list", &json!({"repo": at, "verify": true}));
+    assert_eq!(listed["verification"], verified);
+    let in_git_dir = schemas.ok(client, "repo.verify", &json!({"repo": repo.path.join(".git")}));
+    assert_eq!((&in_git_dir["git_branch"], &in_git_dir["worktree_dirty"]), (&Value::Null, &Value::Null));
+    // Without a repository there is nothing to verify.
+    assert_eq!(schemas.ok(client, "agent.list", &json!({"verify": true}))["verification"], Value::Null);
     schemas.ok(client, "thread.list", &json!({"repo": at}));
     schemas.ok(client, "thread.list", &json!({"repo": at, "state": "active", "limit": 1}));
     schemas.ok(client, "thread.show", &json!({"repo": at, "thread": "full"}));
+    for params in [json!({"repo": at}), json!({"repo": at, "dry_run": true})] {
+        let cleaned = schemas.ok(client, "thread.clean", &params);
+        assert_eq!(cleaned["removed"], json!([]), "tree is held");
+        assert_eq!((&cleaned["kept"][0]["thread"], &cleaned["kept"][0]["worktree"]), (&json!("tree"), &json!(path)));
+    }
     for params in [
         json!({}),
         json!({"repo": at, "after": 1, "limit": 3}),

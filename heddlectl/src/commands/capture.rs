@@ -17,8 +17,8 @@ Examples:
   heddlectl capture -m 'Let users stay logged in'   commit all that `git add -A` would
   heddlectl capture --confidence 0.6                and say how sure the agent is of it";
 
-/// How long a capture may take: a large worktree is read and hashed as a whole, and others may be captured first.
-const CAPTURED: Duration = Duration::from_secs(15 * 60);
+/// How long a call that reads a worktree may take: a large one is read and hashed as a whole, and others may be first.
+pub(crate) const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// Arguments of `capture`.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Capture {
     confidence: Option<f64>,
 }
 
-fn confidence(text: &str) -> Result<f64, &'static str> {
+pub(crate) fn confidence(text: &str) -> Result<f64, &'static str> {
     let confidence = text.parse().ok().filter(|confidence| (0.0..=1.0).contains(confidence));
     confidence.ok_or("a number from 0 to 1")
 }
@@ -50,11 +50,11 @@ impl Capture {
             message: self.message.clone(),
             confidence: self.confidence,
         };
-        let answer = client.call_within("agent.capture", &params, CAPTURED);
+        let answer = client.call_within("agent.capture", &params, LONG);
         app.tell_skew(&mut client);
         let answer = match answer {
             // What it has committed by then is not committed again.
-            Err(CallError::Broken(_)) => app.connect()?.call_within("agent.capture", &params, CAPTURED)?,
+            Err(CallError::Broken(_)) => app.connect()?.call_within("agent.capture", &params, LONG)?,
             answer => answer?,
         };
         if app.out.json {

@@ -9,6 +9,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod ready;
 pub(crate) mod release;
 pub(crate) mod repo;
 pub(crate) mod reserve;

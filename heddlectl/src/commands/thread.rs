@@ -1,12 +1,19 @@
-//! `heddlectl thread list|show`.
+//! `heddlectl thread list|show|clean`.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use proto_schema::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadState};
+use proto_schema::{
+    CleanParams, CleanResult, ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadState,
+};
 
 use crate::app::App;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::threads;
+use crate::output::{clean, threads};
+
+/// How long cleaning may take: every worktree of a merged thread is looked at, file by file.
+const CLEANED: Duration = Duration::from_secs(15 * 60);
 
 /// The commands about threads.
 #[derive(Subcommand, Debug)]
@@ -15,6 +22,8 @@ pub(crate) enum Thread {
     List(List),
     /// Show one thread and who holds it
     Show(Show),
+    /// Remove the worktrees of merged threads that hold no work; branches stay
+    Clean(Clean),
 }
 
 /// Arguments of `thread list`.
@@ -37,6 +46,14 @@ pub(crate) struct Show {
     /// The thread
     #[arg(value_name = "THREAD")]
     thread: String,
+}
+
+/// Arguments of `thread clean`.
+#[derive(Args, Debug)]
+pub(crate) struct Clean {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// A state to filter by.
@@ -71,6 +88,7 @@ impl Thread {
         match self {
             Self::List(list) => list.run(app),
             Self::Show(show) => show.run(app),
+            Self::Clean(clean) => clean.run(app),
         }
     }
 }
@@ -111,6 +129,24 @@ impl Show {
         } else {
             let thread = answer.read::<ThreadResult>()?.thread;
             app.out.print(&threads::card(&thread, app.out.page()))?;
+        }
+        Ok(Exit::OK)
+    }
+}
+
+impl Clean {
+    fn run(&self, app: &App) -> Result<Exit, Error> {
+        let params = CleanParams { repo: app.repo()?, dry_run: self.dry_run.then_some(true) };
+        // Not repeated when the answer is lost: the second one would not tell what the first had removed.
+        let mut client = app.connect()?;
+        let answer = client.call_within("thread.clean", &params, CLEANED);
+        app.tell_skew(&mut client);
+        let answer = answer?;
+        if app.out.json {
+            app.out.print_json(&answer.0)?;
+        } else {
+            let result: CleanResult = answer.read()?;
+            app.out.print(&clean::report(&result, self.dry_run, app.out.page()))?;
         }
         Ok(Exit::OK)
     }

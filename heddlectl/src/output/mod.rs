@@ -3,11 +3,14 @@
 //! Nothing else in this crate writes to a stream. A reader that went away is [`Error::ClosedPipe`], which ends the
 //! process with 0.
 
+pub(crate) mod clean;
 pub(crate) mod color;
 pub(crate) mod human;
 pub(crate) mod log;
 mod object;
 pub(crate) mod problem;
+pub(crate) mod ready;
+pub(crate) mod repository;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod text;

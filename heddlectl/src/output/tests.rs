@@ -1,11 +1,11 @@
 //! What people see, at 80 columns.
 
 use anstream::adapter::strip_str;
-use proto_schema::{ErrorObject, ListResult, OplogListResult, Reservation, Thread};
+use proto_schema::{CleanResult, ErrorObject, ListResult, OplogListResult, Reservation, Thread};
 use serde_json::{Value, json};
 
 use super::human::Page;
-use super::{log, problem, sessions, status, threads};
+use super::{clean, log, problem, sessions, status, threads};
 use crate::error::{Error, Refused};
 
 /// 2026-08-01T12:10:00Z, on a terminal of 80 columns.
@@ -155,8 +155,11 @@ fn thread(holder: Value, changes: &Value) -> Thread {
         "parent_thread": null, "mode": "in_place", "state": "active",
         "base_state": "4b825dc642cb6eb9a060e54bf8d69288fbee4904", "base_root": "b".repeat(40),
         "current_state": "5b825dc642cb6eb9a060e54bf8d69288fbee4904", "merged_state": null, "task": "Add the login form",
-        "execution_path": "/home/me/app", "changed_paths": ["src/login.rs", "Cargo.toml"], "changed_count": 2,
-        "impact_categories": [], "freshness": "current", "verification_summary": null, "confidence_summary": null,
+        "execution_path": "/home/me/app", "ahead": 3, "behind": 0, "changed_paths": ["src/login.rs", "Cargo.toml"],
+        "changed_count": 2, "impact_categories": ["dependency_graph"], "freshness": "current",
+        "verification_summary":
+            {"tests_passed": 41, "tests_failed": 0, "coverage_pct": null, "lint_warnings": null},
+        "confidence_summary": {"value": 0.9, "band": "high"},
         "integration_policy_result": null, "holder": holder, "created_at": "2026-08-01T12:00:00.000Z",
         "updated_at": "2026-08-01T12:09:00.000Z",
     });
@@ -172,10 +175,10 @@ fn threads_as_a_table_and_as_a_card() {
     let long = json!({"thread": "refactor/storage-engine/split-the-writer", "state": "merged", "task": null});
     let all = [thread(holder, &json!({})), thread(Value::Null, &long)];
     insta::assert_snapshot!(plain(&threads::list(&all, PAGE)), @r"
-    THREAD                       STATE   TIP         HELD BY                     AGE
-    feature/login                active  5b825dc642  agent-abcdefghij234567abcd   1m
+    THREAD                STATE   TIP         AHEAD  HELD BY                     AGE
+    feature/login         active  5b825dc642  +3 -0  agent-abcdefghij234567abcd   1m
         Add the login form
-    refactor/storage-engine/sp…  merged  5b825dc642  -                            1m
+    refactor/storage-en…  merged  5b825dc642  +3 -0  -                            1m
         refactor/storage-engine/split-the-writer
     ");
     insta::assert_snapshot!(plain(&threads::card(&all[0], PAGE)), @r"
@@ -186,13 +189,16 @@ fn threads_as_a_table_and_as_a_card() {
       tip       5b825dc642cb6eb9a060e54bf8d69288fbee4904
       base      4b825dc642cb6eb9a060e54bf8d69288fbee4904
       target    main
-      fresh     has all of its target's commits
+      stands    3 ahead, 0 behind: it has all of its target's commits
       changed   2 paths: src/login.rs Cargo.toml
+      touches   dependency_graph
+      checked   41 tests passed, 0 tests failed, confidence 0.9
       task      Add the login form
       work      in place
       path      /home/me/app
       repo      /home/me/app
       updated   2026-08-01T12:09:00.000Z (1m ago)
+      next      heddlectl show --session agent-abcdefghij234567abcd
     ");
 }
 
@@ -289,4 +295,33 @@ fn lists_are_read_with_members_of_tomorrow() {
     let list = json!({"reservations": [], "alive_only": false, "thread": null, "verification": null, "revision": 1,
         "next_cursor": null, "of_tomorrow": 1});
     serde_json::from_value::<ListResult>(list).expect("unknown members are ignored");
+}
+
+#[test]
+fn a_clean_says_what_went_and_why_the_rest_stays() {
+    let result: CleanResult = serde_json::from_value(json!({
+        "removed": [{"thread": "feature/login", "worktree": "/home/me/app.worktrees/feature/login"}],
+        "kept": [
+            {"thread": "fix", "worktree": "/home/me/app.worktrees/fix", "reason": "'src/main.rs' is not committed"},
+            {"thread": "refactor", "worktree": "/home/me/app.worktrees/refactor",
+             "reason": "it was changed while it was removed, at 'build/x'; `git -C /home/me/app.worktrees/refactor \
+                restore -- :/` brings back what was removed by then"},
+        ],
+    }))
+    .expect("a result");
+    insta::assert_snapshot!(plain(&clean::report(&result, false, PAGE)), @r"
+    removed  feature/login
+             /home/me/app.worktrees/feature/login
+    kept     fix
+             /home/me/app.worktrees/fix
+             'src/main.rs' is not committed
+    kept     refactor
+             /home/me/app.worktrees/refactor
+             it was changed while it was removed, at 'build/x'; `git -C
+             /home/me/app.worktrees/refactor restore -- :/` brings back what was
+             removed by then
+    1 worktree was removed; its branch stays.
+    ");
+    let nothing = CleanResult { removed: Vec::new(), kept: Vec::new() };
+    insta::assert_snapshot!(plain(&clean::report(&nothing, true, PAGE)), @"There is nothing to clean: no thread of this repository has a linked worktree.");
 }

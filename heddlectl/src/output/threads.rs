@@ -2,7 +2,7 @@
 
 use proto_schema::{Freshness, ObjectId, Thread, ThreadMode, ThreadState};
 
-use super::human::{Card, Columns, Page, Row, table};
+use super::human::{Card, Columns, Page, Row, count, table};
 use super::sessions;
 use super::text::age;
 
@@ -11,11 +11,61 @@ fn short(state: Option<&ObjectId>) -> String {
     state.map_or_else(|| "-".to_owned(), |state| state.to_string().chars().take(10).collect())
 }
 
-fn freshness(thread: &Thread) -> Option<&'static str> {
-    match thread.freshness {
-        Freshness::Current => Some("has all of its target's commits"),
-        Freshness::Stale => Some("its target has moved on"),
-        Freshness::Unknown => None,
+/// How far a thread is from its target, in a few characters: `+3 -1`.
+fn distance(thread: &Thread) -> String {
+    match (thread.ahead, thread.behind) {
+        (Some(ahead), Some(behind)) => format!("+{ahead} -{behind}"),
+        (Some(ahead), None) => format!("+{ahead}"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+fn freshness(thread: &Thread) -> Option<String> {
+    let (ahead, behind) = (thread.ahead?, thread.behind);
+    let stands = match thread.freshness {
+        Freshness::Current => "it has all of its target's commits",
+        Freshness::Stale => "its target has moved on",
+        Freshness::Unknown => return Some(format!("{} since its base", count(ahead, "commit"))),
+    };
+    Some(format!("{} ahead, {} behind: {stands}", ahead, behind.unwrap_or_default()))
+}
+
+/// What the agent said of its work when it last had it checked.
+fn said(thread: &Thread) -> Option<String> {
+    let verification = thread.verification_summary.as_ref();
+    let number = |number: Option<u64>, word: &str| number.map(|number| format!("{} {word}", count(number, "test")));
+    let parts: Vec<String> = [
+        verification.and_then(|summary| number(summary.tests_passed, "passed")),
+        verification.and_then(|summary| number(summary.tests_failed, "failed")),
+        verification.and_then(|summary| summary.coverage_pct).map(|percent| format!("{percent} % covered")),
+        verification.and_then(|summary| summary.lint_warnings).map(|number| count(number, "lint warning")),
+        thread.confidence_summary.map(|confidence| format!("confidence {}", confidence.value)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What kinds of files it touches, as far as those who integrate it must know.
+fn impact(thread: &Thread) -> Option<String> {
+    let names: Vec<&str> = thread.impact_categories.iter().map(|category| category.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The command that leads on.
+fn next(thread: &Thread) -> String {
+    let (name, repo) = (thread.thread.as_str(), &*thread.repo);
+    let command = |words: &[&str]| shell_words::join(words);
+    match (thread.state, &thread.holder, &thread.target_thread) {
+        (_, Some(holder), _) => format!("heddlectl show --session {}", holder.session_id),
+        (ThreadState::Ready, None, Some(target)) => {
+            // Where the target cannot be switched to, nothing is merged into something else.
+            let switch = command(&["git", "-C", repo, "switch", target.as_str()]);
+            format!("{switch} && {}", command(&["git", "-C", repo, "merge", "--no-edit", name]))
+        }
+        (ThreadState::Merged, None, _) => command(&["heddlectl", "thread", "clean", "--repo", repo]),
+        (_, None, _) => command(&["heddlectl", "reserve", "--thread", name, "--at-tip", "--repo", repo]),
     }
 }
 
@@ -30,6 +80,7 @@ pub(crate) fn list(threads: &[Thread], page: Page) -> String {
                     thread.thread.to_string(),
                     thread.state.as_str().to_owned(),
                     short(thread.current_state.as_ref()),
+                    distance(thread),
                     held_by,
                     age(page.now_ms - thread.updated_at.unix_ms()),
                 ],
@@ -38,8 +89,8 @@ pub(crate) fn list(threads: &[Thread], page: Page) -> String {
             }
         })
         .collect();
-    let heading = &["THREAD", "STATE", "TIP", "HELD BY", "AGE"];
-    table(&Columns { heading, right: &[4], elastic: 0 }, &rows, page)
+    let heading = &["THREAD", "STATE", "TIP", "AHEAD", "HELD BY", "AGE"];
+    table(&Columns { heading, right: &[5], elastic: 0 }, &rows, page)
 }
 
 /// Renders one thread with everything that is known of it.
@@ -68,12 +119,15 @@ pub(crate) fn card(thread: &Thread, page: Page) -> String {
         .maybe("merged", thread.merged_state.map(|state| state.to_string()))
         .maybe("target", thread.target_thread.as_ref().map(proto_schema::ThreadName::as_str))
         .maybe("parent", thread.parent_thread.as_ref().map(proto_schema::ThreadName::as_str))
-        .maybe("fresh", freshness(thread))
+        .maybe("stands", freshness(thread))
         .maybe("changed", changed)
+        .maybe("touches", impact(thread))
+        .maybe("checked", said(thread))
         .maybe("task", thread.task.as_ref().map(proto_schema::Text::as_str))
         .fact("work", mode)
         .maybe("path", thread.execution_path.as_deref())
         .fact("repo", &thread.repo)
         .fact("updated", &format!("{} ({} ago)", thread.updated_at, age(page.now_ms - thread.updated_at.unix_ms())))
+        .fact("next", &next(thread))
         .end()
 }

@@ -86,15 +86,15 @@ impl Coordinator {
     }
 
     async fn capture_in_turn(&self, begun: Begun, call: CaptureCall) -> Result<Captured, Failure> {
-        let worktree = self.worktree_of(&begun, call.worktree.clone()).await?;
+        let worktree = self.worktree_of(begun.session, &begun.repo, call.worktree.clone()).await?;
         let _turn = tokio::select! {
             turn = self.shared.captures.turn(&worktree) => turn,
-            () = begun.cancellable.cancelled() => return Err(self.lost(&begun)),
+            () = begun.cancellable.cancelled() => return Err(self.lost(begun.session)),
         };
         // Again: it may have ended before it could be cancelled, and what it recorded may have changed.
         let session = match active(find(&self.snapshot().registry, begun.session)?) {
             Ok(session) => Arc::clone(session),
-            Err(_) => return Err(self.lost(&begun)),
+            Err(_) => return Err(self.lost(begun.session)),
         };
         let captured = match self.prepare(&begun, session, worktree, call).await? {
             Capture::Nothing { state, root } => {
@@ -109,9 +109,15 @@ impl Coordinator {
         Ok(captured)
     }
 
-    async fn worktree_of(&self, begun: &Begun, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
-        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
-        let own = find(&self.snapshot().registry, begun.session)?.path.clone();
+    /// The worktree that a call is about: one of the repository's own, the session's where none is named.
+    pub(super) async fn worktree_of(
+        &self,
+        session: SessionId,
+        repo: &Arc<RepoRecord>,
+        named: Option<PathBuf>,
+    ) -> Result<PathBuf, Failure> {
+        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(repo));
+        let own = find(&self.snapshot().registry, session)?.path.clone();
         let path = named.or_else(|| own.map(|path| PathBuf::from(&*path)));
         blocking("finding the worktree", move || {
             // Without one, the session was reserved in a Git directory.
@@ -147,7 +153,7 @@ impl Coordinator {
         })
         .await?;
         match prepared {
-            Err(Error::Capture(CaptureRefused::Cancelled)) => Err(self.lost(begun)),
+            Err(Error::Capture(CaptureRefused::Cancelled)) => Err(self.lost(begun.session)),
             other => Ok(other?),
         }
     }
@@ -165,7 +171,7 @@ impl Coordinator {
                 self.undo(begun, prepared).await;
                 // It was active when the call came in: it lost its right on the way.
                 let is_late = matches!(failure, Failure::Refused(Refusal::Inactive(_)));
-                return Err(if is_late { self.lost(begun) } else { failure });
+                return Err(if is_late { self.lost(begun.session) } else { failure });
             }
         };
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
@@ -201,8 +207,8 @@ impl Coordinator {
     }
 
     /// Why a capture was cancelled.
-    fn lost(&self, begun: &Begun) -> Failure {
-        match find(&self.snapshot().registry, begun.session) {
+    pub(super) fn lost(&self, session: SessionId) -> Failure {
+        match find(&self.snapshot().registry, session) {
             Ok(session) if session.is_active() => Failure::ShuttingDown,
             Ok(session) => Failure::Stale(Arc::clone(session)),
             Err(refusal) => refusal.into(),

@@ -26,7 +26,8 @@ pub(super) struct Captures {
 
 /// One capture.
 struct UnderWay {
-    session: SessionId,
+    /// None for what nobody's session ends.
+    session: Option<SessionId>,
     /// Since when, in lease time.
     since: u64,
     cancelled: AtomicBool,
@@ -74,7 +75,7 @@ impl Captures {
 
     /// Cancels those of a session that has ended.
     pub(super) fn cancel(&self, session: SessionId) {
-        self.under_way.lock().iter().filter(|one| one.session == session).for_each(|one| one.cancel());
+        self.under_way.lock().iter().filter(|one| one.session == Some(session)).for_each(|one| one.cancel());
     }
 
     /// Cancels all: the daemon is stopping.
@@ -84,7 +85,7 @@ impl Captures {
 
     /// Whether the expiry of a session waits for its capture.
     pub(super) fn delay_expiry(&self, session: SessionId, now: u64) -> bool {
-        let is_delaying = |one: &Arc<UnderWay>| one.session == session && now < one.since + EXPIRY_WAITS_MS;
+        let is_delaying = |one: &Arc<UnderWay>| one.session == Some(session) && now < one.since + EXPIRY_WAITS_MS;
         self.under_way.lock().iter().any(is_delaying)
     }
 }
@@ -99,6 +100,15 @@ impl UnderWay {
 impl Cancellable {
     /// Lets the end of the session cancel what follows. The session may have ended just before: look after this.
     pub(super) fn new(shared: &Arc<Shared>, session: SessionId) -> Self {
+        Self::begin(shared, Some(session))
+    }
+
+    /// Lets only the end of the daemon cancel what follows.
+    pub(super) fn of_nobody(shared: &Arc<Shared>) -> Self {
+        Self::begin(shared, None)
+    }
+
+    fn begin(shared: &Arc<Shared>, session: Option<SessionId>) -> Self {
         let under_way = Arc::new(UnderWay {
             session,
             since: shared.lease_now(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto_schema::{HolderProblem, Outcome};
 
+use super::removals::Until;
 use crate::registry::{Refusal, SessionRecord};
 use crate::repo;
 
@@ -46,6 +47,8 @@ pub enum Failure {
         /// How often it was looked at.
         reads: usize,
     },
+    /// The worktree that the session would have is being removed: look and ask again then.
+    BeingRemoved(Until),
     /// The daemon is stopping.
     ShuttingDown,
     /// A worker of the daemon broke.

@@ -6,7 +6,7 @@ use proto_schema::{FencingToken, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
-use crate::registry::{Actor, Command, HolderProcess, Observation, RepoId, RepoRecord, SessionRecord};
+use crate::registry::{Actor, Command, HolderProcess, Merging, Observation, RepoId, RepoRecord, SessionRecord};
 
 /// A command that was done, and is durable.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub(super) enum Message {
     Unsaved(Vec<FencingToken>),
     /// Branches that are not where the records of their threads say.
     Observed(Vec<Observation>),
+    /// Threads whose work was found in their targets.
+    Merged(Vec<Merging>),
     /// Repositories that another registry decides about now.
     TakenOver(Vec<RepoId>),
     /// A repository is at another place than its record says.

@@ -7,19 +7,25 @@
 
 mod capture;
 mod captures;
+mod clean;
 mod failure;
+mod merged;
 mod message;
 mod observer;
 mod read;
 mod readers;
+mod ready;
+mod removals;
 mod reserve;
 mod session;
 mod shared;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod timekeeper;
 mod update;
+mod verify;
 mod worktrees;
 mod writer;
 
@@ -38,11 +44,16 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use capture::{CaptureCall, Captured};
+pub use clean::{Cleaned, Stays};
 pub use failure::Failure;
-pub use read::{SessionFilter, SessionPage, ThreadView};
+pub use read::{SessionFilter, SessionPage};
+pub use ready::{Blocker, Readiness, ReadyCall};
+pub use removals::Until;
 pub use reserve::{ReserveRequest, Reserved};
 pub use session::Heartbeat;
 pub use snapshot::{Snapshot, View};
+pub use threads::ThreadView;
+pub use verify::{Orphan, OrphanReason, Verified};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
@@ -156,6 +167,8 @@ impl Coordinator {
             unlocking,
             left: observer::Left::default(),
             captures: captures::Captures::default(),
+            removals: removals::Removals::default(),
+            looks: verify::Looks::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);

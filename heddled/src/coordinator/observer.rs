@@ -44,6 +44,11 @@ impl Left {
             self.abandoned.notify_one();
         }
     }
+
+    /// The session whose end the next look at the thread follows: whoever looks first says so.
+    pub(super) fn session(&self, thread: &ThreadKey) -> Option<SessionId> {
+        self.threads.lock().get(thread).copied()
+    }
 }
 
 /// One thread to look at, and the session whose end is the reason.

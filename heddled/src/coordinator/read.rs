@@ -1,17 +1,16 @@
-//! What is read: sessions from the last committed state, branches from Git, what happened from the operation log.
+//! What is read: sessions from the last committed state, what happened from the operation log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{FencingToken, ObjectId, SessionId, SessionStatus, ThreadName, ThreadState};
+use proto_schema::{FencingToken, SessionId, SessionStatus, ThreadName};
 
 use super::failure::Failure;
 use super::message::Message;
-use super::observer::observation;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
 use crate::liveness::Verdict;
-use crate::registry::{HolderProcess, Registry, RepoId, RepoRecord, SessionRecord, ThreadRecord};
+use crate::registry::{HolderProcess, Registry, RepoId, RepoRecord, SessionRecord};
 use crate::store::{Filter, Page};
 
 /// Which sessions to list.
@@ -42,23 +41,10 @@ pub struct SessionPage {
     pub revision: u64,
 }
 
-/// A thread as it is listed: its record, its branch as it is now, and who holds it.
-#[derive(Clone, Debug)]
-pub struct ThreadView {
-    /// What is known of it.
-    pub record: Arc<ThreadRecord>,
-    /// Its branch's tip.
-    pub tip: Option<ObjectId>,
-    /// Who holds it.
-    pub holder: Option<View>,
-    /// Its repository.
-    pub repo: Option<Arc<RepoRecord>>,
-}
-
 impl Coordinator {
     /// The number of the repository at `path`; none when nothing was ever reserved in it. One that was moved there is
     /// known to be there from then on.
-    async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
+    pub(super) async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         let (id, moved) = blocking("finding the repository", move || {
             let there = shared.repo.locate(&path)?;
@@ -116,7 +102,7 @@ impl Coordinator {
     }
 
     /// Ends the sessions whose process is dead, without waiting for the watcher.
-    async fn end_dead(&self, repo: Option<RepoId>) -> Result<(), Failure> {
+    pub(super) async fn end_dead(&self, repo: Option<RepoId>) -> Result<(), Failure> {
         let shared = Arc::clone(&self.shared);
         // There may be a hundred thousand of them to look at.
         let dead: Vec<HolderProcess> = blocking("looking at the holders", move || {
@@ -147,78 +133,6 @@ impl Coordinator {
     pub fn is_unknown(&self, session: &SessionRecord) -> bool {
         let check = |process| self.shared.liveness.check(process) == Verdict::Unknown;
         session.is_active() && session.hold.process.as_ref().is_some_and(check)
-    }
-
-    /// Lists the threads of a repository by name, with the revision that this shows and whether there are more.
-    ///
-    /// # Errors
-    /// `Repo`: there is no repository, or its branches cannot be read.
-    pub async fn threads(
-        &self,
-        path: PathBuf,
-        state: Option<ThreadState>,
-        after: Option<ThreadName>,
-        limit: usize,
-    ) -> Result<(Vec<ThreadView>, u64, bool), Failure> {
-        let Some(repo) = self.repo_id(path).await? else {
-            return Ok((Vec::new(), self.snapshot().registry.revision(), false));
-        };
-        let committed = self.snapshot();
-        let revision = committed.registry.revision();
-        let mut records: Vec<_> = committed
-            .registry
-            .threads_of(repo, after.as_ref())
-            .filter(|thread| state.is_none_or(|state| thread.state == state))
-            .take(limit + 1)
-            .cloned()
-            .collect();
-        let more = records.len() > limit;
-        records.truncate(limit);
-        Ok((self.with_tips(committed, records).await?, revision, more))
-    }
-
-    /// Shows one thread.
-    ///
-    /// # Errors
-    /// `Repo`, `ThreadNotFound`.
-    pub async fn thread(&self, path: PathBuf, thread: ThreadName) -> Result<ThreadView, Failure> {
-        let repo = self.repo_id(path).await?.ok_or(Failure::ThreadNotFound)?;
-        let committed = self.snapshot();
-        let record = committed.registry.thread(&(repo, thread)).cloned().ok_or(Failure::ThreadNotFound)?;
-        self.with_tips(committed, vec![record]).await?.pop().ok_or(Failure::ThreadNotFound)
-    }
-
-    /// Reads the branches of threads: the ref is the truth, the record is a copy.
-    async fn with_tips(
-        &self,
-        committed: Arc<Snapshot>,
-        records: Vec<Arc<ThreadRecord>>,
-    ) -> Result<Vec<ThreadView>, Failure> {
-        let shared = Arc::clone(&self.shared);
-        let (mut views, news) = blocking("reading the branches", move || {
-            let mut news = Vec::new();
-            let mut view = |record: Arc<ThreadRecord>| {
-                let (repo, key) = (committed.registry.repo(record.repo).cloned(), record.key());
-                let tip = match &repo {
-                    Some(repo) => shared.repo.tip(&repo.git_dir, &record.thread)?,
-                    None => None,
-                };
-                let holder = committed.registry.holder(&key).map(|session| committed.view(session));
-                news.extend(observation(&committed.registry, key, tip));
-                Ok(ThreadView { holder, record, tip, repo })
-            };
-            let views: Result<Vec<ThreadView>, Failure> = records.into_iter().map(&mut view).collect();
-            Ok((views?, news))
-        })
-        .await?;
-        // A daemon that cannot record it now still says where the branches are.
-        if !news.is_empty() && self.shared.post(Message::Observed(news)).is_ok() && self.barrier().await.is_ok() {
-            let committed = self.snapshot();
-            for view in &mut views {
-                view.record = committed.registry.thread(&view.record.key()).unwrap_or(&view.record).clone();
-            }
-        }
-        Ok(views)
     }
 
     /// The first revisions of the parts of the operation log that were found unreadable.

@@ -128,7 +128,7 @@ impl Coordinator {
         let Some(reserve) = glance(&self.shared, asked, &self.settings) else { return Ok(None) };
         match self.shared.done(Command::Reserve(Box::new(reserve))).await {
             Ok(done) if done.fresh => Ok(Some(done)),
-            Ok(_) | Err(Failure::Refused(Refusal::Outdated)) => Ok(None),
+            Ok(_) | Err(Failure::Refused(Refusal::Outdated) | Failure::BeingRemoved(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -151,12 +151,14 @@ impl Coordinator {
 
     /// Steps 0 to 6: what is known, what Git says, what the registry says.
     async fn ask_for_thread(&self, asked: &Asked) -> Result<Done, Failure> {
+        let thread = asked.request.thread.clone();
         for _ in 0..READS {
             if let Some(session) = self.known(asked)? {
                 return self.join(session).await;
             }
             let (shared, asked) = (Arc::clone(&self.shared), asked.clone());
             let settings = Arc::clone(&self.settings);
+            let begun = self.shared.removals.begun();
             let (reply, answer) = oneshot::channel();
             // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
             let writer = Arc::clone(&self.shared);
@@ -170,6 +172,13 @@ impl Coordinator {
             );
             match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
+                Err(Failure::BeingRemoved(until)) => until.passed().await,
+                Err(failure @ Failure::Repo(_)) => match self.shared.removals.of(&thread) {
+                    // What it has seen may be a worktree that was half gone.
+                    Some(until) => until.passed().await,
+                    None if self.shared.removals.begun() != begun => {}
+                    None => return Err(failure),
+                },
                 other => return other,
             }
         }

@@ -13,7 +13,9 @@ use super::failure::Failure;
 use super::message::{Done, Message, Reply};
 use super::observer::Left;
 use super::readers::Readers;
+use super::removals::Removals;
 use super::snapshot::Snapshot;
+use super::verify::Looks;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
 use crate::registry::{Command, Deadlines, RepoRecord, SessionRecord};
@@ -44,6 +46,10 @@ pub(super) struct Shared {
     pub(super) left: Left,
     /// Captures under way.
     pub(super) captures: Captures,
+    /// Worktrees that are being removed.
+    pub(super) removals: Removals,
+    /// Looks at repositories under way.
+    pub(super) looks: Looks,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }

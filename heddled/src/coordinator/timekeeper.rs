@@ -73,6 +73,7 @@ fn post(shared: &Shared, message: Message) {
         | Message::Join { .. }
         | Message::Died(_)
         | Message::Observed(_)
+        | Message::Merged(_)
         | Message::TakenOver(_)
         | Message::RepoSeen(_)
         | Message::RaiseFencing(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto_schema::{ObjectId, SessionId};
 
 use super::failure::Failure;
-use super::read::ThreadView;
+use super::threads::{ThreadView, compared};
 use super::{Coordinator, blocking};
 use crate::registry::{Command, Intent, Refusal, TokenHash, active, authorized};
 use crate::repo::{Error, Expected};
@@ -59,7 +59,13 @@ impl Coordinator {
         let committed = self.snapshot();
         let record = committed.registry.thread(&key).cloned().ok_or(Failure::ThreadNotFound)?;
         let holder = committed.registry.holder(&key).map(|session| committed.view(session));
-        Ok(ThreadView { record, tip: Some(new), holder, repo: Some(repo) })
+        let shared = Arc::clone(&self.shared);
+        blocking("comparing the branch", move || {
+            let (target, comparison) = compared(&shared, &repo, &record, Some(new));
+            let has_target = target.is_some();
+            Ok(ThreadView { record, tip: Some(new), holder, repo: Some(repo), has_target, comparison })
+        })
+        .await
     }
 
     async fn swap(

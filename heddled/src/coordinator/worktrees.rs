@@ -16,6 +16,12 @@ pub(super) fn lock_reason(session: SessionId) -> String {
     format!("reserved by {session}")
 }
 
+/// The session whose lock says that, if it is one of ours.
+pub(super) fn locker(reason: &str) -> Option<SessionId> {
+    let session = reason.strip_prefix("reserved by ")?.parse().ok()?;
+    (lock_reason(session) == reason).then_some(session)
+}
+
 /// Runs for as long as the daemon does.
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Arc<SessionRecord>>) {
     while let Some(session) = ended.recv().await {

@@ -20,8 +20,8 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::liveness::Verdict;
 use crate::registry::{
-    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Observation, OperationRecord, Refusal, RepoId,
-    RepoRecord, Reserve, SessionRecord, active, decide, observe,
+    Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Merging, Observation, OperationRecord, Refusal,
+    RepoId, RepoRecord, Reserve, SessionRecord, active, decide, merge, observe,
 };
 use crate::store::Store;
 
@@ -127,6 +127,7 @@ impl Writer {
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
+            Message::Merged(found) => found.iter().for_each(|merging| self.merged(merging)),
             Message::TakenOver(repos) => self.taken_over(&repos),
             Message::RepoSeen(repo) => self.repo_seen(repo),
             Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
@@ -142,6 +143,10 @@ impl Writer {
             return;
         }
         if let Command::Reserve(reserve) = &mut command {
+            if let Some(until) = self.shared.removals.before(&self.candidate.registry, reserve) {
+                self.replies.push((reply, Err(Failure::BeingRemoved(until))));
+                return;
+            }
             self.observe_for(reserve);
             self.end_dead_holder(reserve);
         }
@@ -165,7 +170,7 @@ impl Writer {
                 }
             }
             Err(Refusal::Busy) => {
-                if let Some(session) = subject(&command) {
+                if let Some(session) = command.session() {
                     self.deferred.entry(session).or_default().push(Message::Command { command, reply });
                 }
             }
@@ -222,6 +227,8 @@ impl Writer {
             | Change::MoveDropped { .. }
             | Change::Moved { .. }
             | Change::Captured { .. }
+            | Change::Checked { .. }
+            | Change::Merged { .. }
             | Change::Observed { .. }
             | Change::Pulses(_)
             | Change::RepoSeen(_)
@@ -262,6 +269,15 @@ impl Writer {
     fn observed(&mut self, observation: &Observation) {
         if !self.failed
             && let Some(change) = observe(&self.candidate.registry, observation)
+        {
+            self.change(change);
+        }
+    }
+
+    /// Records that a thread's work was found in its target, if that is news.
+    fn merged(&mut self, merging: &Merging) {
+        if !self.failed
+            && let Some(change) = merge(&self.candidate.registry, merging)
         {
             self.change(change);
         }
@@ -472,18 +488,4 @@ impl Writer {
 fn outcome(session: &Arc<SessionRecord>) -> Result<Done, Failure> {
     let session = Arc::clone(active(session)?);
     Ok(Done { session, fresh: false })
-}
-
-/// The session that a command waits for when that session is busy.
-fn subject(command: &Command) -> Option<SessionId> {
-    match command {
-        Command::Reserve(_) => None,
-        Command::Settle { session, .. }
-        | Command::Release { session, .. }
-        | Command::Evict { session, .. }
-        | Command::End { session, .. }
-        | Command::BeginMove { session, .. }
-        | Command::FinishMove { session, .. }
-        | Command::Hold { session, .. } => Some(*session),
-    }
 }

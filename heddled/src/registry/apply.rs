@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{SessionStatus, ThreadState, Timestamp};
+use proto_schema::{EndReason, FencingToken, SessionStatus, ThreadState, Timestamp};
 
 use super::change::{Change, Ending, Entry};
 use super::record::{Intent, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
@@ -64,6 +64,23 @@ impl Registry {
                         thread.state = ThreadState::Active;
                     });
                 }
+            }
+            Change::Checked { session, ready, checked } => {
+                if let Some(thread) = self.session(*session).map(|session| session.thread_key()) {
+                    self.change_thread(thread, entry, |thread| {
+                        thread.checked = Some(*checked);
+                        thread.state = if *ready { ThreadState::Ready } else { ThreadState::Blocked };
+                    });
+                }
+            }
+            Change::Merged { repo, thread, tip, merged_state, through } => {
+                let key = (*repo, thread.clone());
+                self.merge_sessions(&key, *through);
+                self.change_thread(key, entry, |thread| {
+                    thread.current_state = Some(*tip);
+                    thread.merged_state = Some(*merged_state);
+                    thread.state = ThreadState::Merged;
+                });
             }
             Change::Observed { repo, thread, after, state, .. } => {
                 self.change_thread((*repo, thread.clone()), entry, |thread| {
@@ -168,6 +185,18 @@ impl Registry {
         Some(session)
     }
 
+    /// Makes the complete sessions of a thread merged ones: the one thing that happens to a session after its end.
+    fn merge_sessions(&mut self, thread: &ThreadKey, through: FencingToken) {
+        let is_meant = |session: &&Arc<SessionRecord>| {
+            session.status == SessionStatus::Complete && session.fencing_token <= through
+        };
+        let complete: Vec<_> = self.sessions_of(thread.clone(), None).filter(is_meant).cloned().collect();
+        for session in complete {
+            let (status, end_reason) = (SessionStatus::Merged, Some(EndReason::Merged));
+            self.put(&Arc::new(SessionRecord { status, end_reason, ..SessionRecord::clone(&session) }));
+        }
+    }
+
     fn end(&mut self, ending: &Ending, entry: &Entry) {
         let ended = self.change_session(ending.session, |session| {
             session.status = ending.status;
@@ -233,6 +262,8 @@ impl Registry {
                 Some(Intent::Create) => known.and_then(|thread| thread.current_state),
                 _ => Some(session.recorded_state),
             },
+            merged_state: None,
+            checked: known.and_then(|thread| thread.checked),
             task: session.agent.task.clone().or_else(|| known?.task.clone()),
             execution_path: session.path.clone().or_else(|| known?.execution_path.clone()),
             created_at: known.map_or(entry.at, |thread| thread.created_at),

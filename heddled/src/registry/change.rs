@@ -10,7 +10,7 @@ use proto_schema::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::record::{CaptureIntent, HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
+use super::record::{CaptureIntent, Checked, HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
 
 /// A process of this user that did something as the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -89,6 +89,29 @@ pub enum Change {
         /// How many paths it changes.
         changed_count: u64,
     },
+    /// A session had its thread checked.
+    Checked {
+        /// The session.
+        session: SessionId,
+        /// Whether nothing stands in the way of integrating it.
+        ready: bool,
+        /// Which state was checked, and what the agent said of it.
+        checked: Checked,
+    },
+    /// A thread's work was found in its target. Its complete sessions are merged with it.
+    Merged {
+        /// The repository.
+        repo: RepoId,
+        /// The thread.
+        thread: ThreadName,
+        /// The thread's tip.
+        tip: ObjectId,
+        /// The target's commit that has its work.
+        merged_state: ObjectId,
+        /// The last session that was granted the thread: those that were granted later are not meant, whatever they are when
+        /// this is applied again.
+        through: FencingToken,
+    },
     /// A thread's branch was found at another state than the one known: plain Git moved, made or deleted it.
     Observed {
         /// The repository.
@@ -142,6 +165,8 @@ impl Change {
             | Self::Ended(_)
             | Self::Moved { .. }
             | Self::Captured { .. }
+            | Self::Checked { .. }
+            | Self::Merged { .. }
             | Self::Observed { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => true,
@@ -165,9 +190,11 @@ impl Change {
             | Self::MoveDropped { session }
             | Self::Moved { session, .. }
             | Self::Captured { session, .. }
+            | Self::Checked { session, .. }
             | Self::Held { session, .. } => Some(*session),
             Self::Ended(ending) => Some(ending.session),
             Self::Observed { .. }
+            | Self::Merged { .. }
             | Self::Pulses(_)
             | Self::RepoSeen(_)
             | Self::FencingRaised { .. }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::change::Actor;
-use super::record::{AgentRecord, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
+use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
 
 /// A repository as it was just found.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +115,19 @@ pub enum Command {
         /// Whether it did.
         moved: bool,
     },
+    /// The agent had its thread checked.
+    Check {
+        /// The session.
+        session: SessionId,
+        /// The hash of the secret it showed.
+        token_hash: TokenHash,
+        /// Whether nothing stands in the way.
+        ready: bool,
+        /// Which state was checked, and what the agent said of it.
+        checked: Checked,
+        /// The registry's revision before the branch was read.
+        seen: u64,
+    },
     /// The agent is held by other means from now on.
     Hold {
         /// The session.
@@ -124,4 +137,22 @@ pub enum Command {
         /// By these.
         hold: HoldRecord,
     },
+}
+
+impl Command {
+    /// The session that it is about, and waits for when that session is busy.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Reserve(_) => None,
+            Self::Settle { session, .. }
+            | Self::Release { session, .. }
+            | Self::Evict { session, .. }
+            | Self::End { session, .. }
+            | Self::BeginMove { session, .. }
+            | Self::FinishMove { session, .. }
+            | Self::Check { session, .. }
+            | Self::Hold { session, .. } => Some(*session),
+        }
+    }
 }

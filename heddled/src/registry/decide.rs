@@ -36,7 +36,9 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
         }
         Command::Release { session, token_hash, status } => {
             let session = authorized(registry, *session, *token_hash)?;
-            if session.status == *status {
+            // A complete session that was merged since was still released as complete.
+            let is_merged = session.status == SessionStatus::Merged && *status == SessionStatus::Complete;
+            if session.status == *status || is_merged {
                 return Ok(Decision::Stands(Arc::clone(session)));
             }
             end(active(session)?, *status, EndReason::Released)
@@ -68,6 +70,10 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
         }
         Command::FinishMove { session, moved } => {
             let session = active(find(registry, *session)?)?;
+            // The Git work of a reserve is settled, not finished: until then there may be no record of the thread.
+            if matches!(session.intent, Some(Intent::Create | Intent::Worktree)) {
+                return Err(Refusal::Busy);
+            }
             Ok(Decision::Change(match (&session.intent, moved) {
                 (Some(Intent::Move { expected, new }), true) => {
                     Change::Moved { session: session.id, before: *expected, after: *new }
@@ -75,6 +81,18 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
                 (Some(Intent::Capture(capture)), true) => capture.change(session.id),
                 _ => Change::MoveDropped { session: session.id },
             }))
+        }
+        Command::Check { session, token_hash, ready, checked, seen } => {
+            let session = active(authorized(registry, *session, *token_hash)?)?;
+            settled(session)?;
+            let thread = registry.thread(&session.thread_key());
+            // What was checked is not what is there now.
+            if thread.is_some_and(|thread| thread.revision > *seen) {
+                return Err(Refusal::Outdated);
+            }
+            let before = thread.and_then(|thread| thread.checked);
+            let checked = checked.with_what_was_said(before);
+            Ok(Decision::Change(Change::Checked { session: session.id, ready: *ready, checked }))
         }
         Command::Hold { session, token_hash, hold } => {
             let session = active(authorized(registry, *session, *token_hash)?)?;

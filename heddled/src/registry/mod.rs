@@ -5,7 +5,7 @@
 //! - R1: a thread of a repository has at most one active session.
 //! - R2: fencing tokens strictly increase, and none is ever given twice.
 //! - R3: no reply before the batch that it speaks of is durable (the coordinator's part).
-//! - R4: an ended session never becomes active, and nothing of it changes.
+//! - R4: an ended session never becomes active, and nothing of it changes but that a complete one becomes merged.
 //! - R5: the state that is loaded equals the state before the crash: applying the journal's entries again, to a checkpoint
 //!   that has some of them or all, ends in the same state.
 //!
@@ -18,6 +18,7 @@ mod command;
 mod decide;
 mod holder;
 mod lease;
+mod merge;
 mod observe;
 mod operation;
 mod record;
@@ -33,11 +34,12 @@ pub use command::{Command, RepoSeen, Reserve};
 pub use decide::{Decision, active, authorized, decide, find, replay};
 pub use holder::HolderProcess;
 pub use lease::{Beat, Closed, Deadlines, Lease};
+pub use merge::{Merging, merge};
 pub use observe::{Observation, observe};
 pub use operation::{Detail, OperationRecord};
 pub use record::{
-    AgentRecord, CaptureIntent, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord, RequestRecord,
-    SessionRecord, ThreadKey, ThreadRecord, TokenHash,
+    AgentRecord, CaptureIntent, Checked, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord,
+    RequestRecord, SessionRecord, ThreadKey, ThreadRecord, TokenHash,
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;

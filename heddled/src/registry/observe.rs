@@ -38,6 +38,8 @@ pub fn observe(registry: &Registry, observation: &Observation) -> Option<Change>
         (None, ThreadState::Draft) if is_left() => ThreadState::Abandoned,
         // What was checked is not what is there now.
         (None, ThreadState::Active | ThreadState::Ready | ThreadState::Blocked) => ThreadState::Draft,
+        // What was merged may be deleted; what goes on after it is not merged.
+        (None, ThreadState::Merged) if tip.is_some() => ThreadState::Draft,
         (None, state) => state,
     };
     let (repo, thread) = thread.clone();

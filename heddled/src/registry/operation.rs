@@ -105,6 +105,11 @@ impl Registry {
                 OperationKind::Captured,
                 Detail { changed_count: Some(*changed_count), ..moved(Some(*before), Some(*after)) },
             ),
+            Change::Checked { ready, checked, .. } => {
+                let kind = if *ready { OperationKind::Ready } else { OperationKind::Blocked };
+                (kind, Detail { after: Some(checked.tip), ..Detail::default() })
+            }
+            Change::Merged { tip, merged_state, .. } => (OperationKind::Merged, moved(Some(*tip), Some(*merged_state))),
             Change::Observed { before, after, .. } => (OperationKind::ThreadMoved, moved(*before, *after)),
             Change::DaemonStarted { version, pid } => (
                 OperationKind::DaemonStarted,
@@ -121,11 +126,12 @@ impl Registry {
             | Change::FencingRaised { .. }
             | Change::RepoSeen(_) => return None,
         };
-        let observed = if let Change::Observed { repo, thread, .. } = &entry.change {
-            Some((*repo, thread.clone()))
-        } else {
-            None
-        };
+        let observed =
+            if let Change::Observed { repo, thread, .. } | Change::Merged { repo, thread, .. } = &entry.change {
+                Some((*repo, thread.clone()))
+            } else {
+                None
+            };
         let thread = session.map(|session| session.thread_key()).or(observed);
         Some(OperationRecord {
             revision: entry.revision,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proto_schema::{
     Attribution, EndReason, FencingToken, NativeKey, ObjectId, ProbeSource, RequestId, SessionId, SessionStatus, Task,
-    ThreadMode, ThreadName, ThreadState, Timestamp, UsageSummary,
+    ThreadMode, ThreadName, ThreadState, Timestamp, UsageSummary, VerificationSummary,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
@@ -284,6 +284,30 @@ impl SessionRecord {
 /// Names a thread across repositories.
 pub type ThreadKey = (RepoId, ThreadName);
 
+/// A state that was checked, and what its agent said of it.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// The thread's tip then.
+    pub tip: ObjectId,
+    /// What the agent's own checks said.
+    pub verification: Option<VerificationSummary>,
+    /// How sure the agent was, 0 to 1.
+    pub confidence: Option<f64>,
+}
+
+impl Checked {
+    /// What was said of the same state before stands until something else is said.
+    #[must_use]
+    pub fn with_what_was_said(self, before: Option<Self>) -> Self {
+        let before = before.filter(|before| before.tip == self.tip);
+        Self {
+            verification: self.verification.or(before.and_then(|before| before.verification)),
+            confidence: self.confidence.or(before.and_then(|before| before.confidence)),
+            ..self
+        }
+    }
+}
+
 /// What is known of a thread beside its branch.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ThreadRecord {
@@ -307,6 +331,12 @@ pub struct ThreadRecord {
     pub base_root: ObjectId,
     /// The tip as last seen; none where there was no branch any more. The ref is the truth; this is a copy.
     pub current_state: Option<ObjectId>,
+    /// The target's commit that has its work, once it is merged.
+    #[serde(default)]
+    pub merged_state: Option<ObjectId>,
+    /// The last check of it.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// What it is for.
     pub task: Option<Task>,
     /// The worktree where the work is done.

@@ -8,12 +8,17 @@ use proto_schema::{ObjectId, ThreadName, Timestamp};
 
 use super::cache::{Cache, Place};
 use super::capture::{Capture, CaptureRequest, Captures, PreparedCapture};
+use super::compare::{self, Comparison, Comparisons, Conflicts, MergeRequest, Pair};
 use super::error::{Cause, Error};
+use super::inspect::{Inspection, ThreadToInspect};
 use super::program::{Environment, Program};
+use super::removal::{LinkedWorktree, Removal, RemoveRequest};
 use super::settings::UserSettings;
 use super::stamp::Stamp;
+use super::status::{StatusRequest, WorktreeStatus};
+use super::workplace::Workplaces;
 use super::{Anchor, Claim, Expected, Located, RefsVersion, Repo, Sighting, Signature};
-use super::{durable, glance, marker, swap, target, worktrees};
+use super::{durable, glance, inspect, marker, removal, status, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -25,6 +30,8 @@ pub struct GitRepo {
     cache: Cache,
     now: WallClock,
     captures: Captures,
+    workplaces: Workplaces,
+    comparisons: Comparisons,
 }
 
 impl GitRepo {
@@ -37,15 +44,17 @@ impl GitRepo {
             program,
             cache: Cache::new(Arc::clone(&now)),
             now,
-            captures: Captures::new(None),
+            workplaces: Workplaces::new(None),
+            captures: Captures::default(),
+            comparisons: Comparisons::new(),
         }
     }
 
-    /// Says where captures are prepared: a directory of the daemon's own, which is made when it is needed and must lie
-    /// where no agent may write. Without it nothing is captured.
+    /// Says where captures and looks at worktrees are prepared: a directory of the daemon's own, which is made when it is
+    /// needed and must lie where no agent may write. Without it no worktree is captured or looked at.
     #[must_use]
     pub fn with_workplace(mut self, directory: PathBuf) -> Self {
-        self.captures = Captures::new(Some(directory));
+        self.workplaces = Workplaces::new(Some(directory));
         self
     }
 
@@ -58,6 +67,15 @@ impl GitRepo {
             log_updates: user.log_updates,
             seconds: (self.now)().unix_ms().div_euclid(1000),
         }
+    }
+
+    /// Removes a worktree, as `look` says that it is.
+    pub(super) fn remove_looking(
+        &self,
+        request: &RemoveRequest<'_>,
+        look: &dyn Fn() -> Result<WorktreeStatus, Error>,
+    ) -> Result<Removal, Error> {
+        removal::remove(&self.place(request.git_dir)?.repository, &self.captures, request, look)
     }
 
     fn place(&self, path: &Path) -> Result<Arc<Place>, Error> {
@@ -205,14 +223,47 @@ impl Repo for GitRepo {
         worktrees::registered(&self.place(&repo.git_dir)?.repository, path).map(|worktree| worktree.path)
     }
 
+    fn linked_worktrees(&self, git_dir: &Path) -> Result<Vec<LinkedWorktree>, Error> {
+        removal::linked(&self.place(git_dir)?.repository)
+    }
+
+    fn remove_worktree(&self, request: &RemoveRequest<'_>) -> Result<Removal, Error> {
+        let (git_dir, worktree) = (request.git_dir, request.worktree);
+        let (allowed_filters, cancelled) = (request.allowed_filters, request.cancelled);
+        self.remove_looking(request, &|| {
+            self.status(&StatusRequest { git_dir, worktree, ignored: true, allowed_filters, cancelled })
+        })
+    }
+
     fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error> {
         let found = worktrees::using(&self.place(git_dir)?.repository, thread)?;
         Ok(found.map(|(worktree, _)| worktree.path))
     }
 
+    fn compare(&self, git_dir: &Path, pair: Pair) -> Result<Arc<Comparison>, Error> {
+        self.comparisons.compare(&self.place(git_dir)?.repository, pair).map_err(named_by_caller)
+    }
+
+    fn merged_by(&self, git_dir: &Path, tip: ObjectId, target: ObjectId) -> Result<Option<ObjectId>, Error> {
+        self.comparisons.merged_by(&self.place(git_dir)?.repository, tip, target).map_err(named_by_caller)
+    }
+
+    fn conflicts(&self, request: &MergeRequest<'_>) -> Result<Conflicts, Error> {
+        let place = self.place(request.git_dir)?;
+        compare::conflicts(&place.repository, (&self.workplaces, &self.program), request).map_err(named_by_caller)
+    }
+
+    fn status(&self, request: &StatusRequest<'_>) -> Result<WorktreeStatus, Error> {
+        status::status(&self.place(request.git_dir)?.repository, (&self.workplaces, &self.program), request)
+    }
+
+    fn inspect(&self, path: &Path, threads: &[ThreadToInspect]) -> Result<Inspection, Error> {
+        inspect::inspect(&*self.place(path)?, threads)
+    }
+
     fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error> {
         let place = self.place(request.git_dir)?;
-        self.captures.prepare(&place.repository, &self.program, request, (self.now)())
+        self.captures.prepare(&place.repository, (&self.workplaces, &self.program), request, (self.now)())
     }
 
     fn finish_capture(&self, git_dir: &Path, prepared: &PreparedCapture, log: &str) -> Result<(), Error> {

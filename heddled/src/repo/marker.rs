@@ -82,6 +82,11 @@ pub(super) fn claim(git_dir: &Path, registry: &Claim, era: u64, verified: &Verif
     Ok(())
 }
 
+/// Whose marker the repository has; nothing is written.
+pub(super) fn owner(git_dir: &Path) -> Result<Option<Claim>, Error> {
+    Ok(read(&git_dir.join(NAME))?.map(|mark| mark.owner))
+}
+
 /// The era of the owner's tokens, or the next one when the owner is another registry.
 pub(super) fn next_era(git_dir: &Path, registry: &Claim) -> Result<u64, Error> {
     Ok(read(&git_dir.join(NAME))?.map_or(0, |mark| mark.era + u64::from(mark.owner.id != registry.id)))

@@ -14,10 +14,11 @@
 //! - G6: no lock is held during I/O but Git's own.
 //!
 //! Absent by intent: nothing here knows sessions or threads' records, reads a clock (the caller says what time it is), or
-//! deletes what it did not make.
+//! deletes what it did not make, but for a worktree that somebody asks to have removed and that a checkout brings back.
 
 mod cache;
 mod capture;
+mod compare;
 mod discover;
 mod durable;
 mod error;
@@ -25,6 +26,8 @@ mod files;
 mod format;
 mod git;
 mod glance;
+mod inspect;
+mod inventory;
 mod known;
 mod marker;
 mod objects;
@@ -32,12 +35,16 @@ mod opened;
 mod program;
 mod reflog;
 mod refs;
+mod removal;
 mod settings;
 mod stamp;
+mod status;
 mod swap;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trees;
+mod workplace;
 mod worktrees;
 
 use std::collections::BTreeSet;
@@ -47,10 +54,15 @@ use std::sync::Arc;
 use proto_schema::{ObjectId, ThreadName};
 
 pub use capture::{Capture, CaptureRefused, CaptureRequest, GitOperation, PreparedCapture};
+pub use compare::{Comparison, Conflicts, MergeRequest, Pair};
 pub use error::{Cause, Error};
 pub use git::{GitRepo, WallClock};
+pub use inspect::{BranchFound, Head, Inspection, ThreadFound, ThreadToInspect, Upstream};
+pub use inventory::Finding;
 pub use opened::shown;
 pub use program::Environment;
+pub use removal::{Kept, LinkedWorktree, Removal, RemoveRequest};
+pub use status::{StatusRequest, WorktreeStatus};
 
 use crate::registry::RepoKey;
 
@@ -270,11 +282,62 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::WorktreeNotFound`].
     fn registered_worktree(&self, repo: &Located, path: &Path) -> Result<PathBuf, Error>;
 
+    /// The linked worktrees that are on a branch whose name can be a thread's, by the repository's own records.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn linked_worktrees(&self, git_dir: &Path) -> Result<Vec<LinkedWorktree>, Error>;
+
+    /// Removes a linked worktree with its record, if a checkout of its branch brings all of it back, ignored files included;
+    /// says why it stays otherwise. What changes while it looks makes it stay. The branch stays in any case.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeNotFound`]; [`CaptureRefused::Cancelled`]. After [`Error::Unavailable`] files of the worktree may be
+    /// gone: those that its branch has.
+    fn remove_worktree(&self, request: &RemoveRequest<'_>) -> Result<Removal, Error>;
+
     /// The worktree that has the thread checked out, or is rebasing or bisecting it.
     ///
     /// # Errors
     /// None but those of every method.
     fn checked_out_at(&self, git_dir: &Path, thread: &ThreadName) -> Result<Option<PathBuf>, Error>;
+
+    /// How a thread stands to its target. Answers about the same states are remembered: commits do not change.
+    ///
+    /// # Errors
+    /// [`Error::AnchorNotFound`] when one of the states is no commit of the repository.
+    fn compare(&self, git_dir: &Path, pair: Pair) -> Result<Arc<Comparison>, Error>;
+
+    /// The target's commit that has the work of a thread. Where the target contains the thread's tip, that is the first commit
+    /// of the target's own line that does; else a commit since the merge base whose tree is the thread's and not the merge
+    /// base's own, as a squash makes it. None while the target lacks it. It is remembered as [`Repo::compare`] is, and walks
+    /// the same commits.
+    ///
+    /// # Errors
+    /// [`Error::AnchorNotFound`] when one of the states is no commit of the repository.
+    fn merged_by(&self, git_dir: &Path, tip: ObjectId, target: ObjectId) -> Result<Option<ObjectId>, Error>;
+
+    /// The paths at which merging a thread into its target conflicts, as `git merge-tree --write-tree` finds them, without the
+    /// merge drivers of the repository, and with the attributes of the target. None for histories that have nothing in
+    /// common: [`Comparison::merge_base`] says so. Nothing is written into the repository.
+    ///
+    /// # Errors
+    /// [`Error::AnchorNotFound`] when one of the states is no commit of the repository;
+    /// [`CaptureRefused::Cancelled`]. Git before 2.38 cannot tell, and some versions crash at some renames of folders:
+    /// [`Error::Unavailable`].
+    fn conflicts(&self, request: &MergeRequest<'_>) -> Result<Conflicts, Error>;
+
+    /// What a worktree has that its HEAD has not. Changes nothing there, its index included.
+    ///
+    /// # Errors
+    /// [`Error::WorktreeNotFound`] as at a capture; [`Error::Capture`] for a filter that may not run, and when cancelled.
+    fn status(&self, request: &StatusRequest<'_>) -> Result<WorktreeStatus, Error>;
+
+    /// What the repository that a path lies in says of itself, and of threads. Nothing is changed, and no command is run.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    fn inspect(&self, path: &Path, threads: &[ThreadToInspect]) -> Result<Inspection, Error>;
 
     /// Commits everything that Git would add in a worktree, and holds the worktree's `index.lock` with the index that
     /// goes with it. The commit is durable on return; no ref leads to it. The caller then records the intent, moves the

@@ -44,6 +44,11 @@ pub(super) fn open(git_dir: &Path) -> Result<gix::ThreadSafeRepository, Error> {
         .map_err(|error| Error::library("open the repository", error))
 }
 
+/// An id as the library has it.
+pub(super) fn id(id: ObjectId) -> Result<gix::ObjectId, Error> {
+    gix::ObjectId::try_from(id.as_bytes()).map_err(|error| Error::library("read an object id", error))
+}
+
 impl Objects {
     pub(super) fn new(common: Arc<Path>) -> Result<Self, Error> {
         let library = ArcSwap::from_pointee(open(&common)?);
@@ -139,7 +144,7 @@ fn is_unreadable(error: &gix::Error) -> bool {
 
 fn tree_of(library: &gix::ThreadSafeRepository, commit: ObjectId) -> Result<Option<ObjectId>, Error> {
     let repository = library.to_thread_local();
-    let id = gix::ObjectId::try_from(commit.as_bytes()).map_err(|error| Error::library("read the commit", error))?;
+    let id = id(commit)?;
     if id.kind() != repository.object_hash() {
         return Ok(None);
     }

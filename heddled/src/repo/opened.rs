@@ -103,11 +103,16 @@ fn main_worktree(git_dir: &Path, format: &Format) -> Option<PathBuf> {
 #[must_use]
 pub fn shown(path: &Path) -> Arc<str> {
     use std::os::unix::ffi::OsStrExt as _;
-    if let Some(text) = path.to_str() {
+    shown_bytes(path.as_os_str().as_bytes())
+}
+
+/// The same, of a path as Git has it.
+pub(super) fn shown_bytes(path: &[u8]) -> Arc<str> {
+    if let Ok(text) = std::str::from_utf8(path) {
         return text.into();
     }
     let mut quoted = String::from("\"");
-    for byte in path.as_os_str().as_bytes() {
+    for byte in path {
         match byte {
             b'"' => quoted.push_str("\\\""),
             b'\\' => quoted.push_str("\\\\"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::program::{Program, Setting};
+use super::program::{Environment, Program, Setting};
 use super::stamp::Stamp;
 
 /// When Git writes a reflog that does not exist yet.
@@ -105,7 +105,7 @@ impl UserSettings {
             }
         }
         // The versions are taken before the content is read: a change in between is then noticed the next time.
-        let usual = self.usual_files().into_iter();
+        let usual = usual_files(self.program.environment()).into_iter();
         let mut version: Version = usual.map(|file| (file.clone(), stamp_of(&file))).collect();
         let list = self.program.settings(Path::new("/dev/null/no-repository")).unwrap_or_default();
         for file in list.iter().filter_map(|setting| setting.file.clone()) {
@@ -117,16 +117,16 @@ impl UserSettings {
         *self.read.lock() = Some((version, Arc::clone(&settings)));
         settings
     }
+}
 
-    fn usual_files(&self) -> Vec<PathBuf> {
-        let environment = self.program.environment();
-        let mut files = vec![PathBuf::from("/etc/gitconfig")];
-        files.extend(environment.home.iter().map(|home| home.join(".gitconfig")));
-        let xdg = environment.xdg_config_home.clone();
-        let xdg = xdg.or_else(|| environment.home.as_ref().map(|home| home.join(".config")));
-        files.extend(xdg.map(|directory| directory.join("git/config")));
-        files
-    }
+/// The files of a configuration that is the user's or the machine's, as far as it includes no others.
+pub(super) fn usual_files(environment: &Environment) -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from("/etc/gitconfig")];
+    files.extend(environment.home.iter().map(|home| home.join(".gitconfig")));
+    let xdg = environment.xdg_config_home.clone();
+    let xdg = xdg.or_else(|| environment.home.as_ref().map(|home| home.join(".config")));
+    files.extend(xdg.map(|directory| directory.join("git/config")));
+    files
 }
 
 fn stamp_of(file: &Path) -> Option<Stamp> {

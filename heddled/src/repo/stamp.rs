@@ -1,12 +1,15 @@
 //! What tells one version of a file or directory from another, and how a kept directory's files are looked at.
 
+use std::ffi::CStr;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use proto_schema::Timestamp;
+use rustix::fs::FileType;
 
 use super::files::absent_as_none;
 
@@ -90,6 +93,35 @@ impl Stamp {
         u64::try_from(now.unix_ms() - (seconds * 1000 + nanoseconds / 1_000_000)).unwrap_or(0)
     }
 
+    /// What an open folder has under a name, and its stamp with its times; a symbolic link is not followed. `path` is where
+    /// the folder is, for systems that ask by paths alone.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of_entry(folder: impl AsFd, name: &CStr, _: &Path) -> io::Result<(FileType, Self)> {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        let data = statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)?;
+        Ok((FileType::from_raw_mode(data.stx_mode.into()), Self::of_statx(&data)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn of_entry(_: impl AsFd, name: &CStr, path: &Path) -> io::Result<(FileType, Self)> {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+        let data = std::fs::symlink_metadata(path.join(OsStr::from_bytes(name.to_bytes())))?;
+        Ok((FileType::from_raw_mode(data.mode().try_into().unwrap_or_default()), Self::of_file(&data)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn of_statx(data: &rustix::fs::Statx) -> Self {
+        Self {
+            device: rustix::fs::makedev(data.stx_dev_major, data.stx_dev_minor),
+            inode: data.stx_ino,
+            owner: data.stx_uid,
+            size: data.stx_size,
+            modified: (data.stx_mtime.tv_sec, data.stx_mtime.tv_nsec.into()),
+            changed: (data.stx_ctime.tv_sec, data.stx_ctime.tv_nsec.into()),
+        }
+    }
+
     pub(super) fn identity(self) -> (u64, u64) {
         (self.device, self.inode)
     }
@@ -131,7 +163,7 @@ impl Directory {
     /// The stamp of a file in it, by a relative path; `None` when there is none.
     #[cfg(target_os = "linux")]
     pub(super) fn stamp(&self, name: &str, follow: bool) -> io::Result<Option<Stamp>> {
-        use rustix::fs::{AtFlags, FileType, StatxFlags, makedev, statx};
+        use rustix::fs::{AtFlags, StatxFlags, statx};
         let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let found = statx(&self.open, name, flags, StatxFlags::BASIC_STATS).map_err(io::Error::from);
         let Some(data) = absent_as_none(found)? else { return Ok(None) };
@@ -139,14 +171,7 @@ impl Directory {
         if FileType::from_raw_mode(data.stx_mode.into()) == FileType::Directory {
             return Stamp::at(&self.path.join(name));
         }
-        Ok(Some(Stamp {
-            device: makedev(data.stx_dev_major, data.stx_dev_minor),
-            inode: data.stx_ino,
-            owner: data.stx_uid,
-            size: data.stx_size,
-            modified: (data.stx_mtime.tv_sec, data.stx_mtime.tv_nsec.into()),
-            changed: (data.stx_ctime.tv_sec, data.stx_ctime.tv_nsec.into()),
-        }))
+        Ok(Some(Stamp::of_statx(&data)))
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -111,7 +111,7 @@ pub(super) fn unlock(repository: &Opened, program: &Program, path: &Path, reason
 }
 
 /// The reason of a worktree's lock; `None` when it is not locked.
-fn locked_by(worktree: &Worktree) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn locked_by(worktree: &Worktree) -> Result<Option<Vec<u8>>, Error> {
     let file = worktree.private.join("locked");
     let content = read_small(&file).map_err(|source| Error::io("read the worktree's lock", &file, source))?;
     Ok(content.map(|content| content.trim_ascii().to_vec()))

@@ -54,35 +54,31 @@ pub(super) fn all(repository: &Opened) -> Result<Vec<Worktree>, Error> {
 /// The worktree that uses a thread's branch.
 pub(super) fn using(repository: &Opened, thread: &ThreadName) -> Result<Option<(Worktree, Use)>, Error> {
     let branch = thread.ref_name();
-    let mut under_way = None;
+    let mut going_on = None;
     for worktree in all(repository)? {
         match repository.refs.attached(&worktree.private)? {
             Some(Target::Symbolic(head)) if head == branch => return Ok(Some((worktree, Use::Attached))),
-            Some(_) if under_way.is_none() && is_under_way(&worktree.private, &branch, thread)? => {
-                under_way = Some((worktree, Use::UnderWay));
+            Some(_) if going_on.is_none() && under_way(&worktree.private)?.contains(&branch) => {
+                going_on = Some((worktree, Use::UnderWay));
             }
             Some(_) | None => {}
         }
     }
-    Ok(under_way)
+    Ok(going_on)
 }
 
-/// Whether a rebase or bisect has detached HEAD from the branch and will come back to it.
-fn is_under_way(private: &Path, branch: &str, thread: &ThreadName) -> Result<bool, Error> {
-    let names = [
-        ("rebase-merge/head-name", branch),
-        ("rebase-apply/head-name", branch),
-        // Bisect writes the short name.
-        ("BISECT_START", thread.as_str()),
-    ];
-    for (file, name) in names {
+/// The branches from which a rebase or bisect has detached HEAD and to which it will come back, as full ref names.
+pub(super) fn under_way(private: &Path) -> Result<Vec<String>, Error> {
+    let mut branches = Vec::new();
+    // Bisect writes the short name.
+    for (file, prefix) in
+        [("rebase-merge/head-name", ""), ("rebase-apply/head-name", ""), ("BISECT_START", "refs/heads/")]
+    {
         let file = private.join(file);
         let content = read_small(&file).map_err(|source| Error::io(OPERATION, &file, source))?;
-        if content.is_some_and(|content| content.trim_ascii() == name.as_bytes()) {
-            return Ok(true);
-        }
+        branches.extend(content.map(|content| prefix.to_owned() + &String::from_utf8_lossy(content.trim_ascii())));
     }
-    Ok(false)
+    Ok(branches)
 }
 
 /// The record of the worktree that is, or was, at a path.

@@ -8,10 +8,13 @@ use proto_schema::{
     ReserveParams, SessionId, StoreDetails, ThreadName,
 };
 
-mod capture;
-mod git;
+pub(super) mod capture;
+mod clean;
+pub(super) mod findings;
+pub(super) mod git;
 mod worktree;
 
+pub(super) use clean::stays;
 use git::{git, name_conflict, not_found};
 
 use super::error::{WireError, internal, invalid_params, limit};
@@ -124,6 +127,10 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
                 .because("what was seen of the branch was outdated", "the grant would be of another state", UNTOUCHED)
                 .with_commands(vec![about.show_thread(about.thread.as_deref().unwrap_or("<thread>"))])
                 .retry_after(100)
+        }
+        Failure::BeingRemoved(_) => {
+            let error = "its worktree is being removed";
+            WireError::new(Kind::Internal, error, "call again", &NoDetails {})
         }
         Failure::ShuttingDown => WireError::new(
             Kind::ShuttingDown,

@@ -13,6 +13,7 @@ mod params;
 mod peer;
 mod rpc;
 mod shown;
+mod verification;
 mod wire;
 
 use std::sync::Arc;

@@ -28,11 +28,14 @@ pub(super) fn methods(context: Context) -> Result<Methods, RegisterMethodError> 
     method(m, "agent.show", agent::show)?;
     method(m, "agent.validate", agent::validate)?;
     method(m, "agent.capture", agent::capture)?;
+    method(m, "agent.ready", agent::ready)?;
     method(m, "agent.evict", agent::evict)?;
     method(m, "thread.list", thread::list)?;
     method(m, "thread.show", thread::show)?;
     method(m, "thread.update", thread::update)?;
+    method(m, "thread.clean", thread::clean)?;
     method(m, "oplog.list", oplog::list)?;
+    method(m, "repo.verify", repo::verify)?;
     method(m, "repo.adopt", repo::adopt)?;
     method(m, "daemon.hello", daemon::hello)?;
     method(m, "daemon.info", daemon::info)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proto_schema::{
-    Alive, Freshness, HeartbeatHold, Hold, OperationKind, ProcessHold, Reservation, ReservationToken, SessionStatus,
-    Thread, Timestamp,
+    Alive, Band, ConfidenceSummary, Freshness, HeartbeatHold, Hold, OperationKind, ProcessHold, Reservation,
+    ReservationToken, SessionStatus, Thread, Timestamp,
 };
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Context;
 use crate::coordinator::{ThreadView, View};
 use crate::registry::{OperationRecord, Registry};
+use crate::repo::Comparison;
 
 /// A session as everybody may see it; with its token only for its own caller.
 pub(super) fn reservation(context: &Context, view: &View, token: Option<ReservationToken>) -> Reservation {
@@ -71,9 +72,29 @@ fn later(at: Timestamp, ms: u64) -> Timestamp {
     at.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
+/// How a thread stands to a target that it was compared with.
+pub(super) fn freshness(comparison: Option<&Comparison>) -> Freshness {
+    match comparison {
+        Some(comparison) if comparison.behind == 0 && comparison.merge_base.is_some() => Freshness::Current,
+        Some(_) => Freshness::Stale,
+        None => Freshness::Unknown,
+    }
+}
+
+fn confidence(value: f64) -> ConfidenceSummary {
+    let band = match value {
+        value if value < 0.5 => Band::Low,
+        value if value < 0.8 => Band::Medium,
+        _ => Band::High,
+    };
+    ConfidenceSummary { value, band }
+}
+
 /// A thread as it is listed.
 pub(super) fn thread(context: &Context, view: &ThreadView) -> Thread {
-    let record = &view.record;
+    let (record, comparison) = (&view.record, view.comparison.as_deref());
+    // What was said of another state is not said of this one.
+    let checked = record.checked.filter(|checked| Some(checked.tip) == view.tip);
     Thread {
         id: format!("thread-{}", record.id).into(),
         repo: view.repo.as_ref().map_or_else(|| Arc::from(""), |repo| Arc::clone(&repo.shown)),
@@ -85,15 +106,17 @@ pub(super) fn thread(context: &Context, view: &ThreadView) -> Thread {
         base_state: record.base_state,
         base_root: record.base_root,
         current_state: view.tip,
-        merged_state: None,
+        merged_state: record.merged_state,
         task: record.task.clone(),
         execution_path: record.execution_path.clone(),
-        changed_paths: Vec::new(),
-        changed_count: 0,
-        impact_categories: Vec::new(),
-        freshness: Freshness::Unknown,
-        verification_summary: None,
-        confidence_summary: None,
+        ahead: comparison.map(|comparison| comparison.ahead),
+        behind: comparison.filter(|_| view.has_target).map(|comparison| comparison.behind),
+        changed_paths: comparison.map(|comparison| comparison.changed_paths.clone()).unwrap_or_default(),
+        changed_count: comparison.map_or(0, |comparison| comparison.changed_count),
+        impact_categories: comparison.map(|comparison| comparison.impact.clone()).unwrap_or_default(),
+        freshness: freshness(comparison.filter(|_| view.has_target)),
+        verification_summary: checked.and_then(|checked| checked.verification),
+        confidence_summary: checked.and_then(|checked| checked.confidence).map(confidence),
         integration_policy_result: None,
         holder: view.holder.as_ref().map(|holder| reservation(context, holder, None)),
         created_at: record.created_at,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attribution, NativeKey, PathText, ProbeSource, Reason, RequestId, Reservation, ReservationToken, Revision,
-    SessionId, SessionStatus, Shown, Task, Usage,
+    SessionId, SessionStatus, Shown, Task, Usage, Verification,
 };
 
 /// Asks for a linked worktree of the thread.
@@ -311,7 +311,7 @@ pub struct ListResult {
     /// As asked.
     pub thread: Option<Arc<str>>,
     /// The repository's health where it was asked for, else null.
-    pub verification: Option<serde_json::Value>,
+    pub verification: Option<Verification>,
     /// The revision of the registry that this shows.
     pub revision: u64,
     /// Ask with this as `cursor` for the next page; null at the end.

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod capture;
 pub(crate) mod daemon;
 pub(crate) mod oplog;
+pub(crate) mod ready;
 pub(crate) mod repo;
 pub(crate) mod thread;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectId, PathText, ReservationToken, SessionId, Shown, Thread, ThreadState};
+use crate::{ObjectId, PathText, ReservationToken, SessionId, Shown, Thread, ThreadName, ThreadState};
 
 /// Parameters of `thread.list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,46 @@ pub struct ThreadUpdateParams {
     pub expected: Option<ObjectId>,
     /// The state to move it to: a commit of the repository.
     pub new: ObjectId,
+}
+
+/// Parameters of `thread.clean`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CleanParams {
+    /// An absolute path inside a worktree, or a Git directory.
+    pub repo: PathText,
+    /// Only say what would be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+}
+
+/// A worktree that was removed, or would be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CleanedWorktree {
+    /// The thread that it had checked out.
+    pub thread: ThreadName,
+    /// Where it was.
+    pub worktree: Arc<str>,
+}
+
+/// A worktree that stays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct KeptWorktree {
+    /// The thread that it has checked out.
+    pub thread: ThreadName,
+    /// Where it is.
+    pub worktree: Arc<str>,
+    /// Why it stays, in a sentence.
+    pub reason: Arc<str>,
+}
+
+/// Result of `thread.clean`. Branches stay; only linked worktrees of merged threads that hold no work are removed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CleanResult {
+    /// What was removed; with `dry_run`, what would be.
+    pub removed: Vec<CleanedWorktree>,
+    /// What stays, and why.
+    pub kept: Vec<KeptWorktree>,
 }
 
 /// Reads an optional value that must be said: null is an answer, silence is not.

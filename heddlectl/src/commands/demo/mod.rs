@@ -3,6 +3,7 @@
 //! It shows the real daemon at work, but leaves nothing: a daemon of its own, in a throw-away clone of the repository.
 
 mod stage;
+mod work;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use proto_schema::{
     ListParams, ListResult, ReleaseParams, ReleaseStatus, Reservation, ReservationToken, ReserveParams, ReserveResult,
+    WorktreeRequest,
 };
 use serde_json::json;
 
@@ -45,11 +47,21 @@ impl Agent {
     }
 
     fn reserve(&self, stage: &Stage, client: &mut Client) -> Result<(ReserveResult, Duration), CallError> {
+        self.reserve_in(stage, client, None)
+    }
+
+    fn reserve_in(
+        &self,
+        stage: &Stage,
+        client: &mut Client,
+        worktree: Option<WorktreeRequest>,
+    ) -> Result<(ReserveResult, Duration), CallError> {
         let mut params = ReserveParams::new(stage.repo().map_err(CallError::Failed)?, THREAD);
         params.harness = self.name.parse().ok();
         params.task = self.task.parse().ok();
         params.at_tip = Some(true);
         params.hold_for_pid = Some(self.process.pid());
+        params.worktree = worktree;
         let before = clock::now();
         let answer = client.call("agent.reserve", &params);
         let took = clock::now() - before;
@@ -120,14 +132,16 @@ fn play(app: &App, stage: &Stage) -> Result<(), Error> {
     release(&mut client, &next.reservation)?;
     check(&granted.reservation, &next.reservation, &list)?;
     let (one, two) = (granted.reservation.fencing_token, next.reservation.fencing_token);
-    say(&format!("{GOOD}The thread never had two holders:{GOOD:#} fencing token {one}, then {two}.\n"))?;
+    say(&format!("{GOOD}The thread never had two holders:{GOOD:#} fencing token {one}, then {two}.\n\n"))?;
+    let work = work::play(&second, stage, &mut client, &say)?;
     first.process.close();
     second.process.close();
     if app.out.json {
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let json = json!({
             "granted_us": us(took), "refused_us": us(refused), "kill_to_grant_us": us(waited), "tries": tries,
-            "daemon_start_us": us(stage.started), "reservations": list.reservations,
+            "daemon_start_us": us(stage.started), "capture_us": work.as_ref().map(|work| us(work.capture)),
+            "ready_us": work.as_ref().map(|work| us(work.ready)), "reservations": list.reservations,
         });
         app.out.print_json(&json.to_string())?;
     }
@@ -144,12 +158,14 @@ fn check(first: &Reservation, second: &Reservation, list: &ListResult) -> Result
     Err(Error::local(Exit::UNEXPECTED, "the list does not show what happened: this is a defect"))
 }
 
+fn token(reservation: &Reservation) -> Result<ReservationToken, Error> {
+    reservation.reservation_token.clone().ok_or_else(|| Error::garbled("the reservation has no token"))
+}
+
 fn release(client: &mut Client, reservation: &Reservation) -> Result<(), Error> {
-    let token: Option<ReservationToken> = reservation.reservation_token.clone();
-    let token = token.ok_or_else(|| Error::garbled("the reservation has no token"))?;
     let params = ReleaseParams {
         session_id: reservation.session_id.into(),
-        reservation_token: token.into(),
+        reservation_token: token(reservation)?.into(),
         status: Some(ReleaseStatus::Complete),
     };
     client.call("agent.release", &params).map(|_| ()).map_err(Error::from)

@@ -43,6 +43,9 @@ impl Stage {
         for name in ["home", "run"] {
             start::private_directory(&root.join(name))?;
         }
+        let identity = root.join("home/.gitconfig");
+        fs::write(&identity, "[user]\n\tname = heddle demo\n\temail = demo@localhost\n")
+            .map_err(|cause| Error::io("write", &identity, &cause))?;
         let source = clone(app, &root)?;
         let socket = root.join("run/heddled.sock");
         let paths = Paths { socket, named: true, state: root.join("state") };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use proto_schema::{HolderProblem, ObjectId, ThreadName};
@@ -10,8 +11,9 @@ use proto_schema::{HolderProblem, ObjectId, ThreadName};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{HolderProcess, RepoKey};
 use crate::repo::{
-    Anchor, Capture, CaptureRequest, Cause, Claim, Error, Expected, Located, PreparedCapture, RefsVersion, Repo,
-    Sighting,
+    Anchor, Capture, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection, LinkedWorktree,
+    Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting, StatusRequest,
+    ThreadToInspect, WorktreeStatus,
 };
 
 pub(super) fn state(number: u8) -> ObjectId {
@@ -27,6 +29,9 @@ pub(super) enum GitFault {
     After,
 }
 
+/// What happens in the middle of something that Git does.
+pub(super) type Hook = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 pub(super) struct FakeRepo {
     pub(super) refs: Mutex<BTreeMap<ThreadName, ObjectId>>,
@@ -36,6 +41,12 @@ pub(super) struct FakeRepo {
     pub(super) panics: Mutex<bool>,
     /// What plain Git does to a branch right after the next look at it.
     pub(super) meanwhile: Mutex<Option<(ThreadName, ObjectId)>>,
+    /// The linked worktrees, and the thread that each is on.
+    pub(super) worktrees: Mutex<BTreeMap<PathBuf, ThreadName>>,
+    /// What happens at a later look at a single branch, and at which.
+    pub(super) looking: Mutex<Option<(usize, Hook)>>,
+    /// What happens before the next worktree is removed.
+    pub(super) removing: Mutex<Option<Hook>>,
 }
 
 fn unavailable(operation: &'static str) -> Error {
@@ -85,6 +96,15 @@ impl Repo for FakeRepo {
     }
 
     fn tip(&self, _: &Path, thread: &ThreadName) -> Result<Option<ObjectId>, Error> {
+        let mut looking = self.looking.lock();
+        let due = looking.take_if(|(looks, _)| {
+            *looks -= 1;
+            *looks == 0
+        });
+        drop(looking);
+        if let Some((_, pause)) = due {
+            pause();
+        }
         if *self.unreadable.lock() { Err(unavailable("read the ref")) } else { Ok(self.at(thread)) }
     }
 
@@ -154,7 +174,9 @@ impl Repo for FakeRepo {
         if self.fault.lock().take().is_some() {
             return Err(unavailable("make the worktree"));
         }
-        Ok(PathBuf::from(format!("/r.worktrees/{}", thread.as_str())))
+        let path = PathBuf::from(format!("/r.worktrees/{}", thread.as_str()));
+        self.worktrees.lock().insert(path.clone(), thread.clone());
+        Ok(path)
     }
 
     fn unlock_worktree(&self, _: &Located, _: &Path, _: &str) -> Result<(), Error> {
@@ -162,11 +184,54 @@ impl Repo for FakeRepo {
     }
 
     fn registered_worktree(&self, _: &Located, path: &Path) -> Result<PathBuf, Error> {
-        Ok(path.to_owned())
+        let is_there = self.worktrees.lock().contains_key(path);
+        if is_there { Ok(path.to_owned()) } else { Err(Error::WorktreeNotFound { path: path.to_owned() }) }
+    }
+
+    fn linked_worktrees(&self, _: &Path) -> Result<Vec<LinkedWorktree>, Error> {
+        let linked = self.worktrees.lock().clone();
+        Ok(linked.into_iter().map(|(path, thread)| LinkedWorktree { path, thread, locked: None }).collect())
+    }
+
+    fn remove_worktree(&self, request: &RemoveRequest<'_>) -> Result<Removal, Error> {
+        if let Some(pause) = self.removing.lock().take() {
+            pause();
+        }
+        if !request.dry_run {
+            self.worktrees.lock().remove(request.worktree);
+        }
+        Ok(Removal::Removed)
     }
 
     fn checked_out_at(&self, _: &Path, _: &ThreadName) -> Result<Option<PathBuf>, Error> {
         Ok(None)
+    }
+
+    fn compare(&self, _: &Path, pair: Pair) -> Result<Arc<Comparison>, Error> {
+        Ok(Arc::new(Comparison {
+            merge_base: pair.target.or(Some(pair.base)),
+            ahead: u64::from(Some(pair.tip) != pair.target),
+            behind: 0,
+            changed_paths: Vec::new(),
+            changed_count: 0,
+            impact: Vec::new(),
+        }))
+    }
+
+    fn merged_by(&self, _: &Path, tip: ObjectId, target: ObjectId) -> Result<Option<ObjectId>, Error> {
+        Ok((tip == target).then_some(target))
+    }
+
+    fn conflicts(&self, _: &MergeRequest<'_>) -> Result<Conflicts, Error> {
+        Ok(Conflicts { paths: Vec::new(), count: 0 })
+    }
+
+    fn inspect(&self, _: &Path, _: &[ThreadToInspect]) -> Result<Inspection, Error> {
+        Err(unavailable("look at the repository"))
+    }
+
+    fn status(&self, _: &StatusRequest<'_>) -> Result<WorktreeStatus, Error> {
+        Ok(WorktreeStatus::default())
     }
 
     fn prepare_capture(&self, _: &CaptureRequest<'_>) -> Result<Capture, Error> {

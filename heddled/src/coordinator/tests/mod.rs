@@ -2,6 +2,7 @@
 //! message by message, so that a seed decides what happens in which order.
 
 mod cases;
+mod clean;
 mod fakes;
 mod simulator;
 
@@ -78,6 +79,8 @@ impl Daemon {
             unlocking: tokio::sync::mpsc::unbounded_channel().0,
             left: crate::coordinator::observer::Left::default(),
             captures: crate::coordinator::captures::Captures::default(),
+            removals: crate::coordinator::removals::Removals::default(),
+            looks: crate::coordinator::verify::Looks::default(),
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, ProbeSource, SessionId, SessionStatus, Timestamp};
 
 use super::{
-    Actor, AgentRecord, CaptureIntent, Change, Command, Decision, Difference, Entry, HoldRecord, HolderProcess, Intent,
-    Records, Registry, RepoKey, RepoSeen, RequestRecord, Reserve, SessionRecord, ThreadKey, TokenHash, decide,
+    Actor, AgentRecord, CaptureIntent, Change, Checked, Command, Decision, Difference, Entry, HoldRecord,
+    HolderProcess, Intent, Records, Registry, RepoKey, RepoSeen, RequestRecord, Reserve, SessionRecord, ThreadKey,
+    TokenHash, decide,
 };
 
 pub(crate) fn state(number: u8) -> ObjectId {
@@ -123,6 +124,11 @@ pub(crate) fn begin_capture(number: u64, parent: u8, new: u8) -> Command {
 
 pub(crate) fn finish_move(number: u64, moved: bool) -> Command {
     Command::FinishMove { session: id(number), moved }
+}
+
+pub(crate) fn check(number: u64, tip: u8, ready: bool) -> Command {
+    let checked = Checked { tip: state(tip), verification: None, confidence: None };
+    Command::Check { session: id(number), token_hash: secret(number), ready, checked, seen: u64::MAX }
 }
 
 pub(crate) fn key(registry: &Registry, number: u64, thread: &str) -> ThreadKey {

@@ -12,7 +12,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use proto_schema::{EndReason, SessionStatus};
 
 use super::*;
-use crate::registry::{ENDED_KEPT_MS, Observation, Refusal, observe};
+use crate::registry::{ENDED_KEPT_MS, Merging, Observation, Refusal, merge, observe};
 
 const THREADS: [&str; 3] = ["a", "b", "b-c"];
 
@@ -70,6 +70,15 @@ enum Step {
     Hold {
         pick: u64,
         pid: Option<i32>,
+    },
+    Check {
+        pick: u64,
+        right: bool,
+    },
+    /// A thread's work was found in its target.
+    Merge {
+        repo: u64,
+        thread: &'static str,
     },
     /// Plain Git moved or deleted a branch.
     Observe {
@@ -150,9 +159,9 @@ impl Model {
                 self.now += ms;
                 return None;
             }
-            Step::Observe { .. } => return None,
+            Step::Observe { .. } | Step::Merge { .. } => return None,
             Step::Reserve { .. } => return Some(self.reserve(step)),
-            Step::Release { pick, right, .. } => (*pick, *right),
+            Step::Release { pick, right, .. } | Step::Check { pick, right } => (*pick, *right),
             Step::Settle { pick, .. }
             | Step::Evict { pick }
             | Step::End { pick, .. }
@@ -180,12 +189,17 @@ impl Model {
             Step::End { reason: EndReason::ReserveFailed, .. } => {
                 end(known, SessionStatus::Abandoned, EndReason::ReserveFailed);
             }
-            Step::Release { .. } | Step::Evict { .. } | Step::End { .. } | Step::BeginMove { .. }
+            Step::Release { .. }
+            | Step::Evict { .. }
+            | Step::End { .. }
+            | Step::BeginMove { .. }
+            | Step::Check { .. }
                 if known.intent.is_some() =>
             {
                 return Some(Answer::Busy);
             }
             Step::Settle { .. } if matches!(known.intent, Some(Some(_))) => return Some(Answer::Busy),
+            Step::FinishMove { .. } if matches!(known.intent, Some(None)) => return Some(Answer::Busy),
             Step::Settle { .. } => known.intent = None,
             Step::Release { status, .. } => end(known, *status, EndReason::Released),
             Step::Evict { .. } => end(known, SessionStatus::Abandoned, EndReason::Evicted),
@@ -199,7 +213,11 @@ impl Model {
             }
             Step::Hold { pid, .. } if *pid == known.pid => return Some(Answer::Stands),
             Step::Hold { pid, .. } => known.pid = *pid,
-            Step::Clock { .. } | Step::Reserve { .. } | Step::Observe { .. } => {}
+            Step::Clock { .. }
+            | Step::Reserve { .. }
+            | Step::Observe { .. }
+            | Step::Merge { .. }
+            | Step::Check { .. } => {}
         }
         Some(Answer::Change)
     }
@@ -207,7 +225,7 @@ impl Model {
 
 fn command(step: &Step, number: u64, now: i64) -> Option<Command> {
     Some(match step {
-        Step::Clock { .. } | Step::Observe { .. } => return None,
+        Step::Clock { .. } | Step::Observe { .. } | Step::Merge { .. } => return None,
         Step::Reserve { repo, thread, anchor, tip, request, worktree } => {
             // The secret is the request's own, as a caller repeats it; so are its parameters.
             let token = request.map_or(number, |request| 200 + u64::from(request));
@@ -229,6 +247,7 @@ fn command(step: &Step, number: u64, now: i64) -> Option<Command> {
         Step::End { pick, reason } => end(*pick, *reason),
         Step::BeginMove { pick, new } => begin_move(*pick, 1, *new),
         Step::FinishMove { pick, moved } => finish_move(*pick, *moved),
+        Step::Check { pick, .. } => check(*pick, 1, true),
         Step::Hold { pick, pid } => {
             let hold = HoldRecord { ttl_ms: Some(300_000), process: pid.map(process), connection: false };
             Command::Hold { session: id(*pick), token_hash: secret(*pick), hold }
@@ -268,6 +287,8 @@ impl ReferenceStateMachine for Model {
             2 => (pick(), 1..9_u8).prop_map(|(pick, new)| Step::BeginMove { pick, new }),
             2 => (pick(), any::<bool>()).prop_map(|(pick, moved)| Step::FinishMove { pick, moved }),
             1 => (pick(), prop::option::of(1..3)).prop_map(|(pick, pid)| Step::Hold { pick, pid }),
+            1 => (pick(), prop::bool::weighted(0.8)).prop_map(|(pick, right)| Step::Check { pick, right }),
+            2 => (1..3_u64, select(&THREADS[..])).prop_map(|(repo, thread)| Step::Merge { repo, thread }),
             2 => (1..3_u64, select(&THREADS[..]), prop::option::of(1..9_u8), prop::option::of(pick()))
                 .prop_map(|(repo, thread, tip, ended)| Step::Observe { repo, thread, tip, ended }),
             2 => (-ENDED_KEPT_MS / 2..ENDED_KEPT_MS / 2).prop_map(|ms| Step::Clock { ms }),
@@ -306,6 +327,31 @@ impl Tested {
     }
 }
 
+impl Tested {
+    fn merge(&mut self, now: i64, repo: u64, thread: &str) {
+        let Some(repo) = self.registry.repo_at(super::repo(repo).key) else { return };
+        let (thread, seen) = ((repo.id, thread.parse().unwrap()), self.registry.revision());
+        let merging = Merging { thread, tip: state(50), merged_state: state(51), seen };
+        let Some(change) = merge(&self.registry, &merging) else { return };
+        assert_eq!(self.registry.holder(&merging.thread), None, "nobody works on it");
+        let before = self.registry.clone();
+        self.entries.push(happen(&mut self.registry, now, change));
+        assert_eq!(merge(&self.registry, &merging), None, "once");
+        for session in self.registry.sessions(None) {
+            let was = before.session(session.id).unwrap();
+            let is_meant = session.thread_key() == merging.thread && was.status == SessionStatus::Complete;
+            let (status, end_reason) = match is_meant {
+                true => (SessionStatus::Merged, Some(EndReason::Merged)),
+                false => (was.status, was.end_reason),
+            };
+            let expected = SessionRecord { status, end_reason, ..SessionRecord::clone(was) };
+            assert_eq!(**session, expected, "R4: a complete session becomes merged, and nothing else of it changes");
+        }
+        let known = |old: &Arc<SessionRecord>| self.registry.session(old.id).cloned();
+        self.ended = self.ended.iter().filter_map(known).collect();
+    }
+}
+
 fn answer(registry: &Registry, command: &Command) -> (Answer, Option<Change>) {
     let answer = match decide(registry, command) {
         Ok(Decision::Change(change)) => return (Answer::Change, Some(change)),
@@ -329,6 +375,7 @@ fn with_secret(registry: &Registry, command: &mut Command, right: bool) {
     match command {
         Command::Release { session, token_hash, .. }
         | Command::BeginMove { session, token_hash, .. }
+        | Command::Check { session, token_hash, .. }
         | Command::Hold { session, token_hash, .. } => {
             let known = registry.session(*session).map(|session| session.token_hash);
             *token_hash = known.filter(|_| right).unwrap_or(TokenHash([255; 32]));
@@ -350,9 +397,17 @@ impl StateMachineTest for Tested {
             tested.observe(model.now, repo, thread, tip, ended);
             return tested;
         }
+        if let Step::Merge { repo, thread } = step {
+            tested.merge(model.now, repo, thread);
+            return tested;
+        }
         let number = tested.granted + 1;
         let Some(mut command) = command(&step, number, model.now) else { return tested };
-        with_secret(&tested.registry, &mut command, !matches!(step, Step::Release { right: false, .. }));
+        with_secret(
+            &tested.registry,
+            &mut command,
+            !matches!(step, Step::Release { right: false, .. } | Step::Check { right: false, .. }),
+        );
         let before = tested.registry.clone();
         let (answer, change) = answer(&tested.registry, &command);
         assert_eq!(Some(answer), model.answer, "{step:?}");
@@ -374,7 +429,11 @@ impl StateMachineTest for Tested {
         assert_eq!(all.len(), model.sessions.len(), "the same sessions are kept");
         for known in &model.sessions {
             let session = registry.session(id(known.number)).expect("a session that the model knows");
-            assert_eq!((session.status, session.end_reason), (known.status, known.reason));
+            if session.status == SessionStatus::Merged {
+                assert_eq!((known.status, session.end_reason), (SessionStatus::Complete, Some(EndReason::Merged)));
+            } else {
+                assert_eq!((session.status, session.end_reason), (known.status, known.reason));
+            }
             assert_eq!(session.recorded_state, state(known.recorded), "the state it last recorded");
             assert_eq!(session.intent.is_some(), known.intent.is_some());
             let pid = session.hold.process.as_ref().map(|process| process.pid);

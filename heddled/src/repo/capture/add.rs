@@ -3,9 +3,9 @@
 //! Submodules and embedded repositories are updated first and then left out, because `git add` runs `git status` in them
 //! and so under their own configuration; `git update-index` only reads their HEAD.
 
-use super::listed::Listed;
-use super::workplace::Work;
 use crate::repo::error::Error;
+use crate::repo::workplace::Listed;
+use crate::repo::workplace::Work;
 
 /// Adds everything that Git would add to the index that lists this.
 pub(super) fn add(work: &Work<'_>, listed: &Listed) -> Result<(), Error> {

@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 
 use super::found::Found;
-use super::workplace::Work;
 use crate::repo::error::Error;
 use crate::repo::files::{open_plain, sync, sync_directory};
+use crate::repo::workplace::Work;
 
 const OPERATION: &str = "store the objects";
 

@@ -5,24 +5,24 @@ use gix::actor::Signature;
 use gix::date::Time;
 use proto_schema::{ObjectId, Timestamp};
 
-use super::CaptureRefused;
-use super::snapshot::Snapshot;
-use super::workplace::Work;
-use super::{adopt, message};
+use super::{CaptureRefused, CaptureRequest, adopt, message};
 use crate::repo::error::{Cause, Error};
 use crate::repo::refs::convert;
+use crate::repo::workplace::Snapshot;
+use crate::repo::workplace::Work;
 
 const OPERATION: &str = "make the commit";
 
 /// Writes the commit of a tree into the repository.
 pub(super) fn write(
     work: &Work<'_>,
+    request: &CaptureRequest<'_>,
     library: &gix::Repository,
     snapshot: &Snapshot,
     (root, parent): (ObjectId, ObjectId),
     now: Timestamp,
 ) -> Result<ObjectId, Error> {
-    let message = message::compose(work.request.message, work.request.trailers);
+    let message = message::compose(request.message, request.trailers);
     let author = identity(work, snapshot, "author", now)?;
     let committer = identity(work, snapshot, "committer", now)?;
     if snapshot.is_true("commit.gpgsign") {

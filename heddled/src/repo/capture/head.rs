@@ -58,7 +58,7 @@ pub(super) fn logged(private: &Path) -> Result<Option<ObjectId>, Error> {
 }
 
 /// What the worktree is in the middle of.
-fn under_way(private: &Path) -> Result<Option<GitOperation>, Error> {
+pub(in crate::repo) fn under_way(private: &Path) -> Result<Option<GitOperation>, Error> {
     let signs = [
         ("rebase-merge", GitOperation::Rebase),
         ("rebase-apply", GitOperation::Rebase),

@@ -34,7 +34,7 @@ const OWN: &str = "heddle-index";
 pub(super) type Held = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 /// The lock of one worktree's index. Dropped, it is given back.
-pub(super) struct IndexLock {
+pub(in crate::repo) struct IndexLock {
     private: PathBuf,
     held: Held,
     file: File,

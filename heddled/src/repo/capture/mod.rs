@@ -14,23 +14,18 @@ use proto_schema::{ObjectId, ThreadName};
 
 mod add;
 mod adopt;
-mod beneath;
+mod changed;
 mod commit;
-mod filters;
 mod found;
 mod head;
-mod listed;
 mod lock;
 mod message;
-mod paths;
 mod prepare;
 mod proof;
 mod refused;
-mod run;
-mod snapshot;
 mod tree;
-mod workplace;
 
+pub(super) use head::under_way;
 pub(super) use prepare::Captures;
 pub use refused::{CaptureRefused, GitOperation};
 

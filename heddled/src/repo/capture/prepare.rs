@@ -1,65 +1,48 @@
 //! Preparing a capture, from the checks to the commit that no ref leads to yet.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use proto_schema::{ObjectId, Timestamp};
 
-use super::beneath::Beneath;
+use super::changed::Changed;
 use super::found::Found;
-use super::listed::Listed;
 use super::lock::{self, Held, IndexLock};
-use super::paths::Changed;
-use super::snapshot::Snapshot;
-use super::workplace::{Work, Workplaces};
-use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, filters, head, proof, tree};
+use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, head, proof, tree};
 use crate::repo::error::{Cause, Error};
 use crate::repo::opened::Opened;
 use crate::repo::program::Program;
 use crate::repo::refs::convert;
-use crate::repo::worktrees::{self, Worktree};
+use crate::repo::workplace::{Limits, Listed, Purpose, Snapshot, Work, Workplaces, filters, registered};
+use crate::repo::worktrees;
 use crate::repo::{Signature, durable, objects, reflog};
 
 /// How often a worktree is read anew in which files change while they are read.
 const TRIES: usize = 3;
 
 /// The captures of all repositories.
+#[derive(Default)]
 pub(in crate::repo) struct Captures {
-    workplaces: Workplaces,
     held: Held,
-    system_attributes: OnceLock<Option<PathBuf>>,
 }
 
 impl Captures {
-    /// None yet; `directory` is where they are prepared.
-    pub(in crate::repo) fn new(directory: Option<PathBuf>) -> Self {
-        Self { workplaces: Workplaces::new(directory), held: Held::default(), system_attributes: OnceLock::new() }
-    }
-
     /// Prepares a capture.
     pub(in crate::repo) fn prepare(
         &self,
         repository: &Opened,
-        program: &Program,
+        (places, program): (&Workplaces, &Program),
         request: &CaptureRequest<'_>,
         now: Timestamp,
     ) -> Result<Capture, Error> {
-        let (record, worktree) = registered(repository, request)?;
+        let (record, worktree) = registered(repository, request.worktree)?;
         // Before the lock, so that what is refused waits for nobody; and once more with it.
         head::parent(repository, &record.private, request)?;
         let mut lock = IndexLock::take(&record.private, &self.held, request.cancelled)?;
-        let work = Work {
-            request,
-            program,
-            common: &repository.git_dir,
-            private: &record.private,
-            hash: repository.format.hash,
-            worktree,
-            place: self.workplaces.make()?,
-            system_attributes: &self.system_attributes,
-        };
-        let snapshot = work.lay_out()?;
+        let limits = Limits { allowed_filters: request.allowed_filters, cancelled: request.cancelled };
+        let work = Work::new(places, program, repository, (&record, worktree), limits)?;
+        let snapshot = work.lay_out(Purpose::Capture)?;
         let listed = Listed::of(&work.index()?);
         listed.refuse_conflicts()?;
         head::refuse_elsewhere(repository, &record.private, request)?;
@@ -71,16 +54,21 @@ impl Captures {
         }
         adopt::objects(&work, &found)?;
         let library = repository.objects.library();
-        let new = commit::write(&work, &library, &snapshot, (root, parent), now)?;
+        let new = commit::write(&work, request, &library, &snapshot, (root, parent), now)?;
         durable::addition(repository, new, parent, &changed.added)?;
         lock.write(&work.path("index")).map_err(|source| Error::io("write the index", &record.private, source))?;
         lock.keep();
         Ok(Capture::Prepared {
-            prepared: PreparedCapture { worktree_git_dir: record.private, parent, new },
+            prepared: PreparedCapture { worktree_git_dir: record.private.clone(), parent, new },
             root,
             changed_paths: changed.paths,
             changed_count: changed.count,
         })
+    }
+
+    /// Takes the lock of a worktree's index: while it is held, neither Git nor a capture changes the index or HEAD.
+    pub(in crate::repo) fn lock_index(&self, private: &Path, cancelled: &AtomicBool) -> Result<IndexLock, Error> {
+        IndexLock::take(private, &self.held, cancelled)
     }
 
     /// Completes a capture whose ref was moved.
@@ -114,24 +102,11 @@ impl Captures {
         Ok(())
     }
 
-    fn end(&self, prepared: &PreparedCapture, end: fn(&std::path::Path) -> io::Result<()>) -> Result<(), Error> {
+    fn end(&self, prepared: &PreparedCapture, end: fn(&Path) -> io::Result<()>) -> Result<(), Error> {
         let private = &prepared.worktree_git_dir;
         let ended = end(private).map_err(|source| Error::io("end the capture", private, source));
         self.held.lock().remove(private);
         ended
-    }
-}
-
-/// The repository's own worktree at the path, kept open.
-fn registered(repository: &Opened, request: &CaptureRequest<'_>) -> Result<(Worktree, Beneath), Error> {
-    let unknown = || Error::WorktreeNotFound { path: request.worktree.to_owned() };
-    let record = worktrees::all(repository)?.into_iter().find(|worktree| worktree.path == request.worktree);
-    let record = record.ok_or_else(unknown)?;
-    let worktree = Beneath::open(&record.path).map_err(|_| unknown())?;
-    // The main worktree is held to it, too: `core.worktree` may name any folder.
-    match worktree.leads_to(&record.private) {
-        Ok(true) => Ok((record, worktree)),
-        Ok(false) | Err(_) => Err(unknown()),
     }
 }
 
@@ -149,7 +124,7 @@ fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: Obj
         let library = objects::open(&work.path(""))?.to_thread_local();
         let index = work.index()?;
         let root = tree::write(&library, &index)?;
-        let changed = Changed::between(&library, id(before)?, root)?;
+        let changed = Changed::between(&library, objects::id(before)?, root)?;
         complete(&library, &changed)?;
         let drivers = filters::drivers(work, snapshot, &listed, &changed.files)?;
         let found = Found::below(&library, root, &work.written()?)?;
@@ -166,7 +141,7 @@ fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: Obj
 /// An index may name what was never stored, or is gone.
 fn complete(library: &gix::Repository, changed: &Changed) -> Result<(), Error> {
     for id in &changed.added {
-        if !library.has_object(self::id(*id)?) {
+        if !library.has_object(objects::id(*id)?) {
             let cause = Cause::Missing { id: *id };
             return Err(Error::Unavailable { operation: "capture the worktree", cause });
         }
@@ -187,8 +162,4 @@ fn nothing(work: &Work<'_>, mut lock: IndexLock, state: ObjectId, root: ObjectId
     };
     replace().map_err(|source| Error::io("write the index", work.private, source))?;
     Ok(Capture::Nothing { state, root })
-}
-
-fn id(id: ObjectId) -> Result<gix::ObjectId, Error> {
-    gix::ObjectId::try_from(id.as_bytes()).map_err(|error| Error::library("read an object id", error))
 }

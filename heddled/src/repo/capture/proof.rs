@@ -11,11 +11,11 @@ use std::io::{self, Read as _, Seek as _};
 use gix::ObjectId;
 use sha2::{Digest as _, Sha256};
 
-use super::beneath::Content;
-use super::filters::copy_attributes;
 use super::found::NewBlob;
-use super::workplace::{Work, quoted, write_below};
 use crate::repo::error::Error;
+use crate::repo::workplace::Content;
+use crate::repo::workplace::filters::copy_attributes;
+use crate::repo::workplace::{Work, quoted, write_below};
 
 const OPERATION: &str = "compare what was captured";
 

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use proto_schema::ObjectId;
 
 use super::fixture::{Fixture, thread};
-use crate::repo::{Anchor, Capture, CaptureRequest, Claim, Expected, GitRepo, Repo as _};
+use crate::repo::{
+    Anchor, Capture, CaptureRequest, Claim, Expected, GitRepo, MergeRequest, Pair, Repo as _, StatusRequest,
+};
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 fn seconds(run: impl FnOnce()) -> f64 {
@@ -114,4 +116,71 @@ fn capture(repo: &GitRepo, main: &Path, recorded_state: ObjectId) {
     let Capture::Prepared { prepared, .. } = repo.prepare_capture(&request).unwrap() else { panic!("nothing") };
     repo.compare_and_swap(&git_dir, &thread, Expected::At(recorded_state), prepared.new, "capture").unwrap();
     repo.finish_capture(&git_dir, &prepared, "capture").unwrap();
+}
+
+/// A look at a clean worktree of 20,000 files, beside what Git takes for the same.
+#[test]
+#[ignore = "a measurement"]
+fn status() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    for number in 0..20_000 {
+        let path = main.join(format!("d{}/e{}/f{number}", number % 20, number % 400));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{number}\n")).unwrap();
+    }
+    f.git(&main, &["add", "-A"]);
+    f.git(&main, &["commit", "--quiet", "-m", "many"]);
+    f.git(&main, &["-c", "gc.auto=0", "repack", "-adq"]);
+    f.git(&main, &["status"]);
+    let git_dir = main.join(".git");
+    let (cancelled, filters) = (AtomicBool::new(false), []);
+    let request = StatusRequest {
+        git_dir: &git_dir,
+        worktree: &main,
+        ignored: false,
+        allowed_filters: &filters,
+        cancelled: &cancelled,
+    };
+    // In turns, so that what else the machine does is the same for both.
+    for _ in 0..3 {
+        measure("git status", 20, |_| drop(f.git(&main, &["status", "--porcelain=v2", "-uall"])));
+        measure("status", 20, |_| assert_eq!(f.repo.status(&request).unwrap().changed_count, 0));
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn comparing_and_merging() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    for number in 0..2_000 {
+        let file = main.join(format!("{}/{number}", number % 50));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, format!("{number}\n")).unwrap();
+    }
+    let commit = |branch: &str, from: &str, file: &str, content: &str| {
+        f.git(&main, &["checkout", "--quiet", "-b", branch, from]);
+        std::fs::write(main.join(file), content).unwrap();
+        f.git(&main, &["add", "-A"]);
+        f.git(&main, &["commit", "--quiet", "-m", branch]);
+        f.id(&main, "HEAD")
+    };
+    let base = commit("base", "main", "7/7", "base\n");
+    let target = commit("target", "base", "1/1", "target\n");
+    let (tip, clash) = (commit("tip", "base", "2/2", "tip\n"), commit("clash", "base", "1/1", "clash\n"));
+    let git_dir = main.join(".git");
+    let cancelled = AtomicBool::new(false);
+    let conflicts = |tip| {
+        let request = MergeRequest { git_dir: &git_dir, target, tip, cancelled: &cancelled };
+        f.repo.conflicts(&request).unwrap().count
+    };
+    let pair = Pair { tip, target: Some(target), base };
+    measure("compare, not remembered", 200, |_| drop(f.fresh().compare(&git_dir, pair).unwrap()));
+    measure("compare, remembered", 20_000, |_| drop(f.repo.compare(&git_dir, pair).unwrap()));
+    measure("conflicts, in process", 2_000, |_| assert_eq!(conflicts(tip), 0));
+    measure("conflicts, by git", 200, |_| assert_eq!(conflicts(clash), 1));
+    for (what, tip) in [("git merge-tree, clean", "tip"), ("git merge-tree, conflicts", "clash")] {
+        measure(what, 200, |_| drop(f.run(&main, &["merge-tree", "--write-tree", "target", tip])));
+    }
 }

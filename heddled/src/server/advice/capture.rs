@@ -75,21 +75,33 @@ fn other_thread(current: Option<&str>, about: &About) -> WireError {
         .with_commands(vec![command])
 }
 
-fn in_progress(operation: GitOperation, about: &About) -> WireError {
-    let (operation, word) = match operation {
+/// What an operation is called, and the commands that complete it or give it up.
+pub(super) fn ways_out(operation: GitOperation, git: impl Fn(&[&str]) -> String) -> (&'static str, Vec<String>) {
+    let (operation, word) = active_operation(operation);
+    let commands = match operation {
+        ActiveOperation::Bisect => vec![git(&["bisect", "reset"])],
+        // Without a terminal nobody could close an editor.
+        ActiveOperation::Merge | ActiveOperation::Rebase | ActiveOperation::CherryPick | ActiveOperation::Revert => {
+            vec![git(&["-c", "core.editor=true", word, "--continue"]), git(&[word, "--abort"])]
+        }
+    };
+    (word, commands)
+}
+
+/// An operation under way as the wire has it, and Git's command for it.
+pub(in crate::server) fn active_operation(operation: GitOperation) -> (ActiveOperation, &'static str) {
+    match operation {
         GitOperation::Merge => (ActiveOperation::Merge, "merge"),
         GitOperation::Rebase => (ActiveOperation::Rebase, "rebase"),
         GitOperation::CherryPick => (ActiveOperation::CherryPick, "cherry-pick"),
         GitOperation::Revert => (ActiveOperation::Revert, "revert"),
         GitOperation::Bisect => (ActiveOperation::Bisect, "bisect"),
-    };
-    let commands = match operation {
-        ActiveOperation::Bisect => vec![about.git(&["bisect", "reset"])],
-        // Without a terminal nobody could close an editor.
-        ActiveOperation::Merge | ActiveOperation::Rebase | ActiveOperation::CherryPick | ActiveOperation::Revert => {
-            vec![about.git(&["-c", "core.editor=true", word, "--continue"]), about.git(&[word, "--abort"])]
-        }
-    };
+    }
+}
+
+fn in_progress(operation: GitOperation, about: &About) -> WireError {
+    let (word, commands) = ways_out(operation, |words| about.git(words));
+    let (operation, _) = active_operation(operation);
     let error = format!("a {word} is under way in the worktree");
     WireError::new(
         Kind::OperationInProgress,

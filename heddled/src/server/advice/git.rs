@@ -100,7 +100,7 @@ pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
 }
 
 /// How old a lock file must be for a Git process to have left it: those that live hold one for moments.
-const LEFT_BEHIND_MS: u64 = 60_000;
+pub(in crate::server) const LEFT_BEHIND_MS: u64 = 60_000;
 
 /// Another process has a ref locked, or had.
 fn locked(operation: &str, error: &repo::Error, path: &str, age_ms: Option<u64>) -> WireError {
@@ -126,7 +126,7 @@ fn rough(ms: u64) -> String {
 }
 
 /// The daemon of a state directory, as far as its record says and a process of that number is there: for a hint only.
-fn running(state_dir: &Path) -> Option<LockRecord> {
+pub(in crate::server) fn running(state_dir: &Path) -> Option<LockRecord> {
     let record = LockRecord::read(state_dir)?;
     let pid = Pid::from_raw(i32::try_from(record.pid).ok()?);
     kill(pid, None).is_ok().then_some(record)

@@ -8,6 +8,7 @@ use proto_schema::{
 };
 
 pub(in crate::server) use super::capture::capture;
+pub(in crate::server) use super::ready::ready;
 pub(in crate::server) use super::reserve::reserve;
 use crate::coordinator::{Heartbeat, SessionFilter};
 use crate::registry::Refusal;
@@ -16,7 +17,7 @@ use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::shown::{hashed, named};
-use crate::server::{params, wire};
+use crate::server::{params, verification, wire};
 
 /// `agent.heartbeat`.
 pub(in crate::server) async fn heartbeat(
@@ -111,9 +112,6 @@ pub(in crate::server) async fn list(
     _: Arc<Call>,
     params: ListParams,
 ) -> Result<ListResult, WireError> {
-    if params.verify == Some(true) {
-        return Err(invalid_params("verify", "absent: this version does not verify repositories yet"));
-    }
     let below = match &params.cursor {
         None => None,
         Some(cursor) => {
@@ -121,8 +119,11 @@ pub(in crate::server) async fn list(
         }
     };
     let about = params.repo.as_ref().map(About::repo).unwrap_or_default();
+    let repo = params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?;
+    // Without a repository there is nothing to verify.
+    let verified = repo.clone().filter(|_| params.verify == Some(true));
     let filter = SessionFilter {
-        repo: params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?,
+        repo,
         thread: params.thread.as_deref().map(|name| thread_name(name, &about)).transpose()?,
         status: params.status,
         alive_only: params.alive_only.unwrap_or(false),
@@ -130,11 +131,18 @@ pub(in crate::server) async fn list(
         limit: params::limit(params.limit)?,
     };
     let page = context.coordinator.list(filter).await.map_err(|failure| explain(&context, &failure, &about))?;
+    let verification = match verified {
+        Some(path) => {
+            let found = context.coordinator.verify(path).await;
+            Some(verification::tell(&found.map_err(|failure| explain(&context, &failure, &about))?))
+        }
+        None => None,
+    };
     Ok(ListResult {
         reservations: page.views.iter().map(|view| wire::reservation(&context, view, None)).collect(),
         alive_only: params.alive_only.unwrap_or(false),
         thread: params.thread,
-        verification: None,
+        verification,
         revision: page.revision,
         next_cursor: page.next.map(|token| token.to_string().into()),
     })

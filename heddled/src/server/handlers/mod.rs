@@ -4,6 +4,7 @@ pub(super) mod agent;
 mod capture;
 pub(super) mod daemon;
 pub(super) mod oplog;
+mod ready;
 pub(super) mod repo;
 mod reserve;
 pub(super) mod thread;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use proto_schema::{AdoptParams, Empty};
+use proto_schema::{AdoptParams, Empty, RepoParams, Verification};
 use tracing::info;
 
 use crate::server::Context;
 use crate::server::advice::{About, explain};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
-use crate::server::params;
+use crate::server::{params, verification};
 
 /// `repo.adopt`.
 pub(in crate::server) async fn adopt(
@@ -25,4 +25,16 @@ pub(in crate::server) async fn adopt(
     adopted.map_err(|failure| explain(&context, &failure, &About::repo(&params.repo)))?;
     info!(repo = %params.repo, reason = %params.reason, by = ?call.peer.actor(), "a repository was adopted");
     Ok(Empty {})
+}
+
+/// `repo.verify`.
+pub(in crate::server) async fn verify(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: RepoParams,
+) -> Result<Verification, WireError> {
+    let path = params::absolute("repo", &params.repo)?;
+    let found = context.coordinator.verify(path).await;
+    let found = found.map_err(|failure| explain(&context, &failure, &About::repo(&params.repo)))?;
+    Ok(verification::tell(&found))
 }

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use proto_schema::{ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams};
+use proto_schema::{
+    CleanParams, CleanResult, CleanedWorktree, KeptWorktree, ThreadListParams, ThreadListResult, ThreadParams,
+    ThreadResult, ThreadUpdateParams,
+};
 
+use crate::repo::shown;
 use crate::server::Context;
-use crate::server::advice::{About, explain, thread_name};
+use crate::server::advice::{About, explain, stays, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::shown::{hashed, named};
@@ -55,4 +59,28 @@ pub(in crate::server) async fn update(
     let about = About { anchor: Some(params.new.to_string()), ..About::session(session) };
     let view = view.map_err(|failure| explain(&context, &failure, &about))?;
     Ok(ThreadResult { thread: wire::thread(&context, &view) })
+}
+
+/// `thread.clean`.
+pub(in crate::server) async fn clean(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    params: CleanParams,
+) -> Result<CleanResult, WireError> {
+    let repo = params::absolute("repo", &params.repo)?;
+    let cleaned = context.coordinator.clean(repo, params.dry_run.unwrap_or(false)).await;
+    let cleaned = cleaned.map_err(|failure| explain(&context, &failure, &About::repo(&params.repo)))?;
+    let removed = cleaned.removed.into_iter();
+    let kept = cleaned.kept.into_iter();
+    Ok(CleanResult {
+        removed: removed
+            .map(|removed| CleanedWorktree { thread: removed.thread, worktree: shown(&removed.path) })
+            .collect(),
+        kept: kept
+            .map(|(kept, why)| {
+                let reason = stays(&kept, &why).into();
+                KeptWorktree { thread: kept.thread, worktree: shown(&kept.path), reason }
+            })
+            .collect(),
+    })
 }

@@ -12,16 +12,16 @@ use super::{LOG, write};
 use crate::repo::{Capture, CaptureRefused, CaptureRequest, Environment, Error, GitRepo, Repo as _};
 
 /// A repository whose agent has written a program that leaves a trace.
-struct Attack {
-    f: Fixture,
-    main: PathBuf,
+pub(in crate::repo::tests) struct Attack {
+    pub(in crate::repo::tests) f: Fixture,
+    pub(in crate::repo::tests) main: PathBuf,
     evil: PathBuf,
     ran: PathBuf,
     captures: Cell<u32>,
 }
 
 impl Attack {
-    fn new() -> Self {
+    pub(in crate::repo::tests) fn new() -> Self {
         let f = Fixture::new();
         let main = f.init("main", &[]);
         let ran = f.root.join("ran");
@@ -33,18 +33,22 @@ impl Attack {
         Self { f, main, evil, ran, captures: Cell::new(0) }
     }
 
-    fn evil(&self) -> &str {
+    pub(in crate::repo::tests) fn evil(&self) -> &str {
         self.evil.to_str().unwrap()
     }
 
+    pub(in crate::repo::tests) fn forget(&self) {
+        std::fs::remove_file(&self.ran).ok();
+    }
+
     /// Shows that plain Git runs it.
-    fn assert_runs(&self, at: &Path, arguments: &[&str]) {
+    pub(in crate::repo::tests) fn assert_runs(&self, at: &Path, arguments: &[&str]) {
         std::fs::remove_file(&self.ran).ok();
         self.f.run(at, arguments);
         assert!(std::fs::remove_file(&self.ran).is_ok(), "git {arguments:?} runs it");
     }
 
-    fn assert_ran_nothing(&self) {
+    pub(in crate::repo::tests) fn assert_ran_nothing(&self) {
         assert!(!self.ran.exists(), "a command of the agent was run");
     }
 

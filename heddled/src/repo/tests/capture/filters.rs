@@ -19,7 +19,7 @@ printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%s\n' $id
 
 impl Fixture {
     /// Defines a filter in the user's configuration.
-    fn users_filter(&self, driver: &str, script: &str) {
+    pub(in crate::repo::tests) fn users_filter(&self, driver: &str, script: &str) {
         let path = self.root.join(format!("filter-{driver}"));
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

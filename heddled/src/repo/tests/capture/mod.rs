@@ -1,6 +1,6 @@
 //! Captures of real worktrees, with `git add -A` and `git commit` as the oracle.
 
-mod attacks;
+pub(super) mod attacks;
 mod filters;
 mod refusals;
 mod steps;
@@ -17,7 +17,7 @@ use crate::repo::{Capture, CaptureRequest, Error, Expected, GitRepo, PreparedCap
 
 pub(super) const LOG: &str = "capture: all of it";
 
-static GO_ON: AtomicBool = AtomicBool::new(false);
+pub(super) static GO_ON: AtomicBool = AtomicBool::new(false);
 
 impl Fixture {
     /// The thread that a worktree is on.
@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     /// The private and the common Git directory of a worktree.
-    fn git_dirs(&self, worktree: &Path) -> (PathBuf, PathBuf) {
+    pub(in crate::repo::tests) fn git_dirs(&self, worktree: &Path) -> (PathBuf, PathBuf) {
         let ask = |option| PathBuf::from(self.git(worktree, &["rev-parse", "--path-format=absolute", option]));
         (ask("--git-dir"), ask("--git-common-dir"))
     }

@@ -11,7 +11,7 @@ use crate::repo::{Error, Repo as _};
 
 impl Fixture {
     /// A repository with a few files in folders.
-    fn zoo(&self, arguments: &[&str]) -> PathBuf {
+    pub(in crate::repo::tests) fn zoo(&self, arguments: &[&str]) -> PathBuf {
         let path = self.init("zoo", arguments);
         for name in ["a/b/c", "a/b/d", "a/e", "z", "src/main.rs"] {
             write(&path, name, name);

@@ -22,7 +22,7 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 const PLAIN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// What a worktree has at a path.
-pub(super) enum Content {
+pub(in crate::repo) enum Content {
     /// A plain file.
     File(File),
     /// A symbolic link, and where it leads.
@@ -30,24 +30,24 @@ pub(super) enum Content {
 }
 
 /// A worktree, kept open: it stays this directory when its path leads elsewhere.
-pub(super) struct Beneath {
+pub(in crate::repo) struct Beneath {
     path: PathBuf,
     directory: OwnedFd,
 }
 
 impl Beneath {
     /// Opens a worktree by its canonical path.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::repo) fn open(path: &Path) -> io::Result<Self> {
         let directory = openat(rustix::fs::CWD, path, FOLDER, Mode::empty())?;
         Ok(Self { path: path.to_owned(), directory })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::repo) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where a child process finds it. On Linux that is the directory itself, wherever its path leads by then.
-    pub(super) fn current_dir(&self) -> PathBuf {
+    pub(in crate::repo) fn current_dir(&self) -> PathBuf {
         if cfg!(target_os = "linux") {
             PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
         } else {
@@ -56,7 +56,7 @@ impl Beneath {
     }
 
     /// Whether its `.git` is a Git directory or leads to it. Nobody can say that of a folder in which they may not write.
-    pub(super) fn leads_to(&self, git_dir: &Path) -> io::Result<bool> {
+    pub(in crate::repo) fn leads_to(&self, git_dir: &Path) -> io::Result<bool> {
         let wanted = std::fs::metadata(git_dir)?;
         let found = match openat(&self.directory, ".git", PLAIN, Mode::empty()).map(File::from) {
             Ok(file) => {
@@ -78,7 +78,7 @@ impl Beneath {
 
     /// What is at a path that Git names; `None` when there is nothing that Git would commit, or the way there leads
     /// through a symbolic link.
-    pub(super) fn content(&self, path: &[u8]) -> io::Result<Option<Content>> {
+    pub(in crate::repo) fn content(&self, path: &[u8]) -> io::Result<Option<Content>> {
         let mut parts = path.split(|byte| *byte == b'/').peekable();
         let mut folder: Option<OwnedFd> = None;
         while let Some(part) = parts.next() {

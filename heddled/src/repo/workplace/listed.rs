@@ -1,4 +1,4 @@
-//! What the index lists that needs care, read in one go.
+//! What an index lists that needs care, read in one go.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -7,23 +7,23 @@ use std::path::PathBuf;
 
 use gix::index::entry::{Flags, Mode, Stage};
 
-use super::CaptureRefused;
+use crate::repo::capture::CaptureRefused;
 use crate::repo::error::Error;
 
 /// What the private copy of the index lists.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(in crate::repo) struct Listed {
     conflicts: BTreeSet<PathBuf>,
     /// The submodules and embedded repositories.
-    pub(super) repositories: Vec<Vec<u8>>,
+    pub(in crate::repo) repositories: Vec<Vec<u8>>,
     /// Those of them that a sparse checkout does not leave out.
-    pub(super) present: Vec<Vec<u8>>,
+    pub(in crate::repo) present: Vec<Vec<u8>>,
     /// The files of attributes.
-    pub(super) attributes: BTreeSet<Vec<u8>>,
+    pub(in crate::repo) attributes: BTreeSet<Vec<u8>>,
 }
 
 impl Listed {
-    pub(super) fn of(index: &gix::index::File) -> Self {
+    pub(in crate::repo) fn of(index: &gix::index::File) -> Self {
         let mut listed = Self::default();
         for entry in index.entries() {
             let path = entry.path(index);
@@ -44,7 +44,7 @@ impl Listed {
     }
 
     /// Refuses an index with conflicts: to add the files would mark them as resolved.
-    pub(super) fn refuse_conflicts(&self) -> Result<(), Error> {
+    pub(in crate::repo) fn refuse_conflicts(&self) -> Result<(), Error> {
         if self.conflicts.is_empty() {
             return Ok(());
         }

@@ -1,22 +1,22 @@
-//! Running Git where a capture is prepared, until it is done or the capture is cancelled.
+//! Running Git in a private Git directory, until it is done or its work is cancelled.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::CaptureRefused;
+use crate::repo::capture::CaptureRefused;
 use crate::repo::error::Error;
 use crate::repo::program::failed;
 
-/// How often a cancelled capture is noticed, in milliseconds.
+/// How often it is noticed that the work is cancelled, in milliseconds.
 const LOOK: u16 = 50;
 
 /// How much Git's work yields to what people wait for.
@@ -24,12 +24,32 @@ const NICE: i32 = 5;
 
 /// Runs a command of Git and gives what it says. Standard error goes to a file, for what else a filter leaves running
 /// may keep it open.
-pub(super) fn run(
-    mut command: Command,
+pub(in crate::repo) fn run(
+    command: Command,
     name: &'static str,
     stderr: &Path,
     cancelled: &AtomicBool,
 ) -> Result<Vec<u8>, Error> {
+    let (status, said) = wait_for(command, stderr, cancelled, NICE)?;
+    if status.success() {
+        return Ok(said);
+    }
+    Err(said_why(name, stderr)?)
+}
+
+/// What a command that failed wrote to standard error.
+pub(in crate::repo) fn said_why(name: &'static str, stderr: &Path) -> Result<Error, Error> {
+    let written = std::fs::read(stderr).map_err(|source| Error::io("run git", stderr, source))?;
+    Ok(failed(name, &written))
+}
+
+/// Runs a command of Git and gives how it ended and what it says; `nice` is how much it yields to others.
+pub(in crate::repo) fn wait_for(
+    mut command: Command,
+    stderr: &Path,
+    cancelled: &AtomicBool,
+    nice: i32,
+) -> Result<(ExitStatus, Vec<u8>), Error> {
     let errors = File::create(stderr).map_err(|source| Error::io("run git", stderr, source))?;
     // A group of its own, so that its filters end with it.
     command.stdout(Stdio::piped()).stderr(errors).process_group(0);
@@ -37,7 +57,7 @@ pub(super) fn run(
     let mut child = command.spawn().map_err(not_run)?;
     if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
         // Only a courtesy: it is as right without.
-        rustix::process::setpriority_process(Some(pid), NICE).unwrap_or_default();
+        rustix::process::setpriority_process(Some(pid), nice).unwrap_or_default();
     }
     let said = read(&mut child, cancelled);
     if !matches!(said, Ok(Some(_))) {
@@ -45,15 +65,10 @@ pub(super) fn run(
         killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap_or_default();
     }
     let status = child.wait().map_err(not_run)?;
-    let said = said.map_err(not_run)?.ok_or(CaptureRefused::Cancelled)?;
-    if status.success() {
-        return Ok(said);
-    }
-    let written = std::fs::read(stderr).map_err(|source| Error::io("run git", stderr, source))?;
-    Err(failed(name, &written))
+    Ok((status, said.map_err(not_run)?.ok_or(CaptureRefused::Cancelled)?))
 }
 
-/// All that it says; `None` when the capture was cancelled first.
+/// All that it says; `None` when the work was cancelled first.
 fn read(child: &mut Child, cancelled: &AtomicBool) -> std::io::Result<Option<Vec<u8>>> {
     let mut said = Vec::new();
     let Some(mut stdout) = child.stdout.take() else { return Ok(Some(said)) };

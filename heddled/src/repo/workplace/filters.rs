@@ -1,16 +1,16 @@
 //! Which content filter the attributes name for a file, and whether it may run.
 //!
-//! A filter that may not run is none for Git, which then stores the file as it is. So the capture is refused for it.
+//! A filter that may not run is none for Git, which then takes the file as it is. So a capture is refused for it, and a look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::CaptureRefused;
 use super::beneath::Content;
 use super::listed::Listed;
 use super::snapshot::Snapshot;
-use super::workplace::Work;
+use super::work::Work;
+use crate::repo::capture::CaptureRefused;
 use crate::repo::error::Error;
 use crate::repo::files::absent_as_none;
 
@@ -18,33 +18,64 @@ use crate::repo::files::absent_as_none;
 const ATTRIBUTES: u64 = 100 * 1024 * 1024;
 
 /// The filter drivers of files, by path; fails for the first that may not run or that nobody defines.
-pub(super) fn drivers(
+pub(in crate::repo) fn drivers(
     work: &Work<'_>,
     snapshot: &Snapshot,
     listed: &Listed,
     files: &[Vec<u8>],
 ) -> Result<BTreeMap<Vec<u8>, String>, Error> {
     let mut drivers = BTreeMap::new();
-    if files.is_empty() || !are_mentioned(work, snapshot, listed, files)? {
-        return Ok(drivers);
+    for (path, filter) in named(work, snapshot, listed, files)? {
+        if !snapshot.has_filter(&filter) {
+            return Err(CaptureRefused::FilterNotAllowed { filter, path: path_of(&path) }.into());
+        }
+        drivers.insert(path, filter);
+    }
+    Ok(drivers)
+}
+
+/// Fails for the first of the paths that is a file in the worktree and has a filter that may not run or that nobody defines.
+pub(in crate::repo) fn refuse(
+    work: &Work<'_>,
+    snapshot: &Snapshot,
+    listed: &Listed,
+    paths: &[Vec<u8>],
+) -> Result<(), Error> {
+    for (path, filter) in named(work, snapshot, listed, paths)? {
+        if snapshot.has_filter(&filter) {
+            continue;
+        }
+        let found = work.worktree.content(&path);
+        let found = found.map_err(|source| Error::io("look at the worktree", work.worktree.path(), source))?;
+        if matches!(found, Some(Content::File(_))) {
+            return Err(CaptureRefused::FilterNotAllowed { filter, path: path_of(&path) }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The filters that the attributes name for paths.
+fn named(
+    work: &Work<'_>,
+    snapshot: &Snapshot,
+    listed: &Listed,
+    paths: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, String)>, Error> {
+    let mut named = Vec::new();
+    if paths.is_empty() || !are_mentioned(work, snapshot, listed, paths)? {
+        return Ok(named);
     }
     let mut command = work.git();
     command.args(["check-attr", "-z", "--stdin", "filter"]);
-    let said = work.run_with(command, "check-attr", &files.join(&0))?;
+    let said = work.run_with(command, "check-attr", &paths.join(&0))?;
     let mut fields = said.split(|byte| *byte == 0);
     while let (Some(path), Some(_), Some(value)) = (fields.next(), fields.next(), fields.next()) {
         // An attribute that is set without a value names no driver.
-        if matches!(value, b"unspecified" | b"unset" | b"set") {
-            continue;
+        if !matches!(value, b"unspecified" | b"unset" | b"set") {
+            named.push((path.to_vec(), String::from_utf8_lossy(value).into_owned()));
         }
-        let filter = String::from_utf8_lossy(value).into_owned();
-        if !snapshot.has_filter(&filter) {
-            let path = path_of(path);
-            return Err(CaptureRefused::FilterNotAllowed { filter, path }.into());
-        }
-        drivers.insert(path.to_vec(), filter);
     }
-    Ok(drivers)
+    Ok(named)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -55,7 +86,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 /// Whether any file of attributes that may apply speaks of filters: mostly none does, and Git need not be asked.
 fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed, files: &[Vec<u8>]) -> Result<bool, Error> {
     let failed = |source| Error::io("read the attributes", work.worktree.path(), source);
-    let of_the_machine = [Some(work.path("info/attributes")), users(work, snapshot), systems(work)];
+    let of_the_machine = [Some(work.path("info/attributes")), users(work, snapshot), work.system_attributes()];
     for file in of_the_machine {
         // Whoever cannot tell where the file is asks Git.
         let Some(file) = file else { return Ok(true) };
@@ -80,7 +111,7 @@ fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed, files: &
 }
 
 /// The folders that paths lie in, and those above, each with its slash; the worktree itself is the empty one.
-pub(super) fn folders<'a>(paths: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a [u8]> {
+pub(in crate::repo) fn folders<'a>(paths: impl Iterator<Item = &'a [u8]>) -> BTreeSet<&'a [u8]> {
     let mut folders = BTreeSet::new();
     for path in paths {
         let mut path = path;
@@ -116,23 +147,12 @@ fn users(work: &Work<'_>, snapshot: &Snapshot) -> Option<PathBuf> {
     }
 }
 
-/// The machine's file of attributes, which depends on how Git was built.
-fn systems(work: &Work<'_>) -> Option<PathBuf> {
-    let ask = || {
-        let mut command = work.git();
-        command.args(["var", "GIT_ATTR_SYSTEM"]);
-        let said = work.run(command, "var").ok()?;
-        Some(path_of(said.trim_ascii_end()))
-    };
-    work.system_attributes.get_or_init(ask).clone()
-}
-
 /// Copies the files of attributes that apply to the paths into a folder, as far as the worktree has them.
-pub(super) fn copy_attributes(work: &Work<'_>, paths: &[&[u8]], to: &Path) -> io::Result<()> {
+pub(in crate::repo) fn copy_attributes(work: &Work<'_>, paths: &[&[u8]], to: &Path) -> io::Result<()> {
     for folder in folders(paths.iter().copied()) {
         let path = [folder, b".gitattributes"].concat();
         if let Some(Content::File(file)) = work.worktree.content(&path)? {
-            super::workplace::write_below(to, &path, &mut file.take(ATTRIBUTES))?;
+            super::work::write_below(to, &path, &mut file.take(ATTRIBUTES))?;
         }
     }
     Ok(())

@@ -1,0 +1,155 @@
+//! How a repository is: what Git, the registry and the processes say of it at one time. Nothing is changed by looking.
+//!
+//! A look may take as long as `git status` does. So few are taken at one time, on blocking workers, with Git itself at a low
+//! priority; one that takes too long, or whose caller has gone, is given up, and what it has found by then is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::failure::Failure;
+use super::shared::Shared;
+use super::{Coordinator, Settings, blocking};
+use crate::liveness::Verdict;
+use crate::registry::{RepoId, SessionRecord};
+use crate::repo::{Claim, Error, Inspection, Located, StatusRequest, ThreadToInspect, WorktreeStatus};
+
+/// How many looks are taken at one time.
+const AT_ONCE: usize = 2;
+
+/// How long a worktree is looked at: a file that is never read to its end must not keep its place forever.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long a look waits for its turn. With it, whoever asks has an answer within a minute.
+const TURN: Duration = Duration::from_secs(20);
+
+/// The most threads whose branches are looked at; more are not told of.
+const THREADS: usize = 10_000;
+
+/// The turns of the looks.
+pub(super) struct Looks(Arc<Semaphore>);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+/// What was found in a repository.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The repository, and from which worktree it is seen.
+    pub repo: Located,
+    /// This registry.
+    pub claim: Claim,
+    /// What the repository says of itself.
+    pub inspection: Result<Inspection, Arc<Error>>,
+    /// How the worktree is; none for a Git directory.
+    pub status: Option<Result<WorktreeStatus, Arc<Error>>>,
+    /// The active sessions that nobody can be working in.
+    pub orphans: Vec<Orphan>,
+}
+
+/// An active session that nobody can be working in.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// The session.
+    pub session: Arc<SessionRecord>,
+    /// Why.
+    pub reason: OrphanReason,
+}
+
+/// Why nobody can be working in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrphanReason {
+    /// Its holder process is dead.
+    Dead,
+    /// Its worktree is gone.
+    NoWorktree,
+}
+
+/// Tells a look to end when its caller goes.
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Coordinator {
+    /// Looks at the repository at a path, from the worktree that the path lies in.
+    ///
+    /// # Errors
+    /// `Repo`: there is no repository. `NotServed`. What is wrong with one that is there is no error.
+    pub async fn verify(&self, path: PathBuf) -> Result<Verified, Failure> {
+        // Looks at disks that do not answer may have all turns.
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.shared.looks.0).acquire_owned()).await;
+        let turn = turn.map_err(|_| Failure::Overloaded { max: AT_ONCE })?.map_err(|_| Failure::ShuttingDown)?;
+        let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
+        let (flag, shared, settings) = (Arc::clone(&given_up.0), Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let mut look = std::pin::pin!(blocking("looking at the repository", move || {
+            let _turn = turn;
+            verify(&shared, &settings, &path, &flag)
+        }));
+        if let Ok(found) = tokio::time::timeout(LONGEST, &mut look).await {
+            return found;
+        }
+        // It ends within a moment, and tells what it has.
+        drop(given_up);
+        look.await
+    }
+}
+
+fn verify(shared: &Shared, settings: &Settings, path: &Path, given_up: &AtomicBool) -> Result<Verified, Failure> {
+    let repo = shared.repo.locate(path)?;
+    settings.check_served(&repo)?;
+    let committed = shared.committed.load_full();
+    let known = committed.registry.repo_at(repo.key).map(|known| known.id);
+    let (mut threads, mut orphans) = (Vec::new(), Vec::new());
+    if let Some(id) = known {
+        let of_repo = |session: &&Arc<SessionRecord>| session.repo == id;
+        for session in committed.registry.active(None).filter(of_repo) {
+            let reason = orphaned(shared, &repo, session);
+            orphans.extend(reason.map(|reason| Orphan { session: Arc::clone(session), reason }));
+        }
+        threads = threads_of(&committed.registry, id);
+    }
+    let inspection = shared.repo.inspect(path, &threads).map_err(Arc::new);
+    let status = repo.worktree.as_deref().map(|worktree| {
+        let request = StatusRequest {
+            git_dir: &repo.git_dir,
+            worktree,
+            ignored: false,
+            allowed_filters: &settings.allowed_filters,
+            cancelled: given_up,
+        };
+        shared.repo.status(&request).map_err(Arc::new)
+    });
+    Ok(Verified { claim: settings.claim.clone(), inspection, status, orphans, repo })
+}
+
+/// The threads of a repository, with what their holders recorded.
+fn threads_of(registry: &crate::registry::Registry, repo: RepoId) -> Vec<ThreadToInspect> {
+    let records = registry.threads_of(repo, None).take(THREADS);
+    let inspected = records.map(|record| {
+        let holder = registry.holder(&record.key());
+        // While a change of Git is under way, its branch is on its way.
+        let settled = holder.filter(|session| session.intent.is_none());
+        ThreadToInspect { thread: record.thread.clone(), recorded: settled.map(|session| session.recorded_state) }
+    });
+    inspected.collect()
+}
+
+fn orphaned(shared: &Shared, repo: &Located, session: &SessionRecord) -> Option<OrphanReason> {
+    let verdict = session.hold.process.as_ref().map(|process| shared.liveness.check(process));
+    if matches!(verdict, Some(Verdict::Exited | Verdict::BootChanged)) {
+        return Some(OrphanReason::Dead);
+    }
+    let path = session.path.as_deref().filter(|_| session.intent.is_none())?;
+    let found = shared.repo.registered_worktree(repo, Path::new(path));
+    matches!(found, Err(Error::WorktreeNotFound { .. })).then_some(OrphanReason::NoWorktree)
+}

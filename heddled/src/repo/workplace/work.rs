@@ -1,0 +1,358 @@
+//! The private Git directories, one for each capture or look under way, in a directory of the daemon's own.
+//!
+//! Git works in such a Git directory and not in the repository's: its `config` is the [`Snapshot`], its index a copy, and
+//! what it writes stays in its own `objects` until it was looked at. It is removed when the work is done.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use proto_schema::{ObjectId, Timestamp};
+
+use super::beneath::Beneath;
+use super::listings::Listings;
+use super::run::run;
+use super::snapshot::Snapshot;
+use crate::repo::error::Error;
+use crate::repo::files::{absent_as_none, open_plain};
+use crate::repo::opened::Opened;
+use crate::repo::program::{Program, Setting};
+use crate::repo::worktrees::{self, Worktree};
+
+const OPERATION: &str = "make a private Git directory";
+
+/// The most bytes of a file of ignore rules or attributes, which Git holds to a limit, too.
+const RULES: u64 = 100 * 1024 * 1024;
+
+/// Where the private Git directories are, and what is remembered for all of them.
+pub(in crate::repo) struct Workplaces {
+    directory: Option<PathBuf>,
+    made: OnceLock<()>,
+    next: AtomicU64,
+    listings: Listings,
+    /// Where the machine's file of attributes is, once Git was asked.
+    system_attributes: OnceLock<Option<PathBuf>>,
+}
+
+impl Workplaces {
+    pub(in crate::repo) fn new(directory: Option<PathBuf>) -> Self {
+        Self {
+            directory,
+            made: OnceLock::new(),
+            next: AtomicU64::new(0),
+            listings: Listings::new(),
+            system_attributes: OnceLock::new(),
+        }
+    }
+
+    /// The settings that apply in a worktree, or in a repository; `list` asks Git.
+    pub(in crate::repo) fn settings(
+        &self,
+        directories: (&Path, &Path),
+        program: &Program,
+        now: Timestamp,
+        list: impl FnOnce() -> Result<Vec<Setting>, Error>,
+    ) -> Result<Arc<Vec<Setting>>, Error> {
+        self.listings.of(directories, program.environment(), now, list)
+    }
+
+    /// A new, empty place.
+    pub(in crate::repo) fn make(&self) -> Result<Workplace, Error> {
+        let Some(directory) = &self.directory else {
+            return Err(Error::malformed(OPERATION, Path::new(""), "no place for it was named"));
+        };
+        let failed = |source| Error::io(OPERATION, directory, source);
+        if self.made.get().is_none() {
+            private().recursive(true).create(directory).map_err(failed)?;
+            // What a daemon left that was killed. The directory is this daemon's alone, as the state is.
+            let left = std::fs::read_dir(directory).map_err(failed)?;
+            left.flatten().for_each(|entry| drop(std::fs::remove_dir_all(entry.path())));
+            self.made.get_or_init(|| ());
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!("{}-{number}", std::process::id()));
+        private().create(&path).map_err(failed)?;
+        Ok(Workplace { path })
+    }
+}
+
+pub(in crate::repo) fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+/// One place; removed when it is dropped.
+pub(in crate::repo) struct Workplace {
+    path: PathBuf,
+}
+
+impl Workplace {
+    /// A path in it.
+    pub(in crate::repo) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes it a Git directory with this configuration, and with the objects of a repository to read from: what Git
+    /// writes stays here. Nothing else of the repository's is there but its attributes.
+    pub(in crate::repo) fn lay_out(&self, common: &Path, config: &str, head: Option<ObjectId>) -> io::Result<()> {
+        for folder in ["objects", "objects/info", "refs", "info"] {
+            private().create(self.path(folder))?;
+        }
+        let head = head.map_or_else(|| "ref: refs/heads/none".to_owned(), |head| head.to_string());
+        std::fs::write(self.path("HEAD"), [&head, "\n"].concat())?;
+        std::fs::write(self.path("config"), config)?;
+        let objects = quoted(common.join("objects").as_os_str().as_bytes());
+        std::fs::write(self.path("objects/info/alternates"), [&objects[..], b"\n"].concat())?;
+        self.copy_rules(common, "attributes")
+    }
+
+    fn copy_rules(&self, from: &Path, name: &str) -> io::Result<()> {
+        let name = format!("info/{name}");
+        if let Some(file) = absent_as_none(open_plain(&from.join(&name)))? {
+            io::copy(&mut file.take(RULES), &mut File::create(self.path(&name))?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // What stays behind is removed by the next daemon.
+        drop(std::fs::remove_dir_all(&self.path));
+    }
+}
+
+/// All that Git is run with.
+pub(in crate::repo) struct Work<'a> {
+    pub(in crate::repo) program: &'a Program,
+    /// The common Git directory.
+    pub(in crate::repo) common: &'a Path,
+    /// The worktree's own Git directory, from the repository's records.
+    pub(in crate::repo) private: &'a Path,
+    pub(in crate::repo) hash: gix::hash::Kind,
+    pub(in crate::repo) worktree: Beneath,
+    now: Timestamp,
+    limits: Limits<'a>,
+    place: Workplace,
+    places: &'a Workplaces,
+}
+
+/// What bounds the work: whoever asks for it says so.
+#[derive(Clone, Copy)]
+pub(in crate::repo) struct Limits<'a> {
+    /// The content filters that may run beside `lfs`.
+    pub(in crate::repo) allowed_filters: &'a [String],
+    /// Set to true, it ends the work within a moment.
+    pub(in crate::repo) cancelled: &'a AtomicBool,
+}
+
+/// What a private Git directory is made for.
+#[derive(Clone, Copy)]
+pub(in crate::repo) enum Purpose {
+    /// To add what the worktree has; what HEAD is does not matter.
+    Capture,
+    /// To compare the worktree with a commit, or with nothing. Git fails where it would need a filter that may not run.
+    Look {
+        /// What HEAD leads to.
+        head: Option<ObjectId>,
+    },
+}
+
+impl<'a> Work<'a> {
+    /// A place to work in on a worktree, as [`registered`] found it.
+    pub(in crate::repo) fn new(
+        places: &'a Workplaces,
+        program: &'a Program,
+        repository: &'a Opened,
+        (record, worktree): (&'a Worktree, Beneath),
+        limits: Limits<'a>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            program,
+            common: &repository.git_dir,
+            private: &record.private,
+            hash: repository.format.hash,
+            worktree,
+            now: (repository.now)(),
+            limits,
+            place: places.make()?,
+            places,
+        })
+    }
+
+    /// A path in the private Git directory.
+    pub(in crate::repo) fn path(&self, name: &str) -> PathBuf {
+        self.place.path(name)
+    }
+
+    /// Makes the private Git directory from what the repository has now.
+    pub(in crate::repo) fn lay_out(&self, purpose: Purpose) -> Result<Snapshot, Error> {
+        let (private, common) = (self.private, self.common);
+        let list = || {
+            let mut command = self.program.list(private);
+            command.env("GIT_COMMON_DIR", common).env("PATH", self.search_path());
+            Ok(Setting::parse(&self.run(command, "config")?))
+        };
+        let list = self.places.settings((private, common), self.program, self.now, list)?;
+        let mut snapshot = Snapshot::new(&list, self.hash, self.limits.allowed_filters);
+        let head = match purpose {
+            Purpose::Capture => None,
+            Purpose::Look { head } => {
+                snapshot.stop_at_refused_filters();
+                head
+            }
+        };
+        self.fill(&snapshot, head).map_err(|source| Error::io(OPERATION, &self.place.path, source))?;
+        Ok(snapshot)
+    }
+
+    fn fill(&self, snapshot: &Snapshot, head: Option<ObjectId>) -> io::Result<()> {
+        self.place.lay_out(self.common, &snapshot.text(), head)?;
+        self.place.copy_rules(self.common, "exclude")?;
+        self.place.copy_rules(self.private, "sparse-checkout")?;
+        self.copy_index()
+    }
+
+    fn copy_index(&self) -> io::Result<()> {
+        copy(&self.private.join("index"), &self.path("index"))?;
+        for entry in std::fs::read_dir(self.private)? {
+            let name = entry?.file_name();
+            // What a split index leads to.
+            if name.as_bytes().starts_with(b"sharedindex.") {
+                copy(&self.private.join(&name), &self.place.path.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Git in the worktree, with nothing of the repository's but its objects.
+    pub(in crate::repo) fn git(&self) -> Command {
+        let mut command = self.program.command(&self.place.path);
+        command.env("GIT_WORK_TREE", ".").current_dir(self.worktree.current_dir());
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command.env("PATH", self.search_path());
+        command
+    }
+
+    /// `PATH` without what leads into the worktree, where an agent may put a program called `git-lfs`.
+    fn search_path(&self) -> OsString {
+        let places = std::env::split_paths(&self.program.environment().path);
+        let places = places.filter(|place| place.is_absolute() && !place.starts_with(self.worktree.path()));
+        // It cannot fail: what was split has no separators.
+        std::env::join_paths(places).unwrap_or_default()
+    }
+
+    /// Runs a command of Git and gives what it says.
+    pub(in crate::repo) fn run(&self, command: Command, name: &'static str) -> Result<Vec<u8>, Error> {
+        run(command, name, &self.path("stderr"), self.limits.cancelled)
+    }
+
+    /// Runs a command of Git that reads a list of things, and gives what it says.
+    pub(in crate::repo) fn run_with(
+        &self,
+        mut command: Command,
+        name: &'static str,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let path = self.path("stdin");
+        let written = std::fs::write(&path, input).and_then(|()| File::open(&path));
+        command.stdin(Stdio::from(written.map_err(|source| Error::io(OPERATION, &path, source))?));
+        self.run(command, name)
+    }
+
+    /// The machine's file of attributes, which depends on how Git was built.
+    pub(super) fn system_attributes(&self) -> Option<PathBuf> {
+        let ask = || {
+            let mut command = self.git();
+            command.args(["var", "GIT_ATTR_SYSTEM"]);
+            let said = self.run(command, "var").ok()?;
+            Some(PathBuf::from(OsStr::from_bytes(said.trim_ascii_end())))
+        };
+        self.places.system_attributes.get_or_init(ask).clone()
+    }
+
+    /// The private copy of the index as it is now.
+    pub(in crate::repo) fn index(&self) -> Result<gix::index::File, Error> {
+        let options = gix::index::decode::Options::default();
+        // Git itself checks the sum of the file when it reads it.
+        let index = gix::index::File::at_or_default(self.path("index"), self.hash, true, options);
+        index.map_err(|error| Error::library("read the index", error))
+    }
+
+    /// The ids of the objects that Git wrote here.
+    pub(in crate::repo) fn written(&self) -> Result<BTreeSet<gix::ObjectId>, Error> {
+        let objects = self.path("objects");
+        let list = || -> io::Result<BTreeSet<gix::ObjectId>> {
+            let mut found = BTreeSet::new();
+            for folder in std::fs::read_dir(&objects)? {
+                let folder = folder?;
+                let first = folder.file_name();
+                if first.len() != 2 {
+                    continue;
+                }
+                for file in std::fs::read_dir(folder.path())? {
+                    let hex = [first.as_bytes(), file?.file_name().as_bytes()].concat();
+                    // Else it is a file that was not completed.
+                    found.extend(gix::ObjectId::from_hex(&hex).ok());
+                }
+            }
+            Ok(found)
+        };
+        list().map_err(|source| Error::io(OPERATION, &objects, source))
+    }
+}
+
+/// The repository's own worktree at the path, kept open.
+pub(in crate::repo) fn registered(repository: &Opened, path: &Path) -> Result<(Worktree, Beneath), Error> {
+    let unknown = || Error::WorktreeNotFound { path: path.to_owned() };
+    let record = worktrees::all(repository)?.into_iter().find(|worktree| worktree.path == path);
+    let record = record.ok_or_else(unknown)?;
+    let worktree = Beneath::open(&record.path).map_err(|_| unknown())?;
+    // The main worktree is held to it, too: `core.worktree` may name any folder.
+    match worktree.leads_to(&record.private) {
+        Ok(true) => Ok((record, worktree)),
+        Ok(false) | Err(_) => Err(unknown()),
+    }
+}
+
+/// Copies a file with its time: what Git concludes from the index's time stays right.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let Some(mut file) = absent_as_none(open_plain(from))? else { return Ok(()) };
+    let mut copy = File::create(to)?;
+    io::copy(&mut file, &mut copy)?;
+    copy.set_modified(file.metadata()?.modified()?)
+}
+
+/// A path as Git reads it in a line: as it is, or quoted where it would end the line or begin a quote.
+pub(in crate::repo) fn quoted(path: &[u8]) -> Vec<u8> {
+    if !path.starts_with(b"\"") && !path.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return path.to_vec();
+    }
+    let mut quoted = vec![b'"'];
+    for byte in path {
+        // Written out in octal, every byte means itself.
+        quoted.extend_from_slice(format!("\\{byte:03o}").as_bytes());
+    }
+    quoted.push(b'"');
+    quoted
+}
+
+/// Writes a file in a folder that may not be there yet.
+pub(in crate::repo) fn write_below(top: &Path, path: &[u8], content: &mut dyn io::Read) -> io::Result<PathBuf> {
+    let path = top.join(OsStr::from_bytes(path));
+    if let Some(parent) = path.parent() {
+        private().recursive(true).create(parent)?;
+    }
+    let mut file = File::create(&path)?;
+    io::copy(content, &mut file)?;
+    file.flush()?;
+    Ok(path)
+}
