@@ -21,12 +21,21 @@ pub(crate) struct Repository {
 impl Repository {
     /// Makes one at `path`.
     pub(crate) fn make(path: &Path) -> anyhow::Result<Self> {
+        Self::make_with(path, FILES)
+    }
+
+    /// Makes one at `path` with that many files, in folders of a hundred.
+    pub(crate) fn make_with(path: &Path, files: usize) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)?;
         run(path, &["init", "--quiet", "--initial-branch=main"])?;
         run(path, &["config", "user.name", "Load"])?;
         run(path, &["config", "user.email", "load@example.invalid"])?;
-        for number in 0..FILES {
-            std::fs::write(path.join(format!("file-{number}.txt")), format!("line of file {number}\n"))?;
+        // Nobody is measured while Git packs what others have written.
+        run(path, &["config", "gc.auto", "0"])?;
+        for number in 0..files {
+            let file = path.join(file(number));
+            file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(file, format!("line of file {number}\n"))?;
         }
         run(path, &["add", "--all"])?;
         run(path, &["commit", "--quiet", "--message", "Begin"])?;
@@ -52,6 +61,11 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+/// The path of one of its files.
+pub(crate) fn file(number: usize) -> PathBuf {
+    PathBuf::from(format!("folder-{}/file-{number}.txt", number / 100))
 }
 
 /// Where `git` lies: with a full path, a process is started without a fork of this one.

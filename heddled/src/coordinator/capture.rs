@@ -9,14 +9,15 @@ use std::sync::Arc;
 use proto_schema::{Attribution, ObjectId, SessionId};
 use tracing::warn;
 
-use super::captures::Cancellable;
+use super::captures::{Cancellable, Turn};
 use super::failure::Failure;
+use super::patience::Waited;
 use super::snapshot::View;
 use super::{Coordinator, blocking};
 use crate::registry::{
     CaptureIntent, Command, Intent, Refusal, RepoRecord, SessionRecord, TokenHash, active, authorized, find,
 };
-use crate::repo::{Capture, CaptureRefused, CaptureRequest, Error, Expected, PreparedCapture, Repo};
+use crate::repo::{Capture, CaptureRequest, Error, Expected, PreparedCapture, Repo};
 
 /// What is to be captured, as the server took it from the wire.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +88,7 @@ impl Coordinator {
 
     async fn capture_in_turn(&self, begun: Begun, call: CaptureCall) -> Result<Captured, Failure> {
         let worktree = self.worktree_of(begun.session, &begun.repo, call.worktree.clone()).await?;
-        let _turn = tokio::select! {
+        let turn = tokio::select! {
             turn = self.shared.captures.turn(&worktree) => turn,
             () = begun.cancellable.cancelled() => return Err(self.lost(begun.session)),
         };
@@ -96,7 +97,9 @@ impl Coordinator {
             Ok(session) => Arc::clone(session),
             Err(_) => return Err(self.lost(begun.session)),
         };
-        let captured = match self.prepare(&begun, session, worktree, call).await? {
+        // Nobody else captures there until this is over.
+        let (prepared, _turn) = self.prepare(&begun, session, worktree, call, turn).await?;
+        let captured = match prepared {
             Capture::Nothing { state, root } => {
                 let view = self.view_of(begun.session)?;
                 let changed_paths = Vec::new();
@@ -135,14 +138,16 @@ impl Coordinator {
         session: Arc<SessionRecord>,
         worktree: PathBuf,
         call: CaptureCall,
-    ) -> Result<Capture, Failure> {
+        turn: Turn,
+    ) -> Result<(Capture, Turn), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
-        let prepared = blocking("capturing the worktree", move || {
+        let path = worktree.clone();
+        let work = tokio::spawn(blocking("capturing the worktree", move || {
             let message = call.message.unwrap_or_else(|| format!("capture of {}", session.thread));
             Ok(shared.repo.prepare_capture(&CaptureRequest {
                 git_dir: &repo.git_dir,
-                worktree: &worktree,
+                worktree: &path,
                 thread: &session.thread,
                 recorded_state: session.recorded_state,
                 message: &message,
@@ -150,12 +155,17 @@ impl Coordinator {
                 allowed_filters: &settings.allowed_filters,
                 cancelled: cancellable.flag(),
             }))
-        })
-        .await?;
-        match prepared {
-            Err(Error::Capture(CaptureRefused::Cancelled)) => Err(self.lost(begun.session)),
-            other => Ok(other?),
-        }
+        }));
+        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
+        let undo = move |late| {
+            if let Capture::Prepared { prepared, .. } = late {
+                // Else the next capture does it.
+                drop(shared.repo.undo_capture(&repo.git_dir, &prepared));
+            }
+        };
+        let (session, cancellable) = (begun.session, &*begun.cancellable);
+        let waited = Waited { session, cancellable, worktree, operation: "capture the worktree in ten minutes" };
+        self.with_patience(waited, work, turn, undo).await
     }
 
     /// Records the intent, moves the branch, replaces the index, records the outcome.

@@ -43,7 +43,14 @@ pub(super) struct Cancellable {
 /// A capture's turn. Whoever has it is alone in the worktree.
 pub(super) struct Turn {
     _worktree: OwnedMutexGuard<()>,
-    _slot: Option<OwnedSemaphorePermit>,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Goes on beside those that wait for a slot.
+    pub(super) fn go_beside(&mut self) {
+        self.slot = None;
+    }
 }
 
 impl Default for Captures {
@@ -59,7 +66,7 @@ impl Captures {
         let worktree = queue.lock_owned().await;
         // It is never closed.
         let slot = Arc::clone(&self.at_once).acquire_owned().await.ok();
-        Turn { _worktree: worktree, _slot: slot }
+        Turn { _worktree: worktree, slot }
     }
 
     fn queue(&self, worktree: &Path) -> Arc<Queue<()>> {
@@ -117,6 +124,11 @@ impl Cancellable {
         });
         shared.captures.under_way.lock().push(Arc::clone(&under_way));
         Self { shared: Arc::clone(shared), under_way }
+    }
+
+    /// Cancels it.
+    pub(super) fn cancel(&self) {
+        self.under_way.cancel();
     }
 
     /// True once it is cancelled.

@@ -12,6 +12,7 @@ mod failure;
 mod merged;
 mod message;
 mod observer;
+mod patience;
 mod read;
 mod readers;
 mod ready;

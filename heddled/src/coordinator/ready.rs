@@ -12,6 +12,7 @@ use super::captures::Cancellable;
 use super::failure::Failure;
 use super::message::Message;
 use super::observer::observation;
+use super::patience::Waited;
 use super::snapshot::View;
 use super::threads::ThreadView;
 use super::{CaptureCall, Captured, Coordinator, blocking};
@@ -183,7 +184,7 @@ impl Coordinator {
     }
 
     async fn status_of(&self, begun: &Begun, worktree: PathBuf) -> Result<WorktreeStatus, Failure> {
-        let _turn = tokio::select! {
+        let turn = tokio::select! {
             turn = self.shared.captures.turn(&worktree) => turn,
             () = begun.cancellable.cancelled() => return Err(self.lost(begun.session)),
         };
@@ -193,17 +194,19 @@ impl Coordinator {
         };
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
-        let status = blocking("looking at the worktree", move || {
+        let path = worktree.clone();
+        let work = tokio::spawn(blocking("looking at the worktree", move || {
             Ok(shared.repo.status(&StatusRequest {
                 git_dir: &repo.git_dir,
-                worktree: &worktree,
+                worktree: &path,
                 ignored: false,
                 allowed_filters: &settings.allowed_filters,
                 cancelled: cancellable.flag(),
             }))
-        })
-        .await?;
-        let status = self.unless_cancelled(begun, status)?;
+        }));
+        let operation = "look at the worktree in ten minutes";
+        let waited = Waited { session: begun.session, cancellable: &begun.cancellable, worktree, operation };
+        let (status, _turn) = self.with_patience(waited, work, turn, drop).await?;
         // While an operation is under way, HEAD may be detached and the thread still be what it is about.
         if status.operation.is_none() && status.branch.as_deref() != Some(session.thread.as_str()) {
             return Err(Error::from(CaptureRefused::OtherThread { current: status.branch }).into());

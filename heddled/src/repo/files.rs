@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use lru::LruCache;
 use nix::fcntl::OFlag;
 use parking_lot::Mutex;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 
 use super::stamp::Stamp;
 
@@ -58,6 +61,28 @@ pub(super) fn read_path(file: &Path, prefix: &[u8], base: &Path) -> io::Result<O
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(Some(base.join(OsStr::from_bytes(content))))
+}
+
+/// Opens a folder beneath another. The way leads through no link, which an agent may have put there: what is written must not
+/// land elsewhere. What is missing is made, if that is asked for; else there is none.
+pub(super) fn folder_beneath(top: &Path, way: &Path, make: bool) -> io::Result<Option<OwnedFd>> {
+    let follow = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut folder = openat(CWD, top, follow, Mode::empty())?;
+    for part in way {
+        let open = || openat(&folder, part, follow | OFlags::NOFOLLOW, Mode::empty());
+        folder = match open() {
+            Err(Errno::NOENT) if !make => return Ok(None),
+            Err(Errno::NOENT) => {
+                match mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                open()?
+            }
+            other => other?,
+        };
+    }
+    Ok(Some(folder))
 }
 
 /// Makes a file's content, or a directory's entries, durable.

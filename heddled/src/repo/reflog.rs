@@ -1,17 +1,17 @@
 //! The reflog entry of a moved ref, in the cases in which Git writes one. It is written before the ref is moved, as Git
 //! does it, and made durable after.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
 use proto_schema::{ObjectId, Timestamp};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use super::Signature;
 use super::error::Error;
-use super::files::{begin_sync, remove_empty_tree, sync};
+use super::files::{begin_sync, folder_beneath, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::settings::LogUpdates;
 use super::stamp::was_just_now;
@@ -46,23 +46,25 @@ pub(super) fn append(
     signature: &Signature,
     message: &str,
 ) -> Result<Option<Entry>, Error> {
-    append_to(repository, repository.git_dir.join("logs").join(name), old, new, signature, message)
+    append_to(repository, &repository.git_dir, name, (old, new), signature, message)
 }
 
-/// Appends an entry to a log by its path: a worktree has a HEAD of its own.
+/// Appends an entry to a log of a Git directory: a worktree has a HEAD of its own.
 pub(super) fn append_to(
     repository: &Opened,
-    path: PathBuf,
-    old: Option<ObjectId>,
-    new: ObjectId,
+    git_dir: &Path,
+    name: &str,
+    (old, new): (Option<ObjectId>, ObjectId),
     signature: &Signature,
     message: &str,
 ) -> Result<Option<Entry>, Error> {
+    let way = Path::new("logs").join(name);
+    let path = git_dir.join(&way);
     let failed = |source| Error::io(OPERATION, &path, source);
     // Unset means: in every repository but a bare one. A log that exists is continued in any case.
     let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };
     let create = repository.format.log_updates.or(signature.log_updates).unwrap_or(unset) == LogUpdates::Always;
-    let Some(mut file) = open(&path, create).map_err(failed)? else { return Ok(None) };
+    let Some(mut file) = open(git_dir, &way, create).map_err(failed)? else { return Ok(None) };
     let is_new = is_new(&file, (repository.now)()).map_err(failed)?;
     let zeros = "0".repeat(new.as_bytes().len() * 2);
     let old = old.map_or(zeros, |old| old.to_string());
@@ -78,30 +80,18 @@ pub(super) fn append_to(
 }
 
 /// Opens the log for appending; `None` when there is none and none is to be made.
-fn open(path: &Path, create: bool) -> io::Result<Option<File>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut options = OpenOptions::new();
-    options.append(true).custom_flags(flags.bits());
-    match options.open(path) {
-        Ok(file) => return Ok(Some(file)),
-        Err(error) => {
-            let is_directory = error.kind() == io::ErrorKind::IsADirectory;
-            if !is_directory && error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            if !create {
-                return Ok(None);
-            }
-            if is_directory {
-                // A directory without a log in it stays behind where branches below this name were.
-                remove_empty_tree(path)?;
-            }
-        }
+fn open(git_dir: &Path, way: &Path, create: bool) -> io::Result<Option<File>> {
+    let (Some(parent), Some(name)) = (way.parent(), way.file_name()) else { return Ok(None) };
+    let Some(folder) = folder_beneath(git_dir, parent, create)? else { return Ok(None) };
+    let append = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(&folder, name, append, Mode::empty()) {
+        Err(Errno::ISDIR | Errno::NOENT) if !create => return Ok(None),
+        // A directory without a log in it stays behind where branches below this name were.
+        Err(Errno::ISDIR) => remove_empty_tree(&git_dir.join(way))?,
+        Err(Errno::NOENT) => {}
+        other => return Ok(Some(other?.into())),
     }
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    options.create(true).open(path).map(Some)
+    Ok(Some(openat(&folder, name, append | OFlags::CREATE, Mode::from_raw_mode(0o666))?.into()))
 }
 
 /// Whether a log's entry in its directory may not be durable; where that cannot be told, it may not.

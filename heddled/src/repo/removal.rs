@@ -8,24 +8,23 @@
 //! of the index that another program overwrites in the moment between the look at its version and its removal.
 
 use std::io;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use gix::index::decode::Options;
 use proto_schema::{ObjectId, ThreadName};
 use rustix::fs::{Access, access};
 
 use super::capture::{CaptureRefused, Captures, GitOperation};
 use super::error::Error;
-use super::files::{absent_as_none, open_plain};
+use super::files::absent_as_none;
 use super::inventory::{Finding, Folder, Inventory, Stop};
 use super::opened::{Opened, shown};
 use super::refs::Target;
 use super::status::WorktreeStatus;
 use super::target::locked_by;
+use super::workplace::Stored;
 use super::worktrees::{self, Worktree};
 
 const OPERATION: &str = "remove the worktree";
@@ -186,6 +185,7 @@ impl From<Error> for Not {
             | CaptureRefused::OperationInProgress { .. }
             | CaptureRefused::IndexConflicted { .. }
             | CaptureRefused::IdentityMissing
+            | CaptureRefused::FilterUnsteady { .. }
             | CaptureRefused::SigningRefused { .. }
             | CaptureRefused::Cancelled) => Self::Failed(refused.into()),
         }
@@ -269,22 +269,10 @@ fn settled(repository: &Opened, worktree: &Folder, record: &Worktree) -> Result<
 
 /// What the index lists. A split one lists too little, and its worktree stays.
 fn index_of(repository: &Opened, record: &Worktree) -> Result<gix::index::State, Error> {
-    let path = record.private.join("index");
-    let read = || -> io::Result<Vec<u8>> {
-        let file = open_plain(&path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut content = Vec::new();
-        (&file).read_to_end(&mut content)?;
-        Ok(content)
-    };
-    let content = read().map_err(|source| Error::io("read the index", &path, source))?;
-    let hash = repository.format.hash;
-    // Its time plays no part here.
-    let time = gix::index::State::new(hash).timestamp();
-    let read = gix::index::State::from_bytes(&content, time, hash, Options::default());
-    read.map(|(state, _)| state).map_err(|error| Error::library("read the index", error))
+    let (path, hash) = (record.private.join("index"), repository.format.hash);
+    let stored = Stored::read(&path, &path, hash)?;
+    // None lists nothing.
+    stored.map_or_else(|| Ok(gix::index::State::new(hash)), |stored| stored.state(hash))
 }
 
 fn refuse_status(request: &RemoveRequest<'_>, status: WorktreeStatus) -> Result<(), Not> {

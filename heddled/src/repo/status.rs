@@ -86,11 +86,13 @@ pub(super) fn status(
     let limits = Limits { allowed_filters: request.allowed_filters, cancelled: request.cancelled };
     let work = Work::new(places, program, repository, (&record, worktree), limits)?;
     let snapshot = work.lay_out(Purpose::Look { head })?;
-    let told = Told::parse(&ask(&work, &snapshot, request.ignored)?).ok_or_else(|| {
+    // Before Git follows what it lists.
+    let listed = Listed::of(&work.index()?)?;
+    let told = Told::parse(&ask(&work, &snapshot, &listed, request.ignored)?).ok_or_else(|| {
         Error::malformed("look at the worktree", request.worktree, "Git told what nobody understands")
     })?;
     if !told.files.is_empty() {
-        filters::refuse(&work, &snapshot, &Listed::of(&work.index()?), &told.files)?;
+        filters::refuse(&work, &snapshot, &listed, &told.files)?;
     }
     let path_of = |path: &Vec<u8>| PathBuf::from(OsStr::from_bytes(path));
     Ok(WorktreeStatus {
@@ -105,7 +107,7 @@ pub(super) fn status(
 }
 
 /// What `git status` says.
-fn ask(work: &Work<'_>, snapshot: &Snapshot, ignored: bool) -> Result<Vec<u8>, Error> {
+fn ask(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed, ignored: bool) -> Result<Vec<u8>, Error> {
     let mut command = work.git();
     // Nothing is to be written, and nobody will use an index that was brought up to date.
     command.args(["--no-optional-locks", "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=all"]);
@@ -114,7 +116,7 @@ fn ask(work: &Work<'_>, snapshot: &Snapshot, ignored: bool) -> Result<Vec<u8>, E
         Err(error @ Error::Unavailable { cause: Cause::Program { .. }, .. }) if snapshot.refuses_filters() => {
             let index = work.index()?;
             let paths: Vec<Vec<u8>> = index.entries().iter().map(|entry| entry.path(&index).to_vec()).collect();
-            filters::refuse(work, snapshot, &Listed::of(&index), &paths)?;
+            filters::refuse(work, snapshot, listed, &paths)?;
             Err(error)
         }
         other => other,

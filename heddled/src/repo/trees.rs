@@ -1,7 +1,12 @@
 //! Trees, entry by entry: what one has, and in which paths two differ.
 //!
 //! Entries are in the order of names, so that a file and a folder of one name meet; Git's own order has a folder's name end
-//! with a slash. What is the same on both sides is not looked into.
+//! with a slash. What is the same on both sides is not looked into. Whoever writes a repository's objects may nest folders
+//! in it as deep as it likes, and name one folder in many places: beyond [`DEEPEST`] and [`MOST`] nobody follows.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use gix::ObjectId;
 use gix::objs::TreeRefIter;
@@ -10,6 +15,14 @@ use gix::objs::tree::{EntryMode, EntryRef};
 use super::error::Error;
 
 const OPERATION: &str = "read the tree";
+
+/// How deep folders may nest, in trees and in an index: what is walked by recursion must not run out of stack, which would
+/// end the daemon.
+pub(super) const DEEPEST: usize = 400;
+
+/// In how many paths two trees may differ. A folder that is in itself ten times, and that in another ten times, soon has
+/// more of them than anybody can wait for or keep.
+const MOST: u32 = if cfg!(test) { 100_000 } else { 4_000_000 };
 
 /// A mode and an object: what an entry is, whatever its name.
 pub(super) type What = (EntryMode, ObjectId);
@@ -47,7 +60,21 @@ pub(super) fn changes(
     new: Option<ObjectId>,
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
-    below(library, old, new, &mut Vec::new(), visit)
+    let mut left = MOST;
+    let mut counted = |path: &[u8], old: Option<What>, new: Option<What>| {
+        left =
+            left.checked_sub(1).ok_or_else(|| Error::malformed(OPERATION, Path::new(""), "too many paths differ"))?;
+        visit(path, old, new)
+    };
+    below(library, old, new, &mut Vec::new(), &mut counted)
+}
+
+/// Fails for a folder that nests too deep, by its path with a slash at the end.
+fn refuse_deeper(folder: &[u8]) -> Result<(), Error> {
+    if folder.iter().filter(|byte| **byte == b'/').count() > DEEPEST {
+        return Err(Error::malformed(OPERATION, Path::new(OsStr::from_bytes(folder)), "its folders nest too deep"));
+    }
+    Ok(())
 }
 
 /// What is called with a path and with what is there, before and after.
@@ -74,6 +101,7 @@ fn below(
         visit(path, before, after)?;
         if folder(before).or(folder(after)).is_some() {
             path.push(b'/');
+            refuse_deeper(path)?;
             below(library, folder(before), folder(after), path, visit)?;
         }
         path.truncate(length);

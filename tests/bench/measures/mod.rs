@@ -1,5 +1,6 @@
 //! One file for each measure. The goals are stated where they are measured.
 
+mod capture;
 mod cycle;
 mod floors;
 mod heartbeat;
@@ -38,8 +39,10 @@ pub(crate) const ALL: &[Measure] = &[
     Measure { name: "p2", about: "heartbeats", run: heartbeat::run },
     Measure { name: "p3", about: "reserve of a new thread", run: new_thread::run },
     Measure { name: "p5", about: "heddlectl as a whole process", run: process::run },
+    Measure { name: "p6", about: "captures of a large worktree", run: capture::run },
     Measure { name: "p8", about: "cycles and lists among 10,000 sessions", run: many::run },
     Measure { name: "p9", about: "start, memory and idle CPU of a large registry", run: start::run },
+    Measure { name: "p10", about: "heartbeats beside captures", run: capture::beside },
 ];
 
 /// The numbers of connections at which throughput is measured.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto_schema::{HolderProblem, ObjectId, ThreadName};
@@ -11,10 +13,11 @@ use proto_schema::{HolderProblem, ObjectId, ThreadName};
 use crate::liveness::{Liveness, Verdict};
 use crate::registry::{HolderProcess, RepoKey};
 use crate::repo::{
-    Anchor, Capture, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection, LinkedWorktree,
-    Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting, StatusRequest,
-    ThreadToInspect, WorktreeStatus,
+    Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection,
+    LinkedWorktree, Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting,
+    StatusRequest, ThreadToInspect, WorktreeStatus,
 };
+use crate::store::memory::{Fault, MemoryDisk};
 
 pub(super) fn state(number: u8) -> ObjectId {
     ObjectId::from_bytes(&[number; 20]).unwrap()
@@ -47,6 +50,34 @@ pub(super) struct FakeRepo {
     pub(super) looking: Mutex<Option<(usize, Hook)>>,
     /// What happens before the next worktree is removed.
     pub(super) removing: Mutex<Option<Hook>>,
+    /// What worktrees have: the commit that the next capture makes. Without it there is no worktree to capture.
+    pub(super) work: Mutex<Option<ObjectId>>,
+    /// The captures that are prepared, and neither finished nor undone.
+    pub(super) prepared: Mutex<BTreeSet<ObjectId>>,
+    /// Whether captures and looks hang, and whether they hear that they are cancelled.
+    pub(super) hangs: AtomicBool,
+    pub(super) hears: AtomicBool,
+    /// How many captures and looks have begun.
+    pub(super) begun: AtomicUsize,
+    /// The disk that fails as soon as the next branch was moved, and how.
+    pub(super) failing: Mutex<Option<(MemoryDisk, Fault)>>,
+}
+
+impl FakeRepo {
+    /// Begins work in a worktree, which may hang.
+    fn hang(&self, cancelled: &AtomicBool) -> Result<(), Error> {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        for _ in 0..60_000 {
+            if !self.hangs.load(Ordering::Acquire) {
+                break;
+            }
+            if self.hears.load(Ordering::Acquire) && cancelled.load(Ordering::Acquire) {
+                return Err(CaptureRefused::Cancelled.into());
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        Ok(())
+    }
 }
 
 fn unavailable(operation: &'static str) -> Error {
@@ -140,6 +171,9 @@ impl Repo for FakeRepo {
             return Err(Error::Conflict { expected, actual });
         }
         self.refs.lock().insert(thread.clone(), new);
+        if let Some((disk, fault)) = self.failing.lock().take() {
+            disk.fail_next(fault);
+        }
         if fault.is_some() { Err(unavailable("sync the ref")) } else { Ok(()) }
     }
 
@@ -230,24 +264,32 @@ impl Repo for FakeRepo {
         Err(unavailable("look at the repository"))
     }
 
-    fn status(&self, _: &StatusRequest<'_>) -> Result<WorktreeStatus, Error> {
+    fn status(&self, request: &StatusRequest<'_>) -> Result<WorktreeStatus, Error> {
+        self.hang(request.cancelled)?;
         Ok(WorktreeStatus::default())
     }
 
-    fn prepare_capture(&self, _: &CaptureRequest<'_>) -> Result<Capture, Error> {
-        Err(unavailable("capture the worktree"))
+    fn prepare_capture(&self, request: &CaptureRequest<'_>) -> Result<Capture, Error> {
+        let new = self.work.lock().ok_or_else(|| unavailable("capture the worktree"))?;
+        self.hang(request.cancelled)?;
+        self.prepared.lock().insert(new);
+        let prepared =
+            PreparedCapture { worktree_git_dir: request.git_dir.to_owned(), parent: request.recorded_state, new };
+        Ok(Capture::Prepared { prepared, root: state(100), changed_paths: Vec::new(), changed_count: 1 })
     }
 
-    fn finish_capture(&self, _: &Path, _: &PreparedCapture, _: &str) -> Result<(), Error> {
-        Err(unavailable("finish the capture"))
+    fn finish_capture(&self, _: &Path, prepared: &PreparedCapture, _: &str) -> Result<(), Error> {
+        self.prepared.lock().remove(&prepared.new);
+        Ok(())
     }
 
     fn clear_captures(&self, _: &Path) -> Result<(), Error> {
         Ok(())
     }
 
-    fn undo_capture(&self, _: &Path, _: &PreparedCapture) -> Result<(), Error> {
-        Err(unavailable("undo the capture"))
+    fn undo_capture(&self, _: &Path, prepared: &PreparedCapture) -> Result<(), Error> {
+        self.prepared.lock().remove(&prepared.new);
+        Ok(())
     }
 }
 

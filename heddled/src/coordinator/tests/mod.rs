@@ -1,6 +1,7 @@
 //! The coordinator without a machine: its store is memory, its processes and branches are made up, and its writer is driven
 //! message by message, so that a seed decides what happens in which order.
 
+mod captures;
 mod cases;
 mod clean;
 mod fakes;

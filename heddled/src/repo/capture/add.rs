@@ -17,7 +17,7 @@ pub(super) fn add(work: &Work<'_>, listed: &Listed) -> Result<(), Error> {
     let mut update = work.git();
     update.args(["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]);
     work.run_with(update, "update-index", &listed.present.join(&0))?;
-    let excluded = listed.repositories.iter().map(|path| [b":(top,literal,exclude)", &path[..]].concat());
+    let excluded = listed.repositories.keys().map(|path| [b":(top,literal,exclude)", &path[..]].concat());
     let paths: Vec<Vec<u8>> = std::iter::once(b":(top)".to_vec()).chain(excluded).collect();
     add.args(["--pathspec-from-file=-", "--pathspec-file-nul"]);
     work.run_with(add, "add", &paths.join(&0)).map(drop)

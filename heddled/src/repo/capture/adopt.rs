@@ -1,11 +1,16 @@
 //! Letting what was looked at into the repository: Git's objects, and those that the `lfs` filter stored.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, statat};
+use rustix::io::Errno;
 
 use super::found::Found;
 use crate::repo::error::Error;
-use crate::repo::files::{open_plain, sync, sync_directory};
+use crate::repo::files::{folder_beneath, open_plain, sync, sync_directory};
 use crate::repo::workplace::Work;
 
 const OPERATION: &str = "store the objects";
@@ -21,19 +26,20 @@ pub(super) fn objects(work: &Work<'_>, found: &Found) -> Result<(), Error> {
 pub(super) fn object(work: &Work<'_>, id: gix::ObjectId) -> Result<(), Error> {
     let hex = id.to_string();
     let (folder, file) = hex.split_at(2);
-    let name = format!("objects/{folder}/{file}");
-    let target = work.common.join(&name);
-    place(&work.path(&name), &target).map(drop).map_err(|source| Error::io(OPERATION, &target, source))
+    let from = work.path(&format!("objects/{folder}/{file}"));
+    let objects = work.common.join("objects");
+    let placed = Folder::beneath(&objects, Path::new(folder)).and_then(|folder| folder.place(&from, file));
+    placed.map(drop).map_err(|source| Error::io(OPERATION, &objects.join(folder).join(file), source))
 }
 
 /// Moves the objects of `lfs` into the repository and makes them durable.
 pub(super) fn large(work: &Work<'_>, ids: &[String]) -> Result<(), Error> {
     for id in ids {
-        let name = format!("lfs/objects/{}/{}/{id}", &id[..2], &id[2..4]);
-        let (from, target) = (work.path(&name), work.common.join(&name));
+        let name = ["lfs", "objects", &id[..2], &id[2..4]].join("/");
+        let (from, target) = (work.path(&name).join(id), work.common.join(&name).join(id));
         let placed = || {
             // A filter that is called lfs and is none stores nothing.
-            if !from.exists() || !place(&from, &target)? {
+            if !from.exists() || !Folder::beneath(work.common, Path::new(&name))?.place(&from, id)? {
                 return Ok(());
             }
             sync(&open_plain(&target)?)?;
@@ -45,25 +51,32 @@ pub(super) fn large(work: &Work<'_>, ids: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves a file to where its name says what is in it; false when it is there already.
-fn place(from: &Path, to: &Path) -> io::Result<bool> {
-    if std::fs::symlink_metadata(to).is_ok() {
-        return Ok(false);
+/// A folder of objects, kept open. The way to it from where it begins leads through no link, which an agent may have put
+/// there: what is stored must not land elsewhere.
+struct Folder(OwnedFd);
+
+impl Folder {
+    /// Opens it, and makes what is missing.
+    fn beneath(top: &Path, way: &Path) -> io::Result<Self> {
+        folder_beneath(top, way, true)?.map(Self).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
-    let renamed = match std::fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            std::fs::rename(from, to)
+
+    /// Moves a file to where its name says what is in it; false when it is there already.
+    fn place(&self, from: &Path, name: &str) -> io::Result<bool> {
+        if statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Ok(false);
         }
-        other => other,
-    };
-    match renamed {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            // As Git calls what is not completed, so that its clean-up finds it.
-            let name = from.file_name().unwrap_or_default().to_string_lossy();
-            let half = to.with_file_name(format!("tmp_obj_{name}"));
-            std::fs::copy(from, &half).and_then(|_| std::fs::rename(&half, to)).map(|()| true)
+        match renameat(CWD, from, &self.0, name) {
+            Err(Errno::XDEV) => {
+                // As Git calls what is not completed, so that its clean-up finds it.
+                let half = format!("tmp_obj_{name}");
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let written = openat(&self.0, &*half, flags, Mode::from_raw_mode(0o444)).map(File::from);
+                io::copy(&mut File::open(from)?, &mut written?)?;
+                renameat(&self.0, &*half, &self.0, name)?;
+                Ok(true)
+            }
+            other => Ok(other.map(|()| true)?),
         }
-        other => other.map(|()| true),
     }
 }

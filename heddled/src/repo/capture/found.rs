@@ -20,6 +20,8 @@ pub(super) struct Found {
     /// Each after those that it leads to.
     pub(super) trees: Vec<ObjectId>,
     pub(super) blobs: Vec<NewBlob>,
+    /// The submodules and embedded repositories that new trees name.
+    pub(super) repositories: Vec<(Vec<u8>, ObjectId)>,
 }
 
 impl Found {
@@ -53,7 +55,9 @@ impl Found {
             if entry.mode().is_tree() {
                 path.push(b'/');
                 self.tree(library, entry.object_id(), path, left)?;
-            } else if !entry.mode().is_commit() && left.remove(&entry.object_id()) {
+            } else if entry.mode().is_commit() {
+                self.repositories.push((path.clone(), entry.object_id()));
+            } else if left.remove(&entry.object_id()) {
                 let header = library.find_header(entry.object_id());
                 let size = header.map_err(|error| Error::library("read the file's object", error))?.size();
                 self.blobs.push(NewBlob { path: path.clone(), id: entry.object_id(), size });

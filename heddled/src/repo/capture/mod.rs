@@ -24,6 +24,7 @@ mod prepare;
 mod proof;
 mod refused;
 mod tree;
+mod within;
 
 pub(super) use head::under_way;
 pub(super) use prepare::Captures;

@@ -1,6 +1,8 @@
 //! Preparing a capture, from the checks to the commit that no ref leads to yet.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +11,8 @@ use proto_schema::{ObjectId, Timestamp};
 use super::changed::Changed;
 use super::found::Found;
 use super::lock::{self, Held, IndexLock};
-use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, head, proof, tree};
+use super::proof::Proof;
+use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, head, proof, tree, within};
 use crate::repo::error::{Cause, Error};
 use crate::repo::opened::Opened;
 use crate::repo::program::Program;
@@ -43,7 +46,7 @@ impl Captures {
         let limits = Limits { allowed_filters: request.allowed_filters, cancelled: request.cancelled };
         let work = Work::new(places, program, repository, (&record, worktree), limits)?;
         let snapshot = work.lay_out(Purpose::Capture)?;
-        let listed = Listed::of(&work.index()?);
+        let listed = Listed::of(&work.index()?)?;
         listed.refuse_conflicts()?;
         head::refuse_elsewhere(repository, &record.private, request)?;
         let parent = head::parent(repository, &record.private, request)?;
@@ -81,8 +84,8 @@ impl Captures {
     ) -> Result<(), Error> {
         let private = &prepared.worktree_git_dir;
         if head::logged(private)? != Some(prepared.new) {
-            let path = private.join("logs/HEAD");
-            let entry = reflog::append_to(repository, path, Some(prepared.parent), prepared.new, signature, log)?;
+            let change = (Some(prepared.parent), prepared.new);
+            let entry = reflog::append_to(repository, private, "HEAD", change, signature, log)?;
             entry.map_or(Ok(()), |entry| entry.sync(repository))?;
         }
         self.end(prepared, lock::finish)
@@ -119,6 +122,8 @@ struct Captured {
 
 /// Writes the tree of what the worktree has, until what was stored is what is there; lets in what `lfs` stored.
 fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: ObjectId) -> Result<Captured, Error> {
+    let known = listed.repositories.clone();
+    let mut other = Vec::new();
     for _ in 0..TRIES {
         add::add(work, &listed)?;
         let library = objects::open(&work.path(""))?.to_thread_local();
@@ -128,14 +133,23 @@ fn capture(work: &Work<'_>, snapshot: &Snapshot, mut listed: Listed, before: Obj
         complete(&library, &changed)?;
         let drivers = filters::drivers(work, snapshot, &listed, &changed.files)?;
         let found = Found::below(&library, root, &work.written()?)?;
-        if let Some(large) = proof::prove(work, &found.blobs, &drivers)? {
-            adopt::large(work, &large)?;
-            return Ok(Captured { root: convert(&root)?, found, changed });
+        let unproved = found.repositories.iter().filter(|(path, id)| known.get(path) != Some(id));
+        let proof = match within::other(work, unproved)? {
+            Some(path) => Proof::Other(path),
+            None => proof::prove(work, &found.blobs, &drivers)?,
+        };
+        match proof {
+            Proof::Same(large) => {
+                adopt::large(work, &large)?;
+                return Ok(Captured { root: convert(&root)?, found, changed });
+            }
+            Proof::Other(path) => other = path,
         }
         // An embedded repository may have been added.
-        listed = Listed::of(&index);
+        listed = Listed::of(&index)?;
     }
-    Err(Error::malformed("capture the worktree", work.worktree.path(), "its files change while they are read"))
+    let path = work.worktree.path().join(OsStr::from_bytes(&other));
+    Err(Error::malformed("capture the worktree", &path, "it changes while it is read, or leads out of the worktree"))
 }
 
 /// An index may name what was never stored, or is gone.

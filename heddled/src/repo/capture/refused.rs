@@ -52,6 +52,14 @@ pub enum CaptureRefused {
         /// The first file that needs it, relative to the worktree.
         path: PathBuf,
     },
+    /// A filter that may run does not make the same of a file twice, so that nobody could tell what it stored.
+    #[error("the content filter '{filter}' does not make the same of {} twice", path.display())]
+    FilterUnsteady {
+        /// The filter driver's name.
+        filter: String,
+        /// The file, relative to the worktree.
+        path: PathBuf,
+    },
     /// Nobody said who the author is, and Git cannot guess it.
     #[error("Git knows no name or email address to commit with")]
     IdentityMissing,

@@ -17,6 +17,11 @@
 //! side touches the folder, or the file.
 //!
 //! It errs to one side alone: what is not independent may still merge cleanly, and Git is asked.
+//!
+//! Folders are taken from a list and not by recursion, and the same three only once: whoever writes a repository's objects
+//! may nest them without an end, and name one in many places.
+
+use std::collections::HashSet;
 
 use gix::ObjectId;
 
@@ -29,6 +34,25 @@ pub(in crate::repo) fn are_independent(
     base: Option<ObjectId>,
     one: ObjectId,
     other: ObjectId,
+) -> Result<bool, Error> {
+    let mut folders = vec![(base, one, other)];
+    let mut seen = HashSet::new();
+    while let Some(folder) = folders.pop() {
+        if seen.insert(folder) && !is_independent(library, folder, &mut folders)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A folder in the base, if it is there, and on both sides.
+type Folder = (Option<ObjectId>, ObjectId, ObjectId);
+
+/// Whether a folder is so as far as can be told without those in it that both have changed, which are added to the list.
+fn is_independent(
+    library: &gix::Repository,
+    (base, one, other): Folder,
+    folders: &mut Vec<Folder>,
 ) -> Result<bool, Error> {
     let base = trees::read(library, base)?;
     let (one, other) = (trees::read(library, Some(one))?, trees::read(library, Some(other))?);
@@ -43,11 +67,7 @@ pub(in crate::repo) fn are_independent(
         }
         match (trees::folder(base), trees::folder(one), trees::folder(other)) {
             // Both have added this folder or changed it.
-            (below, Some(one), Some(other)) if below.is_some() || base.is_none() => {
-                if !are_independent(library, below, one, other)? {
-                    return Ok(false);
-                }
-            }
+            (below, Some(one), Some(other)) if below.is_some() || base.is_none() => folders.push((below, one, other)),
             _ if one == other && is_file(base) && is_file(one) => {}
             _ => return Ok(false),
         }

@@ -30,7 +30,9 @@ use crate::repo::error::Error;
 use crate::repo::objects::id;
 use crate::repo::opened::{Opened, shown_bytes};
 use crate::repo::program::{Program, Setting};
-use crate::repo::workplace::{Snapshot, Workplace, Workplaces, private, run, said_why, wait_for};
+use crate::repo::workplace::{
+    Bounds, Snapshot, Workplace, Workplaces, copy_rules, private, run, said_why, search_path, wait_for,
+};
 use crate::repo::worktrees;
 
 const OPERATION: &str = "try the merge";
@@ -88,7 +90,7 @@ impl Trial<'_> {
     fn list(&self) -> Result<Vec<Setting>, Error> {
         let mut command = self.program.list(&self.repository.git_dir);
         command.env("PATH", self.search_path()?);
-        let said = run(command, "config", &self.place.path("stderr"), self.request.cancelled)?;
+        let said = run(command, "config", &self.place.path("stderr"), Bounds::new(self.request.cancelled))?;
         Ok(Setting::parse(&said))
     }
 
@@ -96,16 +98,13 @@ impl Trial<'_> {
         let common = &self.repository.git_dir;
         self.place.lay_out(common, settings, None)?;
         private().create(self.place.path(WORKTREE))?;
-        match std::fs::copy(common.join("shallow"), self.place.path("shallow")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        copy_rules(&common.join("shallow"), &self.place.path("shallow"))
     }
 
     fn run(&self) -> Result<Conflicts, Error> {
         let stderr = self.place.path("stderr");
         // It is short, and somebody waits for it.
-        let (status, said) = wait_for(self.command()?, &stderr, self.request.cancelled, 0)?;
+        let (status, said) = wait_for(self.command()?, &stderr, Bounds::new(self.request.cancelled), 0)?;
         match status.code() {
             Some(0) => Ok(Conflicts::default()),
             Some(1) => Conflicts::told(&said).ok_or_else(|| {
@@ -135,11 +134,8 @@ impl Trial<'_> {
     /// `PATH` without what leads into a worktree, where an agent may put a program called like a merge driver.
     fn search_path(&self) -> Result<OsString, Error> {
         let worktrees = worktrees::all(self.repository)?;
-        let places = std::env::split_paths(&self.program.environment().path);
-        let places = places
-            .filter(|place| place.is_absolute() && !worktrees.iter().any(|worktree| place.starts_with(&worktree.path)));
-        // It cannot fail: what was split has no separators.
-        Ok(std::env::join_paths(places).unwrap_or_default())
+        let is_within = |real: &Path| worktrees.iter().any(|worktree| real.starts_with(&worktree.path));
+        Ok(search_path(self.program, is_within))
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::capture::hostile::index;
 use super::fixture::{Fixture, thread};
 use crate::repo::inventory::{Finding, Folder, Inventory, Stop};
 use crate::repo::{
@@ -460,4 +461,16 @@ fn nothing_of_the_agents_runs_while_its_worktree_is_removed() {
         }
         assert!(!ran.exists(), "a command of the agent was run");
     }
+}
+
+/// The library would walk it by recursion, in the daemon itself.
+#[test]
+fn an_index_that_nests_without_an_end_removes_nothing() {
+    let side = Side::new();
+    let before = side.files();
+    let trees = b"\0-1 1\n".repeat(2_000_000);
+    std::fs::write(side.private().join("index"), index(2, &[(0, b"a")], &[(b"TREE", trees)])).unwrap();
+    let failed = side.remove_with(false, &|| ());
+    assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
+    assert_eq!(side.files(), before);
 }

@@ -226,3 +226,34 @@ fn names_that_share_a_directory_do_not_disturb_each_other() {
     });
     assert_eq!(f.git(&main, &["for-each-ref", "refs/heads/shared"]).lines().count(), 200);
 }
+
+/// An agent that may write the Git directory can put a link on the way to a log.
+#[test]
+fn a_log_that_lies_behind_a_link_is_not_written() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let (git_dir, state) = (main.join(".git"), f.id(&main, "HEAD"));
+    let outside = f.root.join("outside");
+    for link in ["logs/refs/heads/a/b", "logs/refs/heads/a", "logs"] {
+        std::fs::create_dir_all(&outside).unwrap();
+        let link = git_dir.join(link);
+        drop(std::fs::remove_dir_all(&link));
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let outside = if link.ends_with("b") { outside.join("log") } else { outside.clone() };
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let is_written = || outside.is_file() || std::fs::read_dir(&outside).is_ok_and(|found| found.count() > 0);
+        if !link.ends_with("b") {
+            f.git(&main, &["update-ref", "refs/heads/a/b", "HEAD"]);
+            assert!(is_written(), "plain Git writes there: {}", link.display());
+            f.git(&main, &["update-ref", "-d", "refs/heads/a/b"]);
+            std::fs::remove_dir_all(&outside).unwrap();
+            std::fs::create_dir(&outside).unwrap();
+        }
+        let failed = f.repo.compare_and_swap(&git_dir, &thread("a/b"), Expected::Absent, state, "test");
+        assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
+        assert!(!is_written(), "{}", link.display());
+        assert_eq!(f.branch(&main, "a/b"), None);
+        drop(std::fs::remove_file(&link));
+        drop(std::fs::remove_dir_all(&outside));
+    }
+}

@@ -18,6 +18,7 @@ use crate::repo::files::absent_as_none;
 /// The most bytes that a `.git` file has.
 const POINTER: u64 = 64 * 1024;
 
+/// How a folder is opened that may have been replaced by a link.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PLAIN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use super::beneath::Content;
 use super::listed::Listed;
@@ -98,6 +99,10 @@ fn are_mentioned(work: &Work<'_>, snapshot: &Snapshot, listed: &Listed, files: &
         }
     }
     for folder in folders(files.iter().map(Vec::as_slice)) {
+        // There may be many of them, each as large as Git takes.
+        if work.cancelled().load(Ordering::Acquire) {
+            return Err(CaptureRefused::Cancelled.into());
+        }
         let path = [folder, b".gitattributes"].concat();
         let found = match work.worktree.content(&path).map_err(failed)? {
             Some(Content::File(file)) => mentions(file).map_err(failed)?,

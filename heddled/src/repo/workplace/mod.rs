@@ -11,10 +11,14 @@ mod listed;
 mod listings;
 mod run;
 mod snapshot;
+mod stored;
 mod work;
 
-pub(super) use beneath::Content;
+pub(super) use beneath::{Beneath, Content};
 pub(super) use listed::Listed;
-pub(super) use run::{run, said_why, wait_for};
+pub(super) use run::{Bounds, SPARE, is_full, run, said_why, wait_for};
 pub(super) use snapshot::Snapshot;
-pub(super) use work::{Limits, Purpose, Work, Workplace, Workplaces, private, quoted, registered, write_below};
+pub(super) use stored::Stored;
+pub(super) use work::{
+    Limits, Purpose, Work, Workplace, Workplaces, copy_rules, private, quoted, registered, search_path, write_below,
+};

@@ -22,15 +22,41 @@ const LOOK: u16 = 50;
 /// How much Git's work yields to what people wait for.
 const NICE: i32 = 5;
 
+/// How much room Git's work leaves on the disk that the registry is on, too: a file of holes takes nothing from its agent, and
+/// is written out in full by a filter.
+pub(in crate::repo) const SPARE: u64 = 64 * 1024 * 1024;
+
+/// What ends a command before its time.
+#[derive(Clone, Copy)]
+pub(in crate::repo) struct Bounds<'a> {
+    /// Set to true, the command is killed.
+    cancelled: &'a AtomicBool,
+    /// The room that is to be left where it writes.
+    spare: u64,
+}
+
+impl<'a> Bounds<'a> {
+    /// Until the work is cancelled, or there is too little room.
+    pub(in crate::repo) fn new(cancelled: &'a AtomicBool) -> Self {
+        Self { cancelled, spare: SPARE }
+    }
+}
+
+/// Whether less than that much room is left on the disk of a directory.
+pub(in crate::repo) fn is_full(directory: &Path, spare: u64) -> bool {
+    let found = rustix::fs::statvfs(directory);
+    found.is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < spare)
+}
+
 /// Runs a command of Git and gives what it says. Standard error goes to a file, for what else a filter leaves running
-/// may keep it open.
+/// may keep it open; it lies where the command writes.
 pub(in crate::repo) fn run(
     command: Command,
     name: &'static str,
     stderr: &Path,
-    cancelled: &AtomicBool,
+    bounds: Bounds<'_>,
 ) -> Result<Vec<u8>, Error> {
-    let (status, said) = wait_for(command, stderr, cancelled, NICE)?;
+    let (status, said) = wait_for(command, stderr, bounds, NICE)?;
     if status.success() {
         return Ok(said);
     }
@@ -47,7 +73,7 @@ pub(in crate::repo) fn said_why(name: &'static str, stderr: &Path) -> Result<Err
 pub(in crate::repo) fn wait_for(
     mut command: Command,
     stderr: &Path,
-    cancelled: &AtomicBool,
+    bounds: Bounds<'_>,
     nice: i32,
 ) -> Result<(ExitStatus, Vec<u8>), Error> {
     let errors = File::create(stderr).map_err(|source| Error::io("run git", stderr, source))?;
@@ -59,23 +85,28 @@ pub(in crate::repo) fn wait_for(
         // Only a courtesy: it is as right without.
         rustix::process::setpriority_process(Some(pid), nice).unwrap_or_default();
     }
-    let said = read(&mut child, cancelled);
+    let place = stderr.parent().unwrap_or(stderr);
+    let said = read(&mut child, place, bounds);
     if !matches!(said, Ok(Some(_))) {
         // It fails only when all of them are gone.
         killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap_or_default();
     }
     let status = child.wait().map_err(not_run)?;
-    Ok((status, said.map_err(not_run)?.ok_or(CaptureRefused::Cancelled)?))
+    let failed_there = |source| Error::io("run git", place, source);
+    Ok((status, said.map_err(failed_there)?.ok_or(CaptureRefused::Cancelled)?))
 }
 
 /// All that it says; `None` when the work was cancelled first.
-fn read(child: &mut Child, cancelled: &AtomicBool) -> std::io::Result<Option<Vec<u8>>> {
+fn read(child: &mut Child, place: &Path, bounds: Bounds<'_>) -> std::io::Result<Option<Vec<u8>>> {
     let mut said = Vec::new();
     let Some(mut stdout) = child.stdout.take() else { return Ok(Some(said)) };
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        if cancelled.load(Ordering::Acquire) {
+        if bounds.cancelled.load(Ordering::Acquire) {
             return Ok(None);
+        }
+        if is_full(place, bounds.spare) {
+            return Err(std::io::ErrorKind::StorageFull.into());
         }
         let mut waited = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
         match poll(&mut waited, PollTimeout::from(LOOK)) {
@@ -87,5 +118,26 @@ fn read(child: &mut Child, cancelled: &AtomicBool) -> std::io::Result<Option<Vec
             0 => return Ok(Some(said)),
             read => said.extend_from_slice(&buffer[..read]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The registry is on the same disk: it must not be the one that finds it full.
+    #[test]
+    fn a_command_ends_before_the_disk_is_full() {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$; exec sleep 600"]);
+        let bounds = Bounds { cancelled: &AtomicBool::new(false), spare: u64::MAX };
+        match run(command, "add", &place.path().join("stderr"), bounds) {
+            Err(Error::Unavailable { cause: crate::repo::Cause::Io { source, .. }, .. }) => {
+                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!is_full(place.path(), 0));
     }
 }

@@ -5,7 +5,7 @@
 //! repository says only what is listed here counts, and none of that names a command or a place to write to. Since Git
 //! reads this file alone, what happens to the repository's configuration meanwhile changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repo::program::Setting;
 
@@ -21,7 +21,6 @@ const OF_THE_REPOSITORY: &[&str] = &[
     "core.checkstat",
     "core.compression",
     "core.eol",
-    "core.excludesfile",
     "core.filemode",
     "core.ignorecase",
     "core.loosecompression",
@@ -45,6 +44,9 @@ const OF_THE_REPOSITORY: &[&str] = &[
     "user.signingkey",
     "user.useconfigonly",
 ];
+
+/// Files of rules: what lies where the repository says is copied, and Git reads the copy.
+const RULES: &[&str] = &["core.attributesfile", "core.excludesfile"];
 
 /// What is always so.
 const ALWAYS: &[(&str, &str)] = &[
@@ -93,6 +95,8 @@ pub(in crate::repo) struct Snapshot {
     filters: BTreeSet<String>,
     /// The filters that somebody defines and that may not run.
     refused: BTreeSet<String>,
+    /// Files of rules that the repository names, by their keys.
+    rules: BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -100,7 +104,16 @@ impl Snapshot {
         let is_allowed = |driver: &str| driver == "lfs" || allowed_filters.iter().any(|allowed| allowed == driver);
         let (mut filters, mut refused) = (BTreeSet::new(), BTreeSet::new());
         let mut settings = Vec::new();
+        let mut rules = BTreeMap::new();
         for setting in list {
+            if RULES.contains(&setting.key.as_str()) {
+                // The last one counts.
+                rules.remove(&setting.key);
+                if !setting.is_users() {
+                    rules.insert(setting.key.clone(), setting.value.clone().unwrap_or_default());
+                    continue;
+                }
+            }
             let filter = setting.key.strip_prefix("filter.").and_then(|rest| rest.rsplit_once('.'));
             let is_command = |name: &str| {
                 matches!(name, "clean" | "process") && setting.value.as_deref().is_some_and(|it| !it.is_empty())
@@ -124,7 +137,7 @@ impl Snapshot {
         // A filter that fails must not leave its input to be stored.
         settings.extend(filters.iter().map(|driver| (format!("filter.{driver}.required"), Some("true".to_owned()))));
         let refused = &refused - &filters;
-        let mut snapshot = Self { settings, filters, refused };
+        let mut snapshot = Self { settings, filters, refused, rules };
         snapshot.complete(hash, ALWAYS);
         snapshot
     }
@@ -136,7 +149,8 @@ impl Snapshot {
         let counts = counts
             .filter(|it| it.is_users() || OF_THE_REPOSITORY_IN_A_MERGE.contains(&it.key.as_str()))
             .map(|it| (it.key.clone(), it.value.clone()));
-        let mut snapshot = Self { settings: counts.collect(), filters: BTreeSet::new(), refused: BTreeSet::new() };
+        let (filters, refused, rules) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut snapshot = Self { settings: counts.collect(), filters, refused, rules };
         snapshot.complete(hash, ALWAYS_IN_A_MERGE);
         snapshot
     }
@@ -149,6 +163,16 @@ impl Snapshot {
             set("extensions.objectformat", &hash.to_string());
         }
         always.iter().for_each(|(key, value)| set(key, value));
+    }
+
+    /// The files of rules that the repository names, by their keys. Each is to be [set](Self::set) to a copy.
+    pub(super) fn take_rules(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.rules)
+    }
+
+    /// Overrules a setting.
+    pub(super) fn set(&mut self, key: &str, value: String) {
+        self.settings.push((key.to_owned(), Some(value)));
     }
 
     /// The value that counts.

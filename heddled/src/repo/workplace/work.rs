@@ -5,21 +5,24 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use gix::index::State;
+use nix::fcntl::OFlag;
 use proto_schema::{ObjectId, Timestamp};
 
 use super::beneath::Beneath;
 use super::listings::Listings;
-use super::run::run;
+use super::run::{Bounds, run};
 use super::snapshot::Snapshot;
+use super::stored::{self, Stored};
 use crate::repo::error::Error;
 use crate::repo::files::{absent_as_none, open_plain};
 use crate::repo::opened::Opened;
@@ -210,11 +213,23 @@ impl<'a> Work<'a> {
                 head
             }
         };
-        self.fill(&snapshot, head).map_err(|source| Error::io(OPERATION, &self.place.path, source))?;
+        self.fill(&mut snapshot, head).map_err(|source| Error::io(OPERATION, &self.place.path, source))?;
+        if self.stored()?.is_some_and(|stored| stored.is_split) {
+            // Written anew it is in one piece, as the snapshot says.
+            let mut whole = self.git();
+            whole.args(["update-index", "--force-write-index"]);
+            self.run(whole, "update-index")?;
+        }
         Ok(snapshot)
     }
 
-    fn fill(&self, snapshot: &Snapshot, head: Option<ObjectId>) -> io::Result<()> {
+    fn fill(&self, snapshot: &mut Snapshot, head: Option<ObjectId>) -> io::Result<()> {
+        for (key, file) in snapshot.take_rules() {
+            let copy = self.path(&key);
+            let home = self.program.environment().home.as_deref();
+            copy_rules(&place_of(&file, self.worktree.path(), home), &copy)?;
+            snapshot.set(&key, copy.to_string_lossy().into_owned());
+        }
         self.place.lay_out(self.common, &snapshot.text(), head)?;
         self.place.copy_rules(self.common, "exclude")?;
         self.place.copy_rules(self.private, "sparse-checkout")?;
@@ -222,12 +237,13 @@ impl<'a> Work<'a> {
     }
 
     fn copy_index(&self) -> io::Result<()> {
-        copy(&self.private.join("index"), &self.path("index"))?;
+        let mut left = stored::MOST_BYTES as u64;
+        copy(&self.private.join("index"), &self.path("index"), &mut left)?;
         for entry in std::fs::read_dir(self.private)? {
             let name = entry?.file_name();
             // What a split index leads to.
             if name.as_bytes().starts_with(b"sharedindex.") {
-                copy(&self.private.join(&name), &self.place.path.join(&name))?;
+                copy(&self.private.join(&name), &self.place.path.join(&name), &mut left)?;
             }
         }
         Ok(())
@@ -244,15 +260,17 @@ impl<'a> Work<'a> {
 
     /// `PATH` without what leads into the worktree, where an agent may put a program called `git-lfs`.
     fn search_path(&self) -> OsString {
-        let places = std::env::split_paths(&self.program.environment().path);
-        let places = places.filter(|place| place.is_absolute() && !place.starts_with(self.worktree.path()));
-        // It cannot fail: what was split has no separators.
-        std::env::join_paths(places).unwrap_or_default()
+        search_path(self.program, |real| real.starts_with(self.worktree.path()))
+    }
+
+    /// Set to true, the work is to end.
+    pub(in crate::repo) fn cancelled(&self) -> &'a AtomicBool {
+        self.limits.cancelled
     }
 
     /// Runs a command of Git and gives what it says.
     pub(in crate::repo) fn run(&self, command: Command, name: &'static str) -> Result<Vec<u8>, Error> {
-        run(command, name, &self.path("stderr"), self.limits.cancelled)
+        run(command, name, &self.path("stderr"), Bounds::new(self.limits.cancelled))
     }
 
     /// Runs a command of Git that reads a list of things, and gives what it says.
@@ -281,10 +299,15 @@ impl<'a> Work<'a> {
 
     /// The private copy of the index as it is now.
     pub(in crate::repo) fn index(&self) -> Result<gix::index::File, Error> {
-        let options = gix::index::decode::Options::default();
-        // Git itself checks the sum of the file when it reads it.
-        let index = gix::index::File::at_or_default(self.path("index"), self.hash, true, options);
-        index.map_err(|error| Error::library("read the index", error))
+        let state = match self.stored()? {
+            Some(stored) => stored.state(self.hash)?,
+            None => State::new(self.hash),
+        };
+        Ok(gix::index::File::from_state(state, self.path("index")))
+    }
+
+    fn stored(&self) -> Result<Option<Stored>, Error> {
+        Stored::read(&self.path("index"), &self.private.join("index"), self.hash)
     }
 
     /// The ids of the objects that Git wrote here.
@@ -323,12 +346,45 @@ pub(in crate::repo) fn registered(repository: &Opened, path: &Path) -> Result<(W
     }
 }
 
-/// Copies a file with its time: what Git concludes from the index's time stays right.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let Some(mut file) = absent_as_none(open_plain(from))? else { return Ok(()) };
+/// `PATH` without the places in a worktree, named or linked to, where an agent may put a program called like a filter or a
+/// merge driver.
+pub(in crate::repo) fn search_path(program: &Program, is_within: impl Fn(&Path) -> bool) -> OsString {
+    let places = std::env::split_paths(&program.environment().path);
+    let is_elsewhere = |place: &PathBuf| {
+        let real = std::fs::canonicalize(place);
+        place.is_absolute() && real.is_ok_and(|real| !is_within(&real))
+    };
+    let places = places.filter(is_elsewhere);
+    // It cannot fail: what was split has no separators.
+    std::env::join_paths(places).unwrap_or_default()
+}
+
+/// Copies a file with its time: what Git concludes from the index's time stays right. At most so many bytes are left.
+fn copy(from: &Path, to: &Path, left: &mut u64) -> io::Result<()> {
+    let Some(file) = absent_as_none(open_plain(from))? else { return Ok(()) };
+    let data = file.metadata()?;
+    *left = left.checked_sub(data.len()).ok_or(io::ErrorKind::FileTooLarge)?;
     let mut copy = File::create(to)?;
-    io::copy(&mut file, &mut copy)?;
-    copy.set_modified(file.metadata()?.modified()?)
+    io::copy(&mut file.take(data.len()), &mut copy)?;
+    copy.set_modified(data.modified()?)
+}
+
+/// Copies a file of rules that the repository names or has: a FIFO or a device in its place would never end.
+pub(in crate::repo) fn copy_rules(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(from);
+    let Some(file) = absent_as_none(opened)?.filter(|file| file.metadata().is_ok_and(|data| data.is_file())) else {
+        return Ok(());
+    };
+    io::copy(&mut file.take(RULES), &mut File::create(to)?).map(drop)
+}
+
+/// Where a path of the configuration leads.
+fn place_of(path: &str, worktree: &Path, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => worktree.join(path),
+    }
 }
 
 /// A path as Git reads it in a line: as it is, or quoted where it would end the line or begin a quote.

@@ -35,6 +35,19 @@ pub(super) fn capture(refused: &CaptureRefused, about: &About) -> WireError {
                 )
                 .with_commands(commands)
         }
+        CaptureRefused::FilterUnsteady { filter, path } => {
+            let path = shown(path).to_string();
+            let error = format!("the content filter '{filter}' does not make the same of {path} twice");
+            let hint = "mend the filter, or take it off the file in the attributes";
+            let commands = vec![about.git(&["check-attr", "filter", "--", &path])];
+            WireError::new(Kind::FilterNotAllowed, error, hint, &FilterDetails { filter: filter.clone(), path })
+                .because(
+                    "of the same content the filter makes something else each time",
+                    "nobody could tell whether what is stored is what the file has",
+                    NOTHING_CAPTURED,
+                )
+                .with_commands(commands)
+        }
         CaptureRefused::IdentityMissing => {
             let hint = "tell Git who you are, then call again";
             WireError::new(Kind::GitIdentityMissing, "Git does not know who commits", hint, &NoDetails {})

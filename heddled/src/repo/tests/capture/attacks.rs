@@ -313,7 +313,8 @@ fn programs_in_the_worktree_are_not_found() {
     }
     // The user's settings are read without a worktree; they are read before, and kept.
     let mut path = a.main.join("bin").into_os_string();
-    path.push(":.:bin:");
+    symlink(a.main.join("bin"), a.f.root.join("link")).unwrap();
+    path.push(format!(":{}:.:bin:", a.f.root.join("link").display()));
     path.push(std::env::var_os("PATH").unwrap_or_default());
     let environment = Environment { path, home: Some(a.f.root.join("home")), xdg_config_home: None };
     let repo = GitRepo::new(environment, Arc::new(wall_time)).with_workplace(a.f.root.join("captures"));

@@ -2,6 +2,8 @@
 
 pub(super) mod attacks;
 mod filters;
+pub(super) mod hostile;
+mod lfs;
 mod refusals;
 mod steps;
 mod zoo;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::capture::hostile::within_a_minute;
 use super::super::capture::write;
 use super::super::fixture::{Fixture, wall_time};
 use super::GO_ON;
-use crate::repo::{CaptureRefused, Cause, Environment, Error, GitRepo, MergeRequest, Repo as _};
+use crate::repo::{CaptureRefused, Cause, Environment, Error, GitRepo, MergeRequest, Pair, Repo as _};
 
 fn program(path: &Path, text: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -71,8 +72,12 @@ fn a_merge_driver_of_the_repository_does_not_run() {
     // By the filter of the repository, which Git runs.
     std::fs::remove_file(&ran).ok();
     program(&at.join("git-evil"), &format!("touch {}", ran.display()));
+    let linked = f.root.join("linked");
+    std::os::unix::fs::symlink(&at, &linked).unwrap();
     let path = std::env::join_paths(
-        [at.clone(), f.root.clone()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        [at.clone(), linked, f.root.clone()]
+            .into_iter()
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let with_path = |path| {
         let environment = Environment { path, home: Some(f.root.join("home")), xdg_config_home: None };
@@ -183,4 +188,74 @@ fn a_tree_that_leads_out_of_its_folder_writes_nothing_there() {
     f.conflicts(&at, target.parse().unwrap(), tip.parse().unwrap()).ok();
     let outside = files(&f.root).into_iter().filter(|(path, ..)| path.ends_with(".gitattributes"));
     assert_eq!(outside.count(), 0, "attributes were written outside");
+}
+
+/// A commit of a tree that has a file at the end of many folders, each of which has the one below so often.
+fn nested(
+    (f, at, base): (&Fixture, &Path, proto_schema::ObjectId),
+    depth: usize,
+    names: &[&str],
+    file: &str,
+    content: &str,
+) -> proto_schema::ObjectId {
+    use gix::objs::tree::{Entry, EntryKind};
+    let library = gix::open(at).unwrap();
+    let content = library.write_blob(content).unwrap().detach();
+    let mut below = (EntryKind::Blob, content);
+    for level in 0..=depth {
+        let names = if level == 0 { &[file][..] } else { names };
+        let entry = |name: &&str| Entry { mode: below.0.into(), filename: (*name).into(), oid: below.1 };
+        let entries = names.iter().map(entry).collect();
+        below = (EntryKind::Tree, library.write_object(&gix::objs::Tree { entries }).unwrap().detach());
+    }
+    f.git(at, &["commit-tree", "-m", "nested", "-p", &base.to_string(), &below.1.to_string()]).parse().unwrap()
+}
+
+/// A commit of nothing.
+fn empty(f: &Fixture, at: &Path) -> proto_schema::ObjectId {
+    let tree = gix::open(at).unwrap().write_object(gix::objs::Tree::empty()).unwrap().to_string();
+    f.git(at, &["commit-tree", "-m", "empty", &tree]).parse().unwrap()
+}
+
+fn assert_refused<T: std::fmt::Debug>(refused: Result<T, Error>, why: &str) {
+    match refused {
+        Err(Error::Unavailable { cause: Cause::Malformed { problem, .. }, .. }) => assert!(problem.contains(why)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whoever walks them by recursion runs out of stack, which would end the daemon.
+#[test]
+fn folders_that_nest_without_an_end_are_not_followed() {
+    let f = Fixture::new();
+    let at = f.init("main", &[]);
+    let base = empty(&f, &at);
+    let of = |file, content| nested((&f, &at, base), 6_000, &["d"], file, content);
+    let (target, tip) = (of("file", "one"), of("file", "two"));
+    for target in [None, Some(target)] {
+        assert_refused(f.repo.compare(&f.git_dir(&at), Pair { tip, target, base }), "too deep");
+    }
+    assert_refused(f.conflicts(&at, target, tip), "too deep");
+    assert_eq!(f.conflicts(&at, target, of("other", "two")).unwrap().count, 0, "they meet nowhere");
+    let f400 = |content| nested((&f, &at, base), 400, &["d"], "file", content);
+    let (target, tip) = (f400("one"), f400("two"));
+    assert_eq!(f.repo.compare(&f.git_dir(&at), Pair { tip, target: Some(target), base }).unwrap().changed_count, 1);
+    assert_eq!(f.conflicts(&at, target, tip).unwrap().count, 1);
+}
+
+/// A few trees that name each other in many places have more paths than anybody can wait for.
+#[test]
+fn paths_without_an_end_are_not_followed() {
+    within_a_minute(|| {
+        let f = Fixture::new();
+        let at = f.init("main", &[]);
+        let base = empty(&f, &at);
+        let of =
+            |file| nested((&f, &at, base), 12, &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], file, "content");
+        let (target, tip) = (of("one"), of("two"));
+        for target in [None, Some(target)] {
+            assert_refused(f.repo.compare(&f.git_dir(&at), Pair { tip, target, base }), "too many");
+        }
+        assert_eq!(f.conflicts(&at, target, tip).unwrap().count, 0, "each folder is looked into once");
+    });
 }

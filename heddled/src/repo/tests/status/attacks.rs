@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::capture::attacks::Attack;
+use super::super::capture::hostile::index;
 use super::super::capture::write;
-use crate::repo::{CaptureRefused, Error, Repo as _, StatusRequest};
+use crate::repo::{CaptureRefused, Cause, Error, Repo as _, StatusRequest};
 
 const STATUS: &[&str] = &["status", "--porcelain"];
 
@@ -164,5 +165,63 @@ fn a_file_that_is_never_read_to_its_end_is_given_up() {
         cancelled.store(true, Ordering::Release);
         let refused = look.join().unwrap();
         assert!(matches!(refused, Err(Error::Capture(CaptureRefused::Cancelled))), "{refused:?}");
+    });
+}
+
+/// Git looks at what lies there, and compares it with what the index says.
+#[test]
+fn an_index_that_leads_out_of_the_worktree() {
+    let a = Attack::new();
+    write(&a.f.root, "key", "secret");
+    for path in [&b"../key"[..], b"a/../../key", b".git/config", b"a/.GIT/config", b"./file", b"a//b"] {
+        let mut hostile = index(2, &[(0, path)], &[]);
+        // Looked at: it is not assumed to be unchanged.
+        hostile[12 + 60] = 0;
+        std::fs::write(a.main.join(".git/index"), &hostile).unwrap();
+        if path == b"../key" {
+            let told = a.f.git(&a.main, &["diff-files", "--raw"]);
+            assert!(told.contains(" M\t../key"), "plain Git looks outside: {told}");
+        }
+        match a.f.repo.status(&request(&a.main.join(".git"), &a.main, &AtomicBool::new(false))) {
+            Err(Error::Unavailable { cause: Cause::Malformed { path: named, .. }, .. }) => {
+                assert!(named.as_os_str().as_encoded_bytes().ends_with(path), "{} is named", named.display());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The library would walk it by recursion, or unfold it, in the daemon itself.
+#[test]
+fn an_index_without_an_end() {
+    let a = Attack::new();
+    let long = vec![b'a'; 3000];
+    let grows: Vec<(usize, &[u8])> = (0..50).map(|_| (0, &long[..])).collect();
+    let trees = b"\0-1 1\n".repeat(2_000_000);
+    for hostile in [index(2, &[(0, b"a")], &[(b"TREE", trees)]), index(4, &grows, &[]), b"DIRC".to_vec()] {
+        std::fs::write(a.main.join(".git/index"), hostile).unwrap();
+        let refused = a.f.repo.status(&request(&a.main.join(".git"), &a.main, &AtomicBool::new(false)));
+        assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn files_of_rules_without_an_end() {
+    let a = Attack::new();
+    let fifo = a.f.root.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for key in ["core.excludesFile", "core.attributesFile"] {
+        a.f.git(&a.main, &["config", key, fifo.to_str().unwrap()]);
+    }
+    let (git_dir, cancelled) = (a.main.join(".git"), AtomicBool::new(false));
+    let ended = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let _done = ended.0;
+            a.f.repo.status(&request(&git_dir, &a.main, &cancelled))
+        });
+        let _ended = ended.1.recv_timeout(std::time::Duration::from_secs(60));
+        cancelled.store(true, Ordering::Release);
+        assert_eq!(look.join().unwrap().unwrap().changed_count, 0, "it ends by itself");
     });
 }
