@@ -1,15 +1,14 @@
 //! Reserving exactly once: the token is on disk before the daemon is asked, and a lost answer is asked for again.
 
-use std::time::Duration;
-
 use data_encoding::Encoding;
 use proto_schema::{Kind, RequestId, Reservation, ReservationToken, ReserveParams, ReserveResult};
 
 use crate::app::App;
-use crate::client::{ANSWER, Answer, CallError, Client};
+use crate::client::{Answer, CallError, Client};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::tokens::Tokens;
+use crate::wait;
 
 /// A reservation that was granted.
 #[derive(Debug)]
@@ -35,24 +34,25 @@ impl Granted {
 }
 
 /// Reserves; gives back the connection too, for what comes after.
+///
+/// Who would wait asks without waiting first: only so can be told who holds the thread before the wait is over.
 pub(crate) fn obtain(app: &App, mut params: ReserveParams) -> Result<(Client, Granted), Error> {
     let token = ReservationToken::from_bytes(random()?);
     let request = request_id()?;
     params.request_id = Some(request.clone());
     params.reservation_token = Some(token.clone());
-    let time = ANSWER + Duration::from_millis(params.wait_ms.unwrap_or_default());
+    let wait_ms = params.wait_ms.take().filter(|ms| *ms > 0);
 
     let mut client = app.connect()?;
     let tokens = Tokens::beside(client.socket(), app.connector.uid);
     let pending = tokens.begin(&request, &token)?;
-    let answer = match client.call_within("agent.reserve", &params, time) {
-        // The same request again: the daemon answers from what it did, if it did it.
-        Err(CallError::Broken(_)) => {
-            client = app.connect()?;
-            client.call_within("agent.reserve", &params, time).map_err(Error::from)
-        }
-        answer => answer.map_err(Error::from),
-    };
+    let mut answer = ask(app, &mut client, &params);
+    if let (Some(wait_ms), Err(error)) = (wait_ms, &answer)
+        && let Some(held) = wait::held(error)
+    {
+        wait::tell(app, &params.thread, &held);
+        answer = wait::ask(app, &mut client, &mut params, wait_ms);
+    }
     app.tell_skew(&mut client);
     let answer = answer.inspect_err(|error| {
         // Where the outcome is unknown the token may be of a session that is there: its file is kept.
@@ -63,6 +63,17 @@ pub(crate) fn obtain(app: &App, mut params: ReserveParams) -> Result<(Client, Gr
     let result: ReserveResult = answer.read()?;
     tokens.settle(&pending, result.reservation.session_id)?;
     Ok((client, Granted { answer, result, token }))
+}
+
+/// Asks, and once more where the answer was lost: the daemon answers from what it did, if it did it.
+fn ask(app: &App, client: &mut Client, params: &ReserveParams) -> Result<Answer, Error> {
+    match client.call("agent.reserve", params) {
+        Err(CallError::Broken(_)) => {
+            *client = app.connect()?;
+            client.call("agent.reserve", params).map_err(Error::from)
+        }
+        answer => answer.map_err(Error::from),
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -20,6 +20,7 @@ mod run;
 mod session;
 mod tidy;
 mod tokens;
+mod wait;
 mod worktree;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@
 mod lease;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto_schema::Timestamp;
 
@@ -20,6 +20,11 @@ pub trait Clock: Send + Sync {
     /// Milliseconds of monotonic time since some fixed moment. They stop while the machine is suspended
     /// (`CLOCK_MONOTONIC` on Linux, `CLOCK_UPTIME_RAW` on macOS).
     fn monotonic_ms(&self) -> u64;
+
+    /// The same time as exactly as the clock has it, to measure what something took.
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic_ms())
+    }
 }
 
 /// The machine's clocks.
@@ -57,6 +62,10 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
     }
 }
 

@@ -193,6 +193,7 @@ fn identity(config: &Config, started_at: Timestamp, opened: &store::Opened, boot
 fn settings(config: &Config, identity: &Identity) -> Settings {
     Settings {
         max_active: usize::try_from(config.limits.active_sessions).unwrap_or(usize::MAX),
+        max_waiters: usize::try_from(config.limits.waiters).unwrap_or(usize::MAX),
         worktree_roots: config.worktree_roots.clone(),
         allowed_filters: config.allowed_filters.clone(),
         repos: config.repos.clone(),
@@ -209,6 +210,7 @@ fn limits(config: &Config) -> Limits {
         calls_in_flight: size(config.limits.calls_in_flight),
         batch: size(config.limits.batch),
         active_sessions: size(config.limits.active_sessions),
+        waiters: size(config.limits.waiters),
         request_timeout_ms: config.limits.request_timeout_ms,
     }
 }

@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod daemon;
 pub mod lifecycle;
 pub mod liveness;
+pub mod metrics;
 pub mod observe;
 pub mod paths;
 pub mod registry;

@@ -62,6 +62,8 @@ kinds! {
     AnchorDrift, "anchor_drift", 1002, 3, false, AnchorDriftDetails;
     /// A branch is not where the caller expected it.
     CasConflict, "cas_conflict", 1003, 4, false, CasConflictDetails;
+    /// The time to wait for the thread is over.
+    WaitTimeout, "wait_timeout", 1004, 75, true, WaitTimeoutDetails;
     /// The session has ended.
     AgentSessionInactive, "agent_session_inactive", 1005, 3, false, InactiveDetails;
     /// The worktree, or the thread named, is not the one that the session reserved.
@@ -191,6 +193,18 @@ pub struct AnchorDriftDetails {
     pub reserved_anchor: ObjectId,
     /// The anchor asked for.
     pub requested_anchor: ObjectId,
+    /// How many callers wait for the thread.
+    #[serde(default)]
+    pub waiters: u64,
+}
+
+/// Details of `wait_timeout`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitTimeoutDetails {
+    /// Who holds the thread.
+    pub owner: Reservation,
+    /// The place that the caller had in the thread's queue; 1 is the next.
+    pub position: u64,
 }
 
 /// Details of `cas_conflict`.

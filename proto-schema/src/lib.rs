@@ -36,7 +36,7 @@ pub use error::{
     HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, IndexConflictedDetails, InvalidParamsDetails,
     Kind, LimitDetails, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, OperationDetails, Outcome,
     PathDetails, ProtocolDetails, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, SigningDetails,
-    StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails, WorktreeBusyDetails,
+    StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails, WaitTimeoutDetails, WorktreeBusyDetails,
 };
 pub use git::{ObjectId, ObjectIdError, ThreadName, ThreadNameError};
 pub use ids::{IdError, RequestId, SessionId};
@@ -48,7 +48,7 @@ pub use methods::agent::{
 };
 pub use methods::capture::{CaptureParams, CaptureResult, CaptureSummary};
 pub use methods::daemon::{
-    Counts, Health, HealthCheck, HelloParams, HelloResult, Info, Limits, NoParams, ShutdownParams,
+    Counts, Health, HealthCheck, HelloParams, HelloResult, Info, Limits, Metrics, NoParams, ShutdownParams,
 };
 pub use methods::oplog::{OplogListParams, OplogListResult};
 pub use methods::ready::{Finding, FindingKind, ReadyParams, ReadyReport, ReadyResult, ReadyStatus};
@@ -58,7 +58,7 @@ pub use methods::thread::{
     ThreadResult, ThreadUpdateParams,
 };
 pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas};
-pub use operation::{Operation, OperationKind};
+pub use operation::{Operation, OperationKind, WaitOutcome};
 pub use registry::{METHODS, MethodSpec, Schemas};
 pub use reservation::{
     Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, Usage, UsageSummary,

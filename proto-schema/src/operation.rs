@@ -32,9 +32,11 @@ pub enum OperationKind {
     Blocked,
     /// A thread's work reached its target.
     Merged,
-    /// A caller began to wait for a thread.
+    /// A caller took a place in the queue of a thread: `detail.position`, where 1 is the next. `session_id` is the id that
+    /// its session gets if it is granted.
     Waiting,
-    /// A caller stopped waiting.
+    /// A caller's wait ended, and how: `detail.outcome`, a [`WaitOutcome`]. `daemon_stopped` and `daemon_started` end every
+    /// wait, too.
     WaitEnded,
     /// The daemon started.
     DaemonStarted,
@@ -65,6 +67,22 @@ impl OperationKind {
     }
 }
 
+/// How a wait for a thread ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitOutcome {
+    /// The caller was given the thread; the next operation is its `reserved`.
+    Granted,
+    /// Its time was up.
+    TimedOut,
+    /// It went away: its connection was lost.
+    Left,
+    /// At its turn it could not be given the thread: `anchor_drift`, or what else it was answered.
+    Refused,
+    /// The daemon is stopping.
+    ShuttingDown,
+}
+
 /// One change of the registry.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
@@ -78,7 +96,7 @@ pub struct Operation {
     pub repo: Option<Arc<str>>,
     /// The thread.
     pub thread: Option<ThreadName>,
-    /// The session.
+    /// The session; of a wait the id that its session gets if it is granted.
     pub session_id: Option<SessionId>,
     /// The values before and after, by kind.
     pub detail: Value,

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
     AdoptParams, CaptureParams, CaptureResult, Chain, CleanParams, CleanResult, Empty, EvictParams, Health,
-    HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, NoParams, OplogListParams,
+    HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, Metrics, NoParams, OplogListParams,
     OplogListResult, ReadyParams, ReadyResult, ReleaseParams, RepoParams, ReservationResult, ReserveParams,
     ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult, ThreadParams, ThreadResult,
     ThreadUpdateParams, ValidateParams, ValidateResult, Verification,
@@ -56,7 +56,7 @@ use Kind::{
     FencingTokenStale, FilterNotAllowed, GitIdentityMissing, HolderNotFound, IdempotencyConflict, IndexConflicted,
     LiveOwner, NoHeadState, OperationInProgress, PathNotAllowed, ProtocolUnsupported, RepositoryNotFound,
     RepositoryUnavailable, ReservationTokenMismatch, SigningRefused, StoreUnavailable, ThreadCheckedOut,
-    ThreadNameConflict, ThreadNameInvalid, ThreadNotFound, WorktreeBusy, WorktreeNotFound,
+    ThreadNameConflict, ThreadNameInvalid, ThreadNotFound, WaitTimeout, WorktreeBusy, WorktreeNotFound,
 };
 
 /// Every method that the daemon serves.
@@ -69,6 +69,7 @@ pub const METHODS: &[MethodSpec] = &[
         errors: &[
             LiveOwner,
             AnchorDrift,
+            WaitTimeout,
             AnchorNotFound,
             NoHeadState,
             IdempotencyConflict,
@@ -260,6 +261,13 @@ pub const METHODS: &[MethodSpec] = &[
         summary: "Tells whether the daemon can do its work.",
         changes: false,
         schemas: schemas::<NoParams, Health>,
+        errors: &[],
+    },
+    MethodSpec {
+        name: "daemon.metrics",
+        summary: "Tells what the daemon counts and measures.",
+        changes: false,
+        schemas: schemas::<NoParams, Metrics>,
         errors: &[],
     },
     MethodSpec {

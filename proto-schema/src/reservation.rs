@@ -57,6 +57,18 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Released,
+        Self::ProcessExited,
+        Self::BootChanged,
+        Self::HeartbeatExpired,
+        Self::ConnectionLost,
+        Self::Evicted,
+        Self::ReserveFailed,
+        Self::Merged,
+    ];
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

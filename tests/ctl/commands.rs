@@ -153,36 +153,6 @@ fn quiet_prints_only_what_was_asked_for() {
 }
 
 #[test]
-fn what_does_not_wait_yet_says_so_and_is_not_offered() {
-    let world = World::with_daemon();
-    insta::assert_snapshot!(world.run(&["reserve", "-t", "x", "--wait", "5s"]), @r"
-    ! error: --wait does not work yet: this version has no queue for a thread
-    !   nothing was reserved
-    ! hint: leave it out; when the thread is held, you are told by whom, and can call
-    !       again
-    [exit 2]
-    ");
-    for command in ["run", "reserve"] {
-        assert!(!world.run(&[command, "--help"]).stdout.contains("--wait"), "{command}");
-    }
-    assert_eq!(world.session("x"), None);
-}
-
-#[test]
-#[ignore = "the daemon does not queue callers yet"]
-fn a_reserve_that_waits_gets_it_when_it_is_free() {
-    let world = World::with_daemon();
-    let held = world.reserve("x");
-    let waiting = world.command(&["reserve", "-q", "-t", "x", "--wait", "20s"]).stdout(Stdio::piped()).spawn();
-    let waiting = waiting.expect("started");
-    crate::support::until("it waits", || world.run(&["log"]).stdout.contains("waiting"));
-    assert_eq!(world.run(&["release", "--session", &held]).code, Some(0));
-    let said = world.said(&waiting.wait_with_output().expect("ended"));
-    assert_eq!(said.code, Some(0), "{said}");
-    assert_ne!(said.stdout.trim_end(), held);
-}
-
-#[test]
 fn a_process_of_ones_choice_holds_it() {
     let world = World::with_daemon();
     let mut holder = std::process::Command::new("sleep").arg("60").spawn().expect("started");

@@ -20,3 +20,4 @@ mod support;
 mod terminal;
 mod tokens;
 mod verify;
+mod waits;

@@ -63,7 +63,6 @@ fn each_kind_that_a_command_can_meet_has_its_exit_code() {
 }
 
 #[test]
-#[ignore = "the daemon does not queue callers yet"]
 fn a_wait_that_is_over_is_75() {
     let world = World::with_daemon();
     world.reserve("held");
@@ -135,9 +134,10 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     !         held by heartbeats within 5 min
     !   risk: a second writer would start a competing history
     !   kept: no ref and no reservation was changed
-    ! hint: look at who holds it; then reserve another thread, try again when it has
-    !       ended, or evict it with a reason
+    ! hint: look at who holds it; then wait for it, reserve another thread, or evict
+    !       the holder with a reason
     ! next: heddlectl thread show feature/x --repo $ROOT/app
+    !   or: heddlectl reserve --thread feature/x --wait 10m --repo $ROOT/app
     !   or: heddlectl evict --session $AGENT --reason '<why>'
     [exit 3]
     ");
@@ -178,8 +178,10 @@ fn the_commands_of_an_advice_can_be_run_from_anywhere() {
 
 /// Runs each command of an advice, with its blanks filled in.
 fn follow(world: &World, said: &Said) {
-    let commands = said.error()["data"]["recovery_commands"].as_array().expect("commands").clone();
+    let mut commands = said.error()["data"]["recovery_commands"].as_array().expect("commands").clone();
     assert!(!commands.is_empty(), "{said}");
+    // Who waits has the thread once one of the others has freed it.
+    commands.sort_by_key(|command| command.as_str().is_some_and(|command| command.contains(" --wait ")));
     for command in commands {
         let command = command.as_str().expect("text").replace("$ROOT/", &world.path("").to_string_lossy());
         let command = command.replace("<thread>", "thread").replace("no-such-rev", "HEAD");

@@ -26,4 +26,6 @@ mod support;
 #[cfg(test)]
 mod times;
 #[cfg(test)]
+mod waits;
+#[cfg(test)]
 mod worktrees;

@@ -39,6 +39,7 @@ fn coordinator(place: &Place, clock: &Arc<ManualClock>) -> (Coordinator, Running
     };
     let settings = Settings {
         max_active: 10,
+        max_waiters: 1000,
         worktree_roots: Vec::new(),
         allowed_filters: Vec::new(),
         repos: None,
@@ -62,6 +63,7 @@ fn request(repo: &Path, thread: &str, ttl_ms: u64) -> ReserveRequest {
         request: None,
         token: None,
         agent: Arc::new(AgentRecord::unknown()),
+        wait: None,
     }
 }
 

@@ -46,6 +46,11 @@ fn sessions(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     let live = schemas.refused(client, "live_owner", "agent.reserve", &json!({"repo": at, "thread": "t"}));
     assert_eq!(live.details()["owner"]["session_id"], held["session_id"]);
     assert!(live.0["data"]["primary_command"].as_str().unwrap().starts_with("heddlectl thread show"));
+    assert_eq!((&live.details()["waiters"], &live.details()["same_request"]), (&json!(0), &json!(false)));
+    let patient = json!({"repo": at, "thread": "t", "wait_ms": 1});
+    let over = schemas.refused(client, "wait_timeout", "agent.reserve", &patient);
+    assert_eq!((&over.details()["owner"]["session_id"], &over.details()["position"]), (&held["session_id"], &json!(1)));
+    assert_eq!(over.0["data"]["retryable"], true);
     let other = repo.loose_commit("HEAD", "other");
     let drift = json!({"repo": at, "thread": "t", "anchor": other});
     let fault = schemas.refused(client, "anchor_drift", "agent.reserve", &drift);
@@ -248,7 +253,7 @@ fn envelopes(client: &mut Client, schemas: &mut Schemas) {
         ("agent.reserve", json!({"thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "ttl_ms": 999}), "ttl_ms"),
-        ("agent.reserve", json!({"repo": "/r", "thread": "t", "wait_ms": 5}), "wait_ms"),
+        ("agent.reserve", json!({"repo": "/r", "thread": "t", "wait_ms": -5}), "wait_ms"),
         ("agent.reserve", json!({"repo": "/r", "thread": "t", "request_id": "unused"}), "reservation_token"),
         (
             "agent.reserve",

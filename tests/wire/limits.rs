@@ -148,6 +148,30 @@ fn the_65th_call_in_flight_waits() {
     }
 }
 
+#[test]
+fn the_waiter_over_the_limit_is_told_so_and_the_others_wait_on() {
+    let place = Place::new();
+    place.configure("[limits]\nwaiters = 2\n");
+    let daemon = place.start();
+    let repo = place.repo("r");
+    let mut client = daemon.client();
+    let held = client.reserve(repo.at(), "t");
+    let patient = json!({"repo": repo.at(), "thread": "t", "wait_ms": 60_000});
+    let mut waiting: Vec<Client> = (0..2).map(|_| daemon.client()).collect();
+    for (before, waiter) in waiting.iter_mut().enumerate() {
+        waiter.start("agent.reserve", &patient);
+        eventually("it waits", || {
+            (client.ok("daemon.info", &json!({}))["counts"]["waiters"] == before + 1).then_some(())
+        });
+    }
+    let fault = client.refused("limit_exceeded", "agent.reserve", &patient);
+    assert_eq!(fault.details(), &json!({"limit": "waiters", "value": 2, "max": 2}));
+    let other = json!({"repo": repo.at(), "thread": "other", "wait_ms": 60_000});
+    client.ok("agent.reserve", &other);
+    client.release(&held);
+    assert_eq!(waiting[0].receive()["result"]["reservation"]["status"], "active");
+}
+
 /// Whether a connection was let in: its call is answered.
 fn is_served(client: &mut Client) -> bool {
     // One that is not let in may be closed before this.

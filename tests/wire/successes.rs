@@ -24,7 +24,7 @@ fn every_method_answers_as_its_schema_says() {
         "provider": "p", "model": "m", "harness": "h", "thinking_level": "high", "policy": "free text",
         "probe": {"source": "argv_env", "confidence": 0.5, "process": {"pid": 1, "name": "init"}},
         "client_instance_id": "c", "native_actor_key": "a", "native_parent_actor_key": "b", "native_instance_key": "i",
-        "path": at,
+        "path": at, "wait_ms": 1000,
     });
     let parent = schemas.ok(client, "agent.reserve", &full)["reservation"].take();
     assert_eq!((&parent["task"], &parent["path"], &parent["model"]), (&json!("a task"), &json!(at), &json!("m")));
@@ -117,6 +117,7 @@ fn every_method_answers_as_its_schema_says() {
     schemas.ok(client, "repo.adopt", &json!({"repo": at, "reason": "it is ours already"}));
     schemas.ok(client, "daemon.info", &json!({}));
     schemas.ok(client, "daemon.health", &json!({}));
+    schemas.ok(client, "daemon.metrics", &json!({}));
     let document = schemas.ok(client, "rpc.discover", &json!({}));
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto-schema/schema/openrpc.json");
     assert_eq!(document, serde_json::from_slice::<Value>(&std::fs::read(committed).unwrap()).unwrap());

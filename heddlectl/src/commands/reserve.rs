@@ -19,9 +19,11 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   heddlectl reserve --thread fix-login --at-tip
   heddlectl reserve --thread fix-login --hold-for-pid $$ --task 'Fix the login'
+  heddlectl reserve --thread fix-login --wait 10m
 
 Give it back with `heddlectl release`; keep it by `heddlectl heartbeat`, unless a
-process holds it.";
+process holds it. Who waits is served in the order of coming; Ctrl-C and a time that
+is up (exit 75) give the place up.";
 
 /// Arguments of `reserve`.
 #[derive(Args, Debug)]
@@ -63,9 +65,8 @@ pub(crate) struct What {
     /// The thread that this one is meant for [default: the branch checked out here]
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// Wait for the thread this long if it is held: 30s, 5m
-    // Hidden, and refused below, until the daemon queues callers.
-    #[arg(long, value_name = "TIME", value_parser = duration_ms, hide = true)]
+    /// Wait in line this long if it is held, and take it over at its tip: 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     wait: Option<u64>,
     /// Work in a linked worktree of the thread, which is made if there is none
     #[arg(long, value_name = "PATH")]
@@ -82,14 +83,10 @@ impl What {
 
     /// The call for this thread.
     pub(crate) fn params(&self, app: &App, thread: &str) -> Result<ReserveParams, Error> {
-        if self.wait.is_some() {
-            return Err(Error::usage("--wait does not work yet: this version has no queue for a thread")
-                .fact("nothing was reserved")
-                .hint("leave it out; when the thread is held, you are told by whom, and can call again"));
-        }
         let mut params = ReserveParams::new(app.repo()?, thread);
         params.task.clone_from(&self.task);
         params.target_thread = self.target.as_deref().map(Into::into);
+        params.wait_ms = self.wait;
         params.worktree = self.worktree.as_ref().map(|path| worktree(path.as_deref())).transpose()?;
         Ok(params)
     }

@@ -28,6 +28,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   heddlectl run --thread fix-login --worktree -- claude
   heddlectl run --thread fix-login --worktree -- codex exec 'fix the login'
+  heddlectl run --thread fix-login --wait 1h -- make check
 
 Without --worktree the command works right here, and its commits land on whatever
 branch is checked out. A worktree and its branch stay when the command has ended.

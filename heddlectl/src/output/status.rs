@@ -24,7 +24,13 @@ pub(crate) fn info(info: &Info, page: Page) -> String {
                 format!("in {} {plural}", counts.repositories)
             }),
         )
-        .fact("clients", &count(counts.connections, "connection"))
+        .fact(
+            "clients",
+            &match counts.waiters {
+                0 => count(counts.connections, "connection"),
+                waiters => format!("{}, {waiters} waiting for a thread", count(counts.connections, "connection")),
+            },
+        )
         .maybe("set aside", (counts.quarantined > 0).then(|| count(counts.quarantined, "unreadable record")))
         .end()
 }

@@ -42,6 +42,22 @@ pub enum Failure {
         /// How much may.
         max: usize,
     },
+    /// The time to wait for the thread is over.
+    WaitTimeout {
+        /// Who holds it.
+        owner: Arc<SessionRecord>,
+        /// The place that the caller had in its queue; 1 is the next.
+        position: usize,
+    },
+    /// As many callers wait as may.
+    TooManyWaiters {
+        /// How many wait.
+        value: usize,
+        /// How many may.
+        max: usize,
+    },
+    /// The caller has a place in the thread's queue. Not for the wire: it is told when its turn comes.
+    Queued,
     /// The thread changed each time between the look at its branch and the decision.
     Contended {
         /// How often it was looked at.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use proto_schema::{FencingToken, SessionId};
+use proto_schema::{FencingToken, SessionId, WaitOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
-use crate::registry::{Actor, Command, HolderProcess, Merging, Observation, RepoId, RepoRecord, SessionRecord};
+use super::waiting::Seat;
+use crate::registry::{
+    Actor, Command, HolderProcess, Merging, Observation, RepoId, RepoRecord, Reserve, SessionRecord,
+};
 
 /// A command that was done, and is durable.
 #[derive(Clone, Debug)]
@@ -34,8 +37,29 @@ pub(super) async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
     }
 }
 
+/// A caller that waits gives its seat up.
+pub(super) struct Leave {
+    /// Which.
+    pub(super) seat: SessionId,
+    /// Why.
+    pub(super) outcome: WaitOutcome,
+    /// Where it waits to hear that it has none any more; dropped where it had none before.
+    pub(super) reply: Option<Reply>,
+}
+
 /// Something for the writer.
 pub(super) enum Message {
+    /// Somebody asks for a thread.
+    Reserve {
+        /// What was seen of it, and what is asked.
+        reserve: Box<Reserve>,
+        /// Its seat in the thread's queue, where the caller would wait.
+        seat: Option<Seat>,
+        /// Who is answered.
+        reply: Reply,
+    },
+    /// Somebody does not wait any more.
+    Leave(Leave),
     /// Somebody asks for a change.
     Command {
         /// Which.
@@ -50,6 +74,9 @@ pub(super) enum Message {
         /// Who waits.
         reply: Reply,
     },
+    /// A process that holds sessions has ended, and cannot have succeeded: whoever waits for their threads need not wait for
+    /// its parent's word.
+    Gone(HolderProcess),
     /// A process that holds sessions is gone.
     Died(HolderProcess),
     /// The leases of these sessions seem to have run out, and all input that had arrived by then has been taken.

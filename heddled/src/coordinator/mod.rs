@@ -9,10 +9,13 @@ mod capture;
 mod captures;
 mod clean;
 mod failure;
+mod figures;
+mod inbox;
 mod merged;
 mod message;
 mod observer;
 mod patience;
+mod queue;
 mod read;
 mod readers;
 mod ready;
@@ -27,13 +30,14 @@ mod threads;
 mod timekeeper;
 mod update;
 mod verify;
+mod wait;
+mod waiting;
 mod worktrees;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -55,9 +59,11 @@ pub use session::Heartbeat;
 pub use snapshot::{Snapshot, View};
 pub use threads::ThreadView;
 pub use verify::{Orphan, OrphanReason, Verified};
+pub use wait::{Patience, Stay};
 
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::{Liveness, Verdict};
+use crate::metrics::Metrics;
 use crate::registry::{
     Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash, before_era,
 };
@@ -65,12 +71,13 @@ use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
 use readers::{READERS, Readers};
-use shared::{INBOX, Shared};
+use shared::Shared;
 use timekeeper::Fence;
 use writer::Writer;
 
 /// How long the end of a holder's process may go unrecorded, so that the parent that reaps it can release the session with
-/// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself.
+/// the status it knows. Whoever asks for the thread does not wait for it: a reserve looks at the holder itself. Nor does who
+/// waits for it, where the process cannot have succeeded.
 const RELEASE_GRACE: Duration = Duration::from_millis(25);
 
 /// How often that time is given at most to a parent that has not had a processor since: two seconds in all.
@@ -97,6 +104,8 @@ pub struct Dependencies {
 pub struct Settings {
     /// How many active sessions there may be.
     pub max_active: usize,
+    /// How many callers may wait for a thread.
+    pub max_waiters: usize,
     /// Below which directories worktrees may be made, besides beside the main worktree.
     pub worktree_roots: Vec<PathBuf>,
     /// The content filters, besides `lfs`, that may run at a capture.
@@ -146,12 +155,13 @@ impl Coordinator {
         settings: Settings,
     ) -> std::io::Result<(Self, Running)> {
         let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
-        let (inbox, outbox) = sync_channel(INBOX);
+        let metrics = Metrics::new().map_err(std::io::Error::other)?;
+        let (inbox, outbox) = inbox::inbox(metrics.inbox());
         let lease_clock = LeaseClock::new(clock.monotonic_ms());
         // There are leases from the first moment on: should the start not become durable, heartbeats are taken all the same.
         let lease = |session: &Arc<SessionRecord>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
-        let committed = Snapshot { registry, leases };
+        let committed = Snapshot { registry, leases, ..Snapshot::default() };
         let (unlocking, ended) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             clock,
@@ -159,6 +169,7 @@ impl Coordinator {
             liveness,
             repo,
             log,
+            metrics,
             committed: ArcSwap::from_pointee(committed),
             inbox,
             readers: Readers::start(READERS, Some(tokio::runtime::Handle::current()))?,
@@ -170,6 +181,7 @@ impl Coordinator {
             captures: captures::Captures::default(),
             removals: removals::Removals::default(),
             looks: verify::Looks::default(),
+            max_waiters: settings.max_waiters,
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(settings);
@@ -186,6 +198,12 @@ impl Coordinator {
             tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
         Ok((Self { shared, settings }, Running { writer, tasks }))
+    }
+
+    /// The clocks.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
     }
 
     /// The last committed state.
@@ -282,6 +300,10 @@ pub fn hash(token: &ReservationToken) -> TokenHash {
 /// Tells the writer of every process that was found dead, once whoever started it has had the time to say how it ended.
 async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<HolderProcess>) {
     while let Some(process) = deaths.recv().await {
+        if shared.is_waited_for(&process) && !shared.liveness.may_have_succeeded(&process) {
+            // Should the writer be behind, they hear of it below.
+            drop(shared.post(Message::Gone(process.clone())));
+        }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let mut looked_at = shared.clock.monotonic_ms();

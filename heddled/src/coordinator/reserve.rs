@@ -13,6 +13,8 @@ use super::failure::Failure;
 use super::message::{Done, Message};
 use super::shared::Shared;
 use super::snapshot::View;
+use super::wait::{Patience, Waiting};
+use super::waiting::Seat;
 use super::worktrees::lock_reason;
 use super::{Coordinator, hash};
 use crate::registry::{
@@ -51,6 +53,8 @@ pub struct ReserveRequest {
     pub token: Option<ReservationToken>,
     /// Who the agent is.
     pub agent: Arc<AgentRecord>,
+    /// Whether the caller waits for a thread that is held, and for how long.
+    pub wait: Option<Patience>,
 }
 
 /// A request on its way, with what was drawn for it.
@@ -59,6 +63,8 @@ struct Asked {
     request: Arc<ReserveRequest>,
     id: SessionId,
     token_hash: TokenHash,
+    /// The caller's seat in the thread's queue, where it would wait.
+    seat: Option<Seat>,
 }
 
 /// A thread that was reserved.
@@ -97,7 +103,7 @@ impl AgentRecord {
 }
 
 impl Coordinator {
-    /// Reserves a thread. On return the session and its branch are durable.
+    /// Reserves a thread, after a wait where the caller would wait. On return the session and its branch are durable.
     ///
     /// # Errors
     /// Whatever step failed first; nothing has changed then but the end of dead sessions, except when the branch or the
@@ -105,14 +111,20 @@ impl Coordinator {
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
         let (id, secret) = draw()?;
         let token = request.token.clone().unwrap_or(secret);
-        let asked = Asked { request: Arc::new(request), id, token_hash: hash(&token) };
-        let done = match self.ask_at_a_glance(&asked).await? {
-            Some(done) => done,
+        let is_anchored = matches!(request.anchor, Anchor::Revision(_));
+        let mut waiting = request.wait.as_ref().map(|patience| Waiting::new(&self.shared, id, patience, is_anchored));
+        let seat = waiting.as_ref().map(Waiting::seat);
+        let asked = Asked { request: Arc::new(request), id, token_hash: hash(&token), seat };
+        let done = match self.ask_at_a_glance(&asked, waiting.as_mut()).await? {
+            Some(done) => {
+                waiting.into_iter().for_each(|waiting| waiting.answered(true));
+                done
+            }
             None => {
                 let coordinator = self.clone();
                 // A task of its own: a caller that is dropped after the grant must not leave its Git work undone, for while
                 // that is open nothing and nobody can end the session.
-                let asking = tokio::spawn(async move { coordinator.ask_and_settle(asked).await });
+                let asking = tokio::spawn(async move { coordinator.ask_and_settle(asked, waiting).await });
                 asking.await.unwrap_or(Err(Failure::Broken("reserving")))?
             }
         };
@@ -121,20 +133,29 @@ impl Coordinator {
     }
 
     /// Steps 0 to 6 of a reserve that leaves nothing to do: its thread exists, and a glance at it is enough.
-    async fn ask_at_a_glance(&self, asked: &Asked) -> Result<Option<Done>, Failure> {
+    async fn ask_at_a_glance(&self, asked: &Asked, waiting: Option<&mut Waiting>) -> Result<Option<Done>, Failure> {
         if self.known(asked)?.is_some() {
             return Ok(None);
         }
         let Some(reserve) = glance(&self.shared, asked, &self.settings) else { return Ok(None) };
-        match self.shared.done(Command::Reserve(Box::new(reserve))).await {
+        let (reply, answer) = oneshot::channel();
+        self.shared.reserve_for(reserve, asked.seat.clone(), reply);
+        match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
             Ok(done) if done.fresh => Ok(Some(done)),
             Ok(_) | Err(Failure::Refused(Refusal::Outdated) | Failure::BeingRemoved(_)) => Ok(None),
+            Err(Failure::Queued) => {
+                waiting.into_iter().for_each(Waiting::take_seat);
+                Ok(None)
+            }
             Err(failure) => Err(failure),
         }
     }
 
-    async fn ask_and_settle(&self, asked: Asked) -> Result<Done, Failure> {
-        let done = self.ask_for_thread(&asked).await?;
+    async fn ask_and_settle(&self, mut asked: Asked, waiting: Option<Waiting>) -> Result<Done, Failure> {
+        let done = match waiting {
+            Some(waiting) => self.wait_for_thread(&mut asked, waiting).await?,
+            None => self.ask_for_thread(&asked, None).await?,
+        };
         if done.fresh && done.session.intent.is_none() {
             return Ok(done);
         }
@@ -149,31 +170,38 @@ impl Coordinator {
         Ok(replay(&self.shared.committed.load().registry, record, asked.token_hash)?)
     }
 
+    /// The same, and again at each turn of the caller in the thread's queue, until it is granted or refused, or its wait ends.
+    async fn wait_for_thread(&self, asked: &mut Asked, mut waiting: Waiting) -> Result<Done, Failure> {
+        let answer = loop {
+            asked.seat = Some(waiting.seat());
+            if let Err(failure) = waiting.turn().await {
+                break Err(failure);
+            }
+            match self.ask_for_thread(asked, Some(&mut waiting)).await {
+                Err(Failure::Queued) => waiting.take_seat(),
+                answer => break answer,
+            }
+        };
+        waiting.answered(answer.as_ref().is_ok_and(|done| done.fresh));
+        answer
+    }
+
     /// Steps 0 to 6: what is known, what Git says, what the registry says.
-    async fn ask_for_thread(&self, asked: &Asked) -> Result<Done, Failure> {
-        let thread = asked.request.thread.clone();
+    async fn ask_for_thread(&self, asked: &Asked, mut waiting: Option<&mut Waiting>) -> Result<Done, Failure> {
         for _ in 0..READS {
             if let Some(session) = self.known(asked)? {
                 return self.join(session).await;
             }
-            let (shared, asked) = (Arc::clone(&self.shared), asked.clone());
-            let settings = Arc::clone(&self.settings);
             let begun = self.shared.removals.begun();
-            let (reply, answer) = oneshot::channel();
-            // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
-            let writer = Arc::clone(&self.shared);
-            self.shared.readers.run(
-                move || see(&shared, &asked, &settings),
-                move |seen| match seen {
-                    Ok(reserve) => writer.ask_for(Command::Reserve(Box::new(reserve)), reply),
-                    // A caller that went away has no use for its answer.
-                    Err(failure) => drop(reply.send(Err(failure))),
-                },
-            );
-            match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
+            let answer = self.look_and_ask(asked);
+            let answer = match &mut waiting {
+                Some(waiting) => waiting.unless_over(answer).await?,
+                None => answer.await,
+            };
+            match answer.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 Err(Failure::BeingRemoved(until)) => until.passed().await,
-                Err(failure @ Failure::Repo(_)) => match self.shared.removals.of(&thread) {
+                Err(failure @ Failure::Repo(_)) => match self.shared.removals.of(&asked.request.thread) {
                     // What it has seen may be a worktree that was half gone.
                     Some(until) => until.passed().await,
                     None if self.shared.removals.begun() != begun => {}
@@ -183,6 +211,30 @@ impl Coordinator {
             }
         }
         Err(Failure::Contended { reads: READS })
+    }
+
+    /// Has the branch looked at, and the writer asked.
+    fn look_and_ask(&self, asked: &Asked) -> oneshot::Receiver<Result<Done, Failure>> {
+        let (reply, answer) = oneshot::channel();
+        let (shared, settings, asked) = (Arc::clone(&self.shared), Arc::clone(&self.settings), asked.clone());
+        if asked.seat.as_ref().is_some_and(Seat::is_taken)
+            && let Some(reserve) = glance(&shared, &asked, &settings)
+        {
+            // Its turn has come: a thread that is waited for changes hands at once where a glance is enough.
+            shared.reserve_for(reserve, asked.seat, reply);
+            return answer;
+        }
+        // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
+        let (writer, seat) = (Arc::clone(&self.shared), asked.seat.clone());
+        self.shared.readers.run(
+            move || see(&shared, &asked, &settings),
+            move |seen| match seen {
+                Ok(reserve) => writer.reserve_for(reserve, seat, reply),
+                // A caller that went away has no use for its answer.
+                Err(failure) => drop(reply.send(Err(failure))),
+            },
+        );
+        answer
     }
 
     /// What a known request has made, once its Git work is done.

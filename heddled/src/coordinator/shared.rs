@@ -1,7 +1,7 @@
 //! What the writer, the timekeeper and the callers share.
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::TrySendError;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -10,20 +10,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::captures::Captures;
 use super::failure::Failure;
+use super::inbox::{INBOX, Inbox};
 use super::message::{Done, Message, Reply};
 use super::observer::Left;
 use super::readers::Readers;
 use super::removals::Removals;
 use super::snapshot::Snapshot;
 use super::verify::Looks;
+use super::waiting::Seat;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
-use crate::registry::{Command, Deadlines, RepoRecord, SessionRecord};
+use crate::metrics::Metrics;
+use crate::registry::{Command, Deadlines, HolderProcess, RepoRecord, Reserve, SessionRecord};
 use crate::repo::{Located, Repo};
 use crate::store::OperationLog;
-
-/// How many messages may wait for the writer.
-pub(super) const INBOX: usize = 16_384;
 
 /// What everybody around the writer needs.
 pub(super) struct Shared {
@@ -32,8 +32,9 @@ pub(super) struct Shared {
     pub(super) liveness: Arc<dyn Liveness>,
     pub(super) repo: Arc<dyn Repo>,
     pub(super) log: Arc<dyn OperationLog>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) committed: ArcSwap<Snapshot>,
-    pub(super) inbox: SyncSender<Message>,
+    pub(super) inbox: Inbox,
     pub(super) readers: Readers,
     /// Sessions with signs of life that are not written yet.
     pub(super) unsaved: Mutex<Vec<FencingToken>>,
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) removals: Removals,
     /// Looks at repositories under way.
     pub(super) looks: Looks,
+    /// How many callers may wait.
+    pub(super) max_waiters: usize,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
 }
@@ -87,6 +90,12 @@ impl Shared {
         *known.git_dir != *there.git_dir && !is_still_there()
     }
 
+    /// Whether somebody waits for a thread that a process holds.
+    pub(super) fn is_waited_for(&self, process: &HolderProcess) -> bool {
+        let committed = self.committed.load();
+        committed.registry.held_by(process).any(|session| committed.waiters(session) > 0)
+    }
+
     pub(super) fn set_failed(&self, why: String) {
         self.failed.store(Some(Arc::new(why)));
     }
@@ -106,14 +115,14 @@ impl Shared {
         Ok(answer)
     }
 
-    /// Asks for a change in somebody's name: a full inbox is their answer.
-    pub(super) fn ask_for(&self, command: Command, reply: Reply) {
-        let refused = match self.inbox.try_send(Message::Command { command, reply }) {
+    /// Asks for a thread in somebody's name: a full inbox is their answer.
+    pub(super) fn reserve_for(&self, reserve: Reserve, seat: Option<Seat>, reply: Reply) {
+        let refused = match self.inbox.try_send(Message::Reserve { reserve: Box::new(reserve), seat, reply }) {
             Ok(()) => return,
             Err(TrySendError::Full(message)) => (message, Failure::Overloaded { max: INBOX }),
             Err(TrySendError::Disconnected(message)) => (message, Failure::ShuttingDown),
         };
-        if let (Message::Command { reply, .. }, failure) = refused {
+        if let (Message::Reserve { reply, .. }, failure) = refused {
             // Nobody is told who does not wait any more.
             drop(reply.send(Err(failure)));
         }

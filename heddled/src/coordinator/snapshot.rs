@@ -6,7 +6,7 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 use proto_schema::FencingToken;
 
-use crate::registry::{Lease, Pulse, Registry, RepoRecord, SessionRecord};
+use crate::registry::{Lease, Pulse, Registry, RepoRecord, SessionRecord, ThreadKey};
 
 /// A committed registry, and the leases of its active sessions. A lease is shared with the live one: heartbeats move it
 /// between two commits.
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub registry: Registry,
     /// The leases of the active sessions.
     pub leases: OrdMap<FencingToken, Arc<Mutex<Lease>>>,
+    /// How many callers wait for a thread; none where nobody does.
+    pub waiters: OrdMap<ThreadKey, usize>,
 }
 
 /// One session with what changes between two commits: what is answered about it.
@@ -32,6 +34,12 @@ pub struct View {
 }
 
 impl Snapshot {
+    /// How many callers wait for the thread of a session.
+    #[must_use]
+    pub fn waiters(&self, session: &SessionRecord) -> usize {
+        self.waiters.get(&session.thread_key()).copied().unwrap_or_default()
+    }
+
     /// The session with its latest signs of life.
     #[must_use]
     pub fn view(&self, session: &Arc<SessionRecord>) -> View {

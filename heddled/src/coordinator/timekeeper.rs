@@ -69,8 +69,11 @@ fn post(shared: &Shared, message: Message) {
             due.into_iter().for_each(|session| shared.look_at(again, session));
         }
         Message::Unsaved(sessions) => shared.unsaved.lock().extend(sessions),
-        Message::Command { .. }
+        Message::Reserve { .. }
+        | Message::Leave(_)
+        | Message::Command { .. }
         | Message::Join { .. }
+        | Message::Gone(_)
         | Message::Died(_)
         | Message::Observed(_)
         | Message::Merged(_)

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
@@ -14,14 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
+use super::inbox::Outbox;
 use super::message::{Answers, Done, Message, Reply};
+use super::queue::Queues;
 use super::reserve::ended_by_adoption;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::waiting::Word;
 use crate::liveness::Verdict;
 use crate::registry::{
     Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Merging, Observation, OperationRecord, Refusal,
-    RepoId, RepoRecord, Reserve, SessionRecord, active, decide, merge, observe,
+    RepoId, RepoRecord, SessionRecord, ThreadKey, active, decide, merge, observe,
 };
 use crate::store::Store;
 
@@ -32,23 +35,25 @@ const MAX_BATCH: usize = 256;
 const LOOK_AGAIN_MS: u64 = 1000;
 
 /// What is to be done once the batch is durable.
-enum Effect {
+pub(super) enum Effect {
     Watch(HolderProcess),
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
     Ended(Arc<SessionRecord>),
+    /// Somebody who waits is told that it is its turn.
+    Call(mpsc::UnboundedSender<Word>),
 }
 
 /// The writer's own state.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     store: Box<dyn Store>,
-    candidate: Snapshot,
+    pub(super) candidate: Snapshot,
     entries: Vec<Entry>,
     operations: Vec<OperationRecord>,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     closed: Vec<Arc<Mutex<Lease>>>,
-    replies: Answers,
+    pub(super) replies: Answers,
     /// Where the replies go once their batch is durable.
     answers: mpsc::UnboundedSender<Answers>,
     barriers: Vec<oneshot::Sender<()>>,
@@ -56,7 +61,11 @@ pub(super) struct Writer {
     deferred: HashMap<SessionId, Vec<Message>>,
     /// Callers who repeated a request whose Git work is under way.
     joined: HashMap<SessionId, Vec<Reply>>,
-    requeued: VecDeque<Message>,
+    /// Who waits for which thread.
+    pub(super) queue: Queues<mpsc::UnboundedSender<Word>>,
+    /// What is answered once the first of a thread's queue has been served.
+    pub(super) aside: HashMap<ThreadKey, Vec<Message>>,
+    pub(super) requeued: VecDeque<Message>,
     failed: bool,
 }
 
@@ -76,13 +85,15 @@ impl Writer {
             barriers: Vec::new(),
             deferred: HashMap::new(),
             joined: HashMap::new(),
+            queue: Queues::default(),
+            aside: HashMap::new(),
             requeued: VecDeque::new(),
             failed: false,
         }
     }
 
     /// Serves until it is told to stop. Runs on a thread of its own, for it waits for the disk.
-    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+    pub(super) fn run(mut self, inbox: &Outbox) {
         while let Ok(first) = inbox.recv() {
             let mut next = Some(first);
             while next.is_some() {
@@ -102,6 +113,7 @@ impl Writer {
     }
 
     fn stop(mut self, by: Option<Actor>, done: oneshot::Sender<bool>) {
+        self.end_waits(&Failure::ShuttingDown);
         self.change(Change::DaemonStopped { by });
         self.commit();
         let closed = self.store.close(&self.candidate.registry);
@@ -121,9 +133,19 @@ impl Writer {
     /// Takes one message into the batch.
     pub(super) fn handle(&mut self, message: Message) {
         match message {
-            Message::Command { command, reply } => self.command(command, reply),
+            Message::Reserve { reply, .. } | Message::Command { reply, .. } if self.failed => {
+                self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
+            }
+            Message::Reserve { reserve, seat, reply } => self.reserve(reserve, seat, reply),
+            Message::Command { command, reply } => {
+                let decided = decide(&self.candidate.registry, &command);
+                self.decided(command, decided, reply);
+            }
+            Message::Leave(leave) => self.leave(leave),
             Message::Join { session, reply } => self.join(session, reply),
-            Message::Died(process) => self.died(&process),
+            Message::Gone(process) if !self.failed => self.gone(&process),
+            Message::Died(process) if !self.failed => self.died(&process),
+            Message::Gone(_) | Message::Died(_) => {}
             Message::Overdue(sessions) => self.overdue(&sessions),
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
@@ -137,20 +159,8 @@ impl Writer {
         }
     }
 
-    fn command(&mut self, mut command: Command, reply: Reply) {
-        if self.failed {
-            self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
-            return;
-        }
-        if let Command::Reserve(reserve) = &mut command {
-            if let Some(until) = self.shared.removals.before(&self.candidate.registry, reserve) {
-                self.replies.push((reply, Err(Failure::BeingRemoved(until))));
-                return;
-            }
-            self.observe_for(reserve);
-            self.end_dead_holder(reserve);
-        }
-        let decided = decide(&self.candidate.registry, &command);
+    /// Does what was decided, and answers.
+    pub(super) fn decided(&mut self, command: Command, decided: Result<Decision, Refusal>, reply: Reply) {
         match decided {
             Ok(Decision::Change(change)) => {
                 let session = change.session();
@@ -217,9 +227,9 @@ impl Writer {
                 }
             }
             Change::Ended(_) => {
-                if let Some(session) = ended {
+                if let Some(session) = &ended {
                     self.effects.extend(session.hold.process.clone().map(Effect::Unwatch));
-                    self.effects.push(Effect::Ended(session));
+                    self.effects.push(Effect::Ended(Arc::clone(session)));
                 }
             }
             Change::Settled { .. }
@@ -230,6 +240,8 @@ impl Writer {
             | Change::Checked { .. }
             | Change::Merged { .. }
             | Change::Observed { .. }
+            | Change::Waiting { .. }
+            | Change::WaitEnded { .. }
             | Change::Pulses(_)
             | Change::RepoSeen(_)
             | Change::FencingRaised { .. }
@@ -237,6 +249,9 @@ impl Writer {
             | Change::DaemonStopped { .. } => {}
         }
         self.entries.push(entry);
+        if let Some(session) = ended {
+            self.call(&session.thread_key());
+        }
     }
 
     /// Gives an active session its lease and has its process watched.
@@ -266,7 +281,7 @@ impl Writer {
     }
 
     /// Records where a branch was found, if that is news.
-    fn observed(&mut self, observation: &Observation) {
+    pub(super) fn observed(&mut self, observation: &Observation) {
         if !self.failed
             && let Some(change) = observe(&self.candidate.registry, observation)
         {
@@ -306,28 +321,7 @@ impl Writer {
         }
     }
 
-    /// Records what a reserve read of its branch: whatever becomes of the reserve, plain Git's moves are in the log before it.
-    fn observe_for(&mut self, reserve: &mut Reserve) {
-        let Some(repo) = self.candidate.registry.repo_at(reserve.repo.key) else { return };
-        let (thread, revision) = ((repo.id, reserve.thread.clone()), self.candidate.registry.revision());
-        self.observed(&Observation { thread, tip: reserve.tip, seen: reserve.seen, ended: None });
-        if self.candidate.registry.revision() > revision {
-            // What was recorded just now is what was read: that read is not outdated by it.
-            reserve.seen = self.candidate.registry.revision();
-        }
-    }
-
-    /// Ends the session that holds the thread asked for, if its process is dead: the caller must not wait for the watcher.
-    fn end_dead_holder(&mut self, reserve: &Reserve) {
-        let registry = &self.candidate.registry;
-        let Some(repo) = registry.repo_at(reserve.repo.key) else { return };
-        let Some(owner) = registry.holder(&(repo.id, reserve.thread.clone())).cloned() else { return };
-        if let Some(reason) = self.dead(&owner) {
-            self.end(owner.id, reason);
-        }
-    }
-
-    fn dead(&self, session: &SessionRecord) -> Option<EndReason> {
+    pub(super) fn dead(&self, session: &SessionRecord) -> Option<EndReason> {
         match self.shared.liveness.check(session.hold.process.as_ref()?) {
             Verdict::Exited => Some(EndReason::ProcessExited),
             Verdict::BootChanged => Some(EndReason::BootChanged),
@@ -353,9 +347,6 @@ impl Writer {
     }
 
     fn died(&mut self, process: &HolderProcess) {
-        if self.failed {
-            return;
-        }
         let held: Vec<_> = self.candidate.registry.held_by(process).cloned().collect();
         for session in held {
             if let Some(reason) = self.dead(&session) {
@@ -422,13 +413,14 @@ impl Writer {
 
     /// Makes the batch durable, publishes it, and replies.
     pub(super) fn commit(&mut self) {
+        let began = self.shared.clock.monotonic();
         let written = if self.entries.is_empty() {
             Ok(())
         } else {
             self.store.append(&self.entries, std::mem::take(&mut self.operations), &self.candidate.registry)
         };
         match written {
-            Ok(()) => self.publish(),
+            Ok(()) => self.publish(began),
             Err(error) => self.fail(&error),
         }
         self.entries.clear();
@@ -441,8 +433,15 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, began: Duration) {
         if !self.entries.is_empty() {
+            let took = self.shared.clock.monotonic().saturating_sub(began);
+            self.shared.metrics.flushed(self.entries.len(), took);
+            for entry in &self.entries {
+                if let Change::Ended(ending) = &entry.change {
+                    self.shared.metrics.ended(ending.reason);
+                }
+            }
             self.shared.committed.store(Arc::new(self.candidate.clone()));
         }
         self.closed.clear();
@@ -452,6 +451,8 @@ impl Writer {
                 Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
                 Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
                 Effect::Ended(session) => self.shared.ended(session),
+                // Nobody is told who is gone.
+                Effect::Call(words) => drop(words.send(Word::Turn)),
             }
         }
     }
@@ -469,6 +470,8 @@ impl Writer {
         for (_, result) in &mut self.replies {
             *result = Err(Failure::Store(Outcome::Unknown));
         }
+        self.end_waits(&Failure::Store(Outcome::NotApplied));
+        self.shared.committed.store(Arc::new(self.candidate.clone()));
         let waiting: usize = self.deferred.values().map(Vec::len).sum();
         if waiting > 0 {
             warn!(waiting, "calls that waited for a change under way are refused");

@@ -58,6 +58,10 @@ impl Liveness for LocalLiveness {
         self.kernel.is_being_reaped(holder)
     }
 
+    fn may_have_succeeded(&self, holder: &HolderProcess) -> bool {
+        self.kernel.may_have_succeeded(holder)
+    }
+
     fn watch(&self, holder: &HolderProcess) {
         self.watcher.watch(holder);
     }

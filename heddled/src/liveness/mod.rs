@@ -62,6 +62,10 @@ pub trait Liveness: Send + Sync + 'static {
     /// do that only wants a processor. False where that cannot be told. Never blocks.
     fn is_being_reaped(&self, holder: &HolderProcess) -> bool;
 
+    /// Whether a process that has exited may yet be said to have succeeded: it ended so, and its parent has not taken note of
+    /// it. True where it cannot be told. Never blocks.
+    fn may_have_succeeded(&self, holder: &HolderProcess) -> bool;
+
     /// Begins to watch a process; each call needs its own [`Liveness::unwatch`]. Its death is reported at once, also if
     /// it had died before. A death may be reported more than once.
     fn watch(&self, holder: &HolderProcess);

@@ -109,6 +109,19 @@ impl Kernel {
             .is_some_and(|stat| Stat::of_threads(stat.parent).any(Stat::is_on_its_way))
     }
 
+    /// See [`super::Liveness::may_have_succeeded`].
+    pub(super) fn may_have_succeeded(&self, holder: &HolderProcess) -> bool {
+        if holder.boot_id != self.boot_id || holder.pid_namespace != self.pid_namespace {
+            return true;
+        }
+        match Stat::read(holder.pid) {
+            Ok(Some(stat)) if stat.start_time == holder.start_time => stat.exit_code == 0,
+            // It was reaped: whoever did that has said what it had to say.
+            Ok(Some(_) | None) => false,
+            Err(_) => true,
+        }
+    }
+
     /// Opens the handle of a process, having made sure that it is this process's and that it lived at that moment.
     pub(super) fn open(&self, holder: &HolderProcess) -> Opened {
         if holder.boot_id != self.boot_id {

@@ -19,6 +19,8 @@ pub(super) struct Stat {
     pub(super) threads: u64,
     /// When the process started, in clock ticks since boot (field 22).
     pub(super) start_time: u64,
+    /// How it ended, as `wait` tells it (field 52); 0 while it lives, and where that is not told.
+    pub(super) exit_code: i32,
 }
 
 impl Stat {
@@ -53,7 +55,9 @@ impl Stat {
         // Field 5 is next: fifteen lie before field 20, and field 21 before field 22.
         let threads = fields.nth(15)?.parse().ok()?;
         let start_time = fields.nth(1)?.parse().ok()?;
-        Some(Self { state, parent, threads, start_time })
+        // Twenty-nine lie between. Kernels before 3.5 have no such field.
+        let exit_code = fields.nth(29).and_then(|code| code.parse().ok()).unwrap_or_default();
+        Some(Self { state, parent, threads, start_time, exit_code })
     }
 
     /// Whether nothing of the process runs any more. To be used only where there is no pidfd: `Z` alone means that the
@@ -101,7 +105,7 @@ mod tests {
             let line = format!("42 ({name}) {FIELDS}\n");
             assert_eq!(
                 Stat::parse(line.as_bytes()),
-                Some(Stat { state: b'S', parent: 1, threads: 7, start_time: 987_654 }),
+                Some(Stat { state: b'S', parent: 1, threads: 7, start_time: 987_654, exit_code: 0 }),
                 "{name:?}"
             );
         }
@@ -126,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_main_thread_that_ended_is_not_a_death() {
-        let of = |state, threads| Stat { state, parent: 1, threads, start_time: 0 }.is_dead();
+        let of = |state, threads| Stat { state, parent: 1, threads, start_time: 0, exit_code: 0 }.is_dead();
         assert!(!of(b'Z', 2), "V1: other threads live on");
         assert!(of(b'Z', 1));
         assert!(of(b'X', 1));

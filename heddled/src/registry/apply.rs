@@ -98,7 +98,10 @@ impl Registry {
             }
             Change::RepoSeen(repo) => self.see(repo),
             Change::FencingRaised { to } => self.counters.fencing = self.counters.fencing.max(to.0),
-            Change::DaemonStarted { .. } | Change::DaemonStopped { .. } => {}
+            Change::Waiting { .. }
+            | Change::WaitEnded { .. }
+            | Change::DaemonStarted { .. }
+            | Change::DaemonStopped { .. } => {}
         }
         self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
     }

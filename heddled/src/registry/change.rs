@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use proto_schema::{
     EndReason, FencingToken, ObjectId, Reason, SessionId, SessionStatus, ThreadName, ThreadState, Timestamp,
+    WaitOutcome,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,29 @@ pub enum Change {
         /// What the thread is from then on.
         state: ThreadState,
     },
+    /// A caller took a place in the queue of a thread. The queue itself is nothing that lasts: those who wait are on
+    /// connections.
+    Waiting {
+        /// The repository.
+        repo: RepoId,
+        /// The thread.
+        thread: ThreadName,
+        /// The id that its session gets if it is granted.
+        waiter: SessionId,
+        /// Its place; 1 is the next.
+        position: u64,
+    },
+    /// A wait ended.
+    WaitEnded {
+        /// The repository.
+        repo: RepoId,
+        /// The thread.
+        thread: ThreadName,
+        /// Whose, as it began.
+        waiter: SessionId,
+        /// How.
+        outcome: WaitOutcome,
+    },
     /// A session is held by other means than before.
     Held {
         /// The session.
@@ -168,6 +192,8 @@ impl Change {
             | Self::Checked { .. }
             | Self::Merged { .. }
             | Self::Observed { .. }
+            | Self::Waiting { .. }
+            | Self::WaitEnded { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => true,
             Self::Settled { created, .. } => *created,
@@ -195,6 +221,8 @@ impl Change {
             Self::Ended(ending) => Some(ending.session),
             Self::Observed { .. }
             | Self::Merged { .. }
+            | Self::Waiting { .. }
+            | Self::WaitEnded { .. }
             | Self::Pulses(_)
             | Self::RepoSeen(_)
             | Self::FencingRaised { .. }

@@ -114,16 +114,26 @@ pub fn replay(
     token_hash: TokenHash,
 ) -> Result<Option<Arc<SessionRecord>>, Refusal> {
     let Some(session) = registry.request(&request.id) else { return Ok(None) };
+    let before = session.request.as_ref().map(|before| before.params.as_slice()).unwrap_or_default();
+    repeats((before, session.token_hash), request, token_hash)?;
+    active(session).map(|session| Some(Arc::clone(session)))
+}
+
+/// Lets a request pass that is the same as the one of its id before, whose parameters and secret these were.
+///
+/// # Errors
+/// `IdempotencyConflict`.
+pub fn repeats(
+    (params, secret): (&[super::ParamDigest], TokenHash),
+    request: &RequestRecord,
+    token_hash: TokenHash,
+) -> Result<(), Refusal> {
     let conflict = |differing| Refusal::IdempotencyConflict { request: request.id.clone(), differing };
-    if session.token_hash != token_hash {
+    if secret != token_hash {
         return Err(conflict(vec!["reservation_token".to_owned()]));
     }
-    let before = session.request.as_ref().map(|before| before.params.as_slice()).unwrap_or_default();
-    let differing = differing(before, &request.params);
-    if !differing.is_empty() {
-        return Err(conflict(differing));
-    }
-    active(session).map(|session| Some(Arc::clone(session)))
+    let differing = differing(params, &request.params);
+    if differing.is_empty() { Ok(()) } else { Err(conflict(differing)) }
 }
 
 /// The names of the parameters that are not the same in both.

@@ -31,7 +31,7 @@ pub(crate) mod tests;
 pub use apply::{ENDED_KEPT, ENDED_KEPT_MS};
 pub use change::{Actor, Change, Ending, Entry};
 pub use command::{Command, RepoSeen, Reserve};
-pub use decide::{Decision, active, authorized, decide, find, replay};
+pub use decide::{Decision, active, authorized, decide, find, repeats, replay};
 pub use holder::HolderProcess;
 pub use lease::{Beat, Closed, Deadlines, Lease};
 pub use merge::{Merging, merge};

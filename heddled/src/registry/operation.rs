@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use proto_schema::{
     EndReason, FencingToken, ObjectId, OperationKind, Reason, SessionId, SessionStatus, ThreadName, Timestamp,
+    WaitOutcome,
 };
 use serde::{Deserialize, Serialize};
 
 use super::change::{Actor, Change, Entry};
-use super::record::RepoId;
+use super::record::{RepoId, ThreadKey};
 use super::state::Registry;
 
 /// The values before and after, and what else a kind has to tell. Never a token.
@@ -39,6 +40,10 @@ pub struct Detail {
     pub pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_count: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<WaitOutcome>,
 }
 
 /// One entry of the operation log.
@@ -111,6 +116,12 @@ impl Registry {
             }
             Change::Merged { tip, merged_state, .. } => (OperationKind::Merged, moved(Some(*tip), Some(*merged_state))),
             Change::Observed { before, after, .. } => (OperationKind::ThreadMoved, moved(*before, *after)),
+            Change::Waiting { position, .. } => {
+                (OperationKind::Waiting, Detail { position: Some(*position), ..Detail::default() })
+            }
+            Change::WaitEnded { outcome, .. } => {
+                (OperationKind::WaitEnded, Detail { outcome: Some(*outcome), ..Detail::default() })
+            }
             Change::DaemonStarted { version, pid } => (
                 OperationKind::DaemonStarted,
                 Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() },
@@ -126,22 +137,29 @@ impl Registry {
             | Change::FencingRaised { .. }
             | Change::RepoSeen(_) => return None,
         };
-        let observed =
-            if let Change::Observed { repo, thread, .. } | Change::Merged { repo, thread, .. } = &entry.change {
-                Some((*repo, thread.clone()))
-            } else {
-                None
-            };
-        let thread = session.map(|session| session.thread_key()).or(observed);
+        let (named, waiter) = named(&entry.change);
+        let thread = session.map(|session| session.thread_key()).or(named);
         Some(OperationRecord {
             revision: entry.revision,
             at: entry.at,
             kind,
             repo: thread.as_ref().map(|(repo, _)| *repo),
             thread: thread.map(|(_, thread)| thread),
-            session: session.map(|session| session.id),
+            session: session.map(|session| session.id).or(waiter),
             detail,
         })
+    }
+}
+
+/// What has no session names its thread itself; and a wait the session that may come of it.
+fn named(change: &Change) -> (Option<ThreadKey>, Option<SessionId>) {
+    if let Change::Observed { repo, thread, .. } | Change::Merged { repo, thread, .. } = change {
+        (Some((*repo, thread.clone())), None)
+    } else if let Change::Waiting { repo, thread, waiter, .. } | Change::WaitEnded { repo, thread, waiter, .. } = change
+    {
+        (Some((*repo, thread.clone())), Some(*waiter))
+    } else {
+        (None, None)
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use proto_schema::{FencingToken, RequestId, SessionId, ThreadName, Timestamp};
+use proto_schema::{FencingToken, RequestId, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::HolderProcess;
 use super::record::{Intent, RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
@@ -207,6 +207,17 @@ impl Registry {
     #[must_use]
     pub fn active_count(&self) -> usize {
         self.index.active.len()
+    }
+
+    /// How many sessions are kept in each status. Looks at every one.
+    #[must_use]
+    pub fn count_by_status(&self) -> Vec<(SessionStatus, usize)> {
+        use SessionStatus::{Abandoned, Active, Complete, Merged};
+        let mut counts = [Active, Complete, Abandoned, Merged].map(|status| (status, 0));
+        for session in self.sessions.values() {
+            counts.iter_mut().filter(|(status, _)| *status == session.status).for_each(|(_, count)| *count += 1);
+        }
+        counts.to_vec()
     }
 
     /// How many sessions, threads and repositories are kept.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto_schema::{
     AnchorDriftDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, Kind,
     LimitDetails, LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem,
-    ReserveParams, SessionId, StoreDetails, ThreadName,
+    ReserveParams, SessionId, StoreDetails, ThreadName, WaitTimeoutDetails,
 };
 
 pub(super) mod capture;
@@ -89,6 +89,10 @@ impl About {
     fn reserve_at_tip(&self, thread: &str) -> String {
         self.command(&["reserve", "--thread", thread, "--at-tip"])
     }
+
+    fn wait_for(&self, thread: &str) -> String {
+        self.command(&["reserve", "--thread", thread, "--wait", "10m"])
+    }
 }
 
 /// Reads the name of the thread that a call is about.
@@ -119,6 +123,11 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
             WireError::new(Kind::ThreadNotFound, error, "reserve it to begin it", &NoDetails {})
                 .with_commands(vec![about.reserve_at_tip(thread), about.command(&["thread", "list"])])
         }
+        Failure::WaitTimeout { owner, position } => wait_timeout(context, owner, *position, about),
+        Failure::TooManyWaiters { value, max } => {
+            limit("waiters", *value, *max).with_commands(vec!["heddlectl list --all-repos --alive-only".to_owned()])
+        }
+        Failure::Queued => internal(),
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
         Failure::Contended { reads } => {
             let error = format!("the thread changed each of the {reads} times that it was looked at");
@@ -223,15 +232,40 @@ fn held_by(owner: &SessionRecord) -> String {
 
 fn live_owner(context: &Context, owner: &Arc<SessionRecord>, same_request: bool, about: &About) -> WireError {
     let (id, thread) = (owner.id, owner.thread.as_str());
-    let view = context.coordinator.snapshot().view(owner);
-    let details = LiveOwnerDetails { owner: wire::reservation(context, &view, None), waiters: 0, same_request };
-    let condition =
-        format!("{id} holds '{thread}' since {} at {}, {}", owner.started_at, owner.anchor_state, held_by(owner));
-    let hint =
-        "look at who holds it; then reserve another thread, try again when it has ended, or evict it with a reason";
+    let snapshot = context.coordinator.snapshot();
+    let waiters = snapshot.waiters(owner) as u64;
+    let owned = wire::reservation(context, &snapshot.view(owner), None);
+    let details = LiveOwnerDetails { owner: owned, waiters, same_request };
+    let hint = "look at who holds it; then wait for it, reserve another thread, or evict the holder with a reason";
     WireError::new(Kind::LiveOwner, format!("thread '{thread}' is held by {id}"), hint, &details)
-        .because(condition, "a second writer would start a competing history", UNTOUCHED)
-        .with_commands(vec![about.show_thread(thread), format!("heddlectl evict --session {id} --reason '<why>'")])
+        .because(holds(owner), "a second writer would start a competing history", UNTOUCHED)
+        .with_commands(ways_out(owner, about))
+}
+
+fn holds(owner: &SessionRecord) -> String {
+    let (id, thread, since) = (owner.id, &owner.thread, owner.started_at);
+    format!("{id} holds '{thread}' since {since} at {}, {}", owner.anchor_state, held_by(owner))
+}
+
+/// What helps whoever wants a thread that is held.
+fn ways_out(owner: &SessionRecord, about: &About) -> Vec<String> {
+    let (id, thread) = (owner.id, owner.thread.as_str());
+    let evict = format!("heddlectl evict --session {id} --reason '<why>'");
+    vec![about.show_thread(thread), about.wait_for(thread), evict]
+}
+
+fn wait_timeout(context: &Context, owner: &Arc<SessionRecord>, position: usize, about: &About) -> WireError {
+    let view = context.coordinator.snapshot().view(owner);
+    let details = WaitTimeoutDetails { owner: wire::reservation(context, &view, None), position: position as u64 };
+    let thread = &owner.thread;
+    let before = match position {
+        1 => "you were the next".to_owned(),
+        _ => format!("{} others were before you", position - 1),
+    };
+    let hint = "look at who holds it; then wait longer, reserve another thread, or evict the holder with a reason";
+    WireError::new(Kind::WaitTimeout, format!("thread '{thread}' was not free in time; {before}"), hint, &details)
+        .because(holds(owner), "a second writer would start a competing history", UNTOUCHED)
+        .with_commands(ways_out(owner, about))
 }
 
 fn drift(
@@ -244,12 +278,13 @@ fn drift(
     let thread = owner.map_or_else(|| about.thread.as_deref().unwrap_or_default(), |owner| owner.thread.as_str());
     let snapshot = context.coordinator.snapshot();
     let shown = owner.map(|owner| wire::reservation(context, &snapshot.view(owner), None));
-    let details = AnchorDriftDetails { owner: shown, reserved_anchor: reserved, requested_anchor: requested };
+    let waiters = owner.map_or(0, |owner| snapshot.waiters(owner) as u64);
+    let details = AnchorDriftDetails { owner: shown, reserved_anchor: reserved, requested_anchor: requested, waiters };
     let (condition, hint, commands) = match owner {
         Some(owner) => (
             format!("{} holds '{thread}' at {reserved}, not at {requested}", owner.id),
-            "look at who holds it; then reserve another thread, or try again when it has ended",
-            vec![about.show_thread(thread), format!("heddlectl evict --session {} --reason '<why>'", owner.id)],
+            "look at who holds it; then wait for it and take it over at its tip, or reserve another thread",
+            ways_out(owner, about),
         ),
         None => (
             format!("'{thread}' stands at {reserved}, the request says {requested}"),

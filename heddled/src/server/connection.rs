@@ -1,7 +1,9 @@
-//! One connection: takes lines, runs their calls side by side, writes the answers as they come.
+//! One connection: takes messages, runs their calls side by side, writes the answers as they come. What the messages are
+//! wrapped in is `protocol`'s: all else is the same for lines, HTTP and WebSocket.
 //!
 //! A call that was taken is always brought to its end, also when its caller is gone: a decided change is not taken back. A
-//! caller that is lost before it has read a grant that it could not ask for again gets that session ended.
+//! caller that is lost before it has read a grant that it could not ask for again gets that session ended. Calls that wait
+//! for a thread end when their caller hangs up, and when the daemon stops.
 
 use std::io;
 use std::sync::Arc;
@@ -16,15 +18,18 @@ use proto_schema::SessionId;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::WriteHalf;
+use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
 use tracing::debug;
 
-use super::dispatch::{self, Answer};
+use super::dispatch::{self, Answer, Caller};
 use super::error;
-use super::framing::{Frame, Framer};
+use super::framing::Frame;
 use super::order::Order;
-use super::peer::{Peer, has_read_all};
+use super::peer::{HangUp, Peer, has_read_all};
+use super::protocol::Protocol;
 use super::{Service, Stopping};
+use crate::coordinator::Stay;
 
 /// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -45,14 +50,18 @@ enum Over {
 
 struct Connection<'a> {
     service: &'a Service,
-    peer: Peer,
-    framer: Framer,
+    caller: Caller,
+    /// Tells the calls whether their caller is still there.
+    stay: watch::Sender<Stay>,
+    protocol: Protocol,
     order: Order,
     calls: FuturesUnordered<BoxFuture<'static, Answer>>,
     out: Vec<u8>,
     written: usize,
     /// Sessions whose grant is not known to have been read.
     unread: Vec<SessionId>,
+    /// Sessions whose grant could not even be said.
+    unsaid: Vec<SessionId>,
     /// No more input is taken: it has ended, or something in it was too wrong to go on.
     ended: bool,
     partial_since: Option<u64>,
@@ -60,16 +69,19 @@ struct Connection<'a> {
 
 /// Serves one connection until it is over.
 pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
-    let framer = Framer::new(service.limits.line_bytes);
+    let protocol = Protocol::new(&service.limits, Arc::clone(&service.clock));
+    let (stay, stays) = watch::channel(Stay::Here);
     let mut connection = Connection {
         service: &service,
-        peer,
-        framer,
+        caller: Caller { peer, via: protocol.via(), stay: stays },
+        stay,
+        protocol,
         order: Order::default(),
         calls: FuturesUnordered::new(),
         out: Vec::new(),
         written: 0,
         unread: Vec::new(),
+        unsaid: Vec::new(),
         ended: false,
         partial_since: None,
     };
@@ -82,6 +94,7 @@ impl Connection<'_> {
         let (mut input, output) = stream.split();
         let after = stopping.clone();
         let mut told_to_stop = std::pin::pin!(stopping.stop());
+        let (mut is_stopping, mut hang_up) = (false, None);
         loop {
             self.collect();
             self.take_calls().await;
@@ -92,15 +105,24 @@ impl Connection<'_> {
                 continue;
             }
             if self.ended && self.calls.is_empty() && self.out.is_empty() {
-                return self.wait_until_read(input.as_ref(), after).await;
+                self.protocol.farewell(&mut self.out);
+                if self.out.is_empty() {
+                    return self.wait_until_read(input.as_ref(), after).await;
+                }
+                continue;
             }
             let incomplete = self.incomplete_for();
+            // Its end cannot be seen where no input is wanted.
+            let is_unseen = !self.wants_input() && !self.calls.is_empty() && *self.stay.borrow() == Stay::Here;
+            if is_unseen && hang_up.is_none() {
+                hang_up = HangUp::of(input.as_ref()).ok();
+            }
             // Beside input: room where there is output, or that the peer is lost.
             let interest = if self.out.is_empty() { Interest::ERROR } else { Interest::WRITABLE };
             tokio::select! {
                 biased;
                 // More than most messages have; a long one comes in several reads.
-                read = input.read_buf(self.framer.input(8 * 1024)), if wants_input => match read? {
+                read = input.read_buf(self.protocol.input(8 * 1024)), if wants_input => match read? {
                     0 => self.end_input(),
                     _ => self.note_read(input.as_ref()),
                 },
@@ -112,15 +134,31 @@ impl Connection<'_> {
                 }
                 Some(answer) = self.calls.next() => self.push(answer),
                 () = elapse(incomplete) => self.ended = true,
-                () = &mut told_to_stop, if !self.ended => self.ended = true,
+                () = hung_up(hang_up.as_ref()), if is_unseen => self.lose(input.as_ref()),
+                () = &mut told_to_stop, if !is_stopping => {
+                    is_stopping = true;
+                    if !self.ended {
+                        self.ended = true;
+                        self.protocol.wind_up();
+                    }
+                    self.stay.send_replace(Stay::Stopping);
+                }
             }
         }
     }
 
     fn wants_input(&self) -> bool {
         !self.ended
-            && self.calls.len() < self.service.limits.calls_in_flight
+            && self.calls.len() < self.protocol.in_flight(self.service.limits.calls_in_flight)
             && self.out.len() - self.written < MAX_WAITING
+    }
+
+    /// The peer has hung up: nobody waits for anything any more. That it left something unread comes as an error.
+    fn lose(&mut self, stream: &UnixStream) {
+        self.stay.send_replace(Stay::Lost);
+        if self.out.is_empty() && matches!(stream.take_error(), Ok(None)) {
+            self.unread.clear();
+        }
     }
 
     /// A peer that sends may have read its grants by now.
@@ -132,7 +170,7 @@ impl Connection<'_> {
 
     fn end_input(&mut self) {
         self.ended = true;
-        if let Some(frame) = self.framer.last_frame() {
+        if let Some(frame) = self.protocol.last_frame() {
             self.take(frame);
         }
     }
@@ -140,7 +178,7 @@ impl Connection<'_> {
     /// Starts the calls that have come in, as far as there is room.
     async fn take_calls(&mut self) {
         while self.wants_input() {
-            let Some(frame) = self.framer.next_frame() else { break };
+            let Some(frame) = self.protocol.next_frame(&mut self.out) else { break };
             // What begins behind a message has a time of its own.
             self.partial_since = None;
             self.take(frame);
@@ -148,7 +186,7 @@ impl Connection<'_> {
             consume_budget().await;
         }
         // What waits here for room may be complete: only what is left when there is room is not.
-        let is_partial = self.wants_input() && self.framer.is_partial();
+        let is_partial = self.wants_input() && self.protocol.is_partial();
         self.partial_since = is_partial.then(|| self.partial_since.unwrap_or_else(|| self.service.monotonic_ms()));
     }
 
@@ -159,7 +197,9 @@ impl Connection<'_> {
                     self.order.clear();
                 }
                 let work = dispatch::parse(&self.service.methods, &mut self.order, &line, self.service.limits.batch);
-                let mut call = dispatch::run(work, self.peer).boxed();
+                // Its first bytes tell how it is asked.
+                self.caller.via = self.protocol.via();
+                let mut call = dispatch::run(work, self.caller.clone()).boxed();
                 // Most calls are answered at once.
                 match (&mut call).now_or_never() {
                     Some(answer) => self.push(answer),
@@ -168,9 +208,10 @@ impl Connection<'_> {
             }
             Frame::TooLong => {
                 let max = self.service.limits.line_bytes;
-                self.push_line(&dispatch::error_line(Id::Null, error::limit("line_bytes", max + 1, max)));
+                self.say(Some(&dispatch::error_line(Id::Null, error::limit("line_bytes", max + 1, max))));
                 self.ended = true;
             }
+            Frame::Answered => self.ended |= self.protocol.is_over(),
         }
     }
 
@@ -182,15 +223,18 @@ impl Connection<'_> {
     }
 
     fn push(&mut self, answer: Answer) {
-        self.unread.extend(answer.granted);
-        if let Some(line) = answer.line {
-            self.push_line(&line);
+        if self.say(answer.line.as_deref()) {
+            self.unread.extend(answer.granted);
+        } else {
+            self.unsaid.extend(answer.granted);
         }
     }
 
-    fn push_line(&mut self, line: &[u8]) {
-        self.out.extend_from_slice(line);
-        self.out.push(b'\n');
+    /// Puts an answer, or that there is none, to what is to be written. Answers whether it can still be said.
+    fn say(&mut self, line: Option<&[u8]>) -> bool {
+        let is_said = self.protocol.say(line, &mut self.out);
+        self.ended |= self.protocol.is_over();
+        is_said
     }
 
     /// Writes what the peer takes now.
@@ -250,10 +294,11 @@ impl Connection<'_> {
 
     /// Brings what was taken to its end, and ends the sessions that nobody knows the token of.
     async fn finish(mut self, over: Over) {
-        let mut lost = match over {
-            Over::Read => Vec::new(),
-            Over::Lost => std::mem::take(&mut self.unread),
-        };
+        self.stay.send_replace(Stay::Lost);
+        let mut lost = std::mem::take(&mut self.unsaid);
+        if matches!(over, Over::Lost) {
+            lost.append(&mut self.unread);
+        }
         while let Some(answer) = self.calls.next().await {
             lost.extend(answer.granted);
         }
@@ -262,6 +307,14 @@ impl Connection<'_> {
             debug!(%session, "its caller was lost before it had read the grant");
             coordinator.connection_lost(session).await;
         }
+    }
+}
+
+/// Comes back when the peer has hung up; never, where that is not looked at.
+async fn hung_up(hang_up: Option<&HangUp>) {
+    match hang_up {
+        Some(hang_up) => hang_up.come().await,
+        None => std::future::pending().await,
     }
 }
 

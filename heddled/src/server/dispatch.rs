@@ -13,11 +13,14 @@ use proto_schema::{MethodSpec, SessionId};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tracing::error;
 
 use super::error::{self, WireError};
 use super::order::{Order, Turn};
 use super::peer::Peer;
+use super::protocol::Via;
+use crate::coordinator::Stay;
 
 /// The largest answer in bytes; lists are bounded, so nothing of ours comes near it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -30,6 +33,10 @@ const USUAL_ANSWER: usize = 1024;
 pub(super) struct Call {
     /// Who asks.
     pub peer: Peer,
+    /// How it was asked.
+    pub via: Via,
+    /// Whether it is still there.
+    pub stay: watch::Receiver<Stay>,
     /// The session that this call was granted, if its caller could not ask for it again.
     pub granted: OnceLock<SessionId>,
     /// What the method answered, as JSON.
@@ -46,6 +53,14 @@ impl Call {
         let _set = self.result.set(text);
         Ok(())
     }
+}
+
+/// Who sends calls: its process, by which protocol, and whether it is still there.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) via: Via,
+    pub(super) stay: watch::Receiver<Stay>,
 }
 
 /// A call as it stands on the wire.
@@ -209,17 +224,17 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
 }
 
 /// Does the work of one message, to its end.
-pub(super) async fn run(work: Work, peer: Peer) -> Answer {
+pub(super) async fn run(work: Work, caller: Caller) -> Answer {
     match work {
         Work::Answered(line) => Answer { line, granted: Vec::new() },
         Work::One(pending) => {
-            let (line, granted) = settle(*pending, peer).await;
+            let (line, granted) = settle(*pending, caller).await;
             Answer { line, granted: granted.into_iter().collect() }
         }
         Work::Batch(batch) => {
             let (mut lines, mut granted, mut length) = (Vec::new(), Vec::new(), 0);
             for pending in batch {
-                let (line, grant) = settle(pending, peer).await;
+                let (line, grant) = settle(pending, caller.clone()).await;
                 // Each may be a long list: the other connections have their turns between them.
                 tokio::task::yield_now().await;
                 granted.extend(grant);
@@ -236,13 +251,14 @@ pub(super) async fn run(work: Work, peer: Peer) -> Answer {
     }
 }
 
-async fn settle(pending: Pending, peer: Peer) -> (Option<Vec<u8>>, Option<SessionId>) {
+async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Option<SessionId>) {
     let Prepared { id, callback, params, is_notification, mut turn } = match pending {
         Pending::Answer(line) => return (Some(line), None),
         Pending::Call(call) => call.0,
     };
     turn.come().await;
-    let call = Arc::new(Call { peer, granted: OnceLock::new(), result: OnceLock::new() });
+    let Caller { peer, via, stay } = caller;
+    let call = Arc::new(Call { peer, via, stay, granted: OnceLock::new(), result: OnceLock::new() });
     let mut extensions = Extensions::new();
     extensions.insert(Arc::clone(&call));
     let connection = ConnectionId(0);

@@ -7,6 +7,8 @@ pub enum Frame {
     Line(Vec<u8>),
     /// A line longer than is allowed.
     TooLong,
+    /// Something that was answered on the spot, or needs no answer. Lines have none.
+    Answered,
 }
 
 /// Bytes that have come in, and how far they have been looked at.
@@ -67,6 +69,11 @@ impl Framer {
         let rest = line.get(self.start..).unwrap_or_default();
         (self.start, self.searched) = (0, 0);
         frame(rest, self.max)
+    }
+
+    /// The first byte that has come in, while nothing was taken.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        self.buffer.first().copied()
     }
 
     /// Whether a message has begun and not ended.

@@ -1,26 +1,38 @@
 //! Accepts connections: of this user only, and not more than may be.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jsonrpsee::types::Id;
+use proto_schema::Kind;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::connection;
 use super::dispatch;
-use super::error;
+use super::error::{self, WireError};
+use super::http;
 use super::peer::Peer;
+use super::protocol::is_http;
 use super::{Service, Stopping};
 
 /// How long a failing accept is given to mend itself, as when descriptors have run out.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// How long somebody who is not let in is listened to, to be answered in the protocol that it speaks.
+const FIRST_WORD: Duration = Duration::from_millis(100);
+
+/// How many of those are listened to at once.
+const MOST_LISTENED_TO: usize = 64;
+
 /// Serves until the daemon stops, and then until every connection has ended. Dropping it cuts off those that have not.
 pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: Stopping) {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut turned_away) = (JoinSet::new(), JoinSet::new());
     let our_uid = nix::unistd::geteuid().as_raw();
     loop {
         let accepted = tokio::select! {
@@ -32,10 +44,11 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
                 }
                 continue;
             }
+            Some(_) = turned_away.join_next(), if !turned_away.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => admit(&service, stream, our_uid, &stopping, &mut connections),
+            Ok((stream, _)) => admit(&service, stream, our_uid, &stopping, &mut connections, &mut turned_away),
             Err(problem) => {
                 warn!(%problem, "a connection could not be accepted");
                 // The time is what is waited for.
@@ -47,7 +60,14 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
     while connections.join_next().await.is_some() {}
 }
 
-fn admit(service: &Arc<Service>, stream: UnixStream, our_uid: u32, stopping: &Stopping, connections: &mut JoinSet<()>) {
+fn admit(
+    service: &Arc<Service>,
+    stream: UnixStream,
+    our_uid: u32,
+    stopping: &Stopping,
+    connections: &mut JoinSet<()>,
+    turned_away: &mut JoinSet<()>,
+) {
     let peer = match Peer::of(&stream) {
         Ok(peer) => peer,
         Err(problem) => {
@@ -66,9 +86,7 @@ fn admit(service: &Arc<Service>, stream: UnixStream, our_uid: u32, stopping: &St
         None
     };
     if let Some(refusal) = refusal {
-        // It fits the socket's buffer; a peer that is gone already misses nothing.
-        let line = [&*dispatch::error_line(Id::Null, refusal), b"\n"].concat();
-        drop(stream.try_write(&line));
+        turn_away(service, stream, refusal, turned_away);
         return;
     }
     service.connections.fetch_add(1, Ordering::Relaxed);
@@ -78,6 +96,49 @@ fn admit(service: &Arc<Service>, stream: UnixStream, our_uid: u32, stopping: &St
         connection::serve(Arc::clone(&service), stream, peer, stopping).await;
         drop(counted);
     });
+}
+
+/// Says why somebody is not let in: to one of this user in HTTP, if it begins to speak that soon.
+fn turn_away(service: &Arc<Service>, stream: UnixStream, refusal: WireError, turned_away: &mut JoinSet<()>) {
+    if refusal.0.kind == Kind::UnauthorizedPeer || turned_away.len() >= MOST_LISTENED_TO {
+        let first = first_byte(&stream).ok().flatten();
+        return say_why(service, &stream, refusal, first);
+    }
+    let service = Arc::clone(service);
+    turned_away.spawn(async move {
+        // Whether it speaks or not, it is answered.
+        let first = tokio::time::timeout(FIRST_WORD, first_word(&stream)).await.ok().flatten();
+        say_why(&service, &stream, refusal, first);
+    });
+}
+
+fn say_why(service: &Service, stream: &UnixStream, refusal: WireError, first: Option<u8>) {
+    let is_stranger = refusal.0.kind == Kind::UnauthorizedPeer;
+    let line = dispatch::error_line(Id::Null, refusal);
+    let answer = match first {
+        Some(first) if is_http(first) => http::turned_away(is_stranger, &line, &*service.clock),
+        _ => [&*line, b"\n"].concat(),
+    };
+    // It fits the socket's buffer; a peer that is gone already misses nothing.
+    drop(stream.try_write(&answer));
+}
+
+/// Waits until somebody has sent something: its first byte, which stays where it is.
+async fn first_word(stream: &UnixStream) -> Option<u8> {
+    loop {
+        stream.readable().await.ok()?;
+        match stream.try_io(Interest::READABLE, || first_byte(stream)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            looked => return looked.ok().flatten(),
+        }
+    }
+}
+
+/// The first byte that somebody has sent, if it has not ended before.
+fn first_byte(stream: &UnixStream) -> std::io::Result<Option<u8>> {
+    let mut first = [0];
+    let (count, _) = recv(stream, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    Ok((count > 0).then_some(first[0]))
 }
 
 /// Counts a connection out, however it ends.

@@ -1,5 +1,5 @@
-//! The edge: the Unix socket, lines, calls, answers and errors. It knows the coordinator and the wire's types, and neither
-//! store nor Git nor processes.
+//! The edge: the Unix socket, lines, HTTP and WebSocket, calls, answers and errors. It knows the coordinator and the wire's
+//! types, and neither store nor Git nor processes.
 
 mod advice;
 mod connection;
@@ -7,13 +7,17 @@ mod dispatch;
 mod error;
 mod framing;
 mod handlers;
+mod http;
+mod incoming;
 mod listener;
 mod order;
 mod params;
 mod peer;
+mod protocol;
 mod rpc;
 mod shown;
 mod verification;
+mod websocket;
 mod wire;
 
 use std::sync::Arc;
@@ -34,7 +38,7 @@ use crate::registry::Actor;
 /// The limits of the edge.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of one line.
+    /// Bytes of one message: a line, the body of an HTTP request, or a WebSocket message.
     pub line_bytes: usize,
     /// Open connections.
     pub connections: usize,
@@ -44,6 +48,8 @@ pub struct Limits {
     pub batch: usize,
     /// Active sessions; kept by the coordinator, told here.
     pub active_sessions: usize,
+    /// Callers that wait for a thread; kept by the coordinator, told here.
+    pub waiters: usize,
     /// How long a request may be incomplete, in milliseconds.
     pub request_timeout_ms: u64,
 }

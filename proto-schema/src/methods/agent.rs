@@ -84,7 +84,10 @@ pub struct ReserveParams {
     /// Hold the session for this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_connection: Option<bool>,
-    /// Wait in the thread's queue for this long.
+    /// Wait in the thread's queue for this long, in milliseconds, if it is held or others wait for it: first come, first
+    /// served. The wait ends with the grant, `wait_timeout`, or the connection. Without `anchor` the thread is taken over
+    /// at its tip, wherever its holder has brought it; with one that the thread has left by then, the wait ends with
+    /// `anchor_drift`. 0 does not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
     /// Makes repeating the call safe. Needs `reservation_token`.

@@ -40,6 +40,9 @@ pub struct Counts {
     pub connections: u64,
     /// Sessions that hold a thread.
     pub active_sessions: u64,
+    /// Callers that wait for a thread.
+    #[serde(default)]
+    pub waiters: u64,
     /// Sessions that are kept, ended ones included.
     pub sessions: u64,
     /// Threads that are known.
@@ -53,7 +56,7 @@ pub struct Counts {
 /// The limits in force; each has its error `limit_exceeded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
-    /// Bytes of one line.
+    /// Bytes of one message: a line, the body of an HTTP request, or a WebSocket message.
     pub line_bytes: u64,
     /// Open connections.
     pub connections: u64,
@@ -63,6 +66,9 @@ pub struct Limits {
     pub batch: u64,
     /// Active sessions.
     pub active_sessions: u64,
+    /// Callers that wait for a thread.
+    #[serde(default)]
+    pub waiters: u64,
     /// How long a request may be incomplete, in milliseconds.
     pub request_timeout_ms: u64,
 }
@@ -112,6 +118,13 @@ pub struct Health {
     pub healthy: bool,
     /// The checks.
     pub checks: Vec<HealthCheck>,
+}
+
+/// Result of `daemon.metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Metrics {
+    /// What is counted and measured, in the text format 0.0.4 of Prometheus: what `GET /metrics` answers.
+    pub text: String,
 }
 
 /// Parameters of `daemon.shutdown`.

@@ -91,14 +91,19 @@ pub(crate) fn beside(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<(
 }
 
 /// A thread that is held, and its worktree.
-struct Work {
+pub(super) struct Work {
     path: PathBuf,
-    key: Value,
+    pub(super) key: Value,
 }
 
 impl Work {
     /// Reserves a thread, in a linked worktree of its own or in the main one, which is switched to it.
-    fn begin(heddled: &Heddled, repository: &Repository, linked: Option<String>, main: &str) -> anyhow::Result<Self> {
+    pub(super) fn begin(
+        heddled: &Heddled,
+        repository: &Repository,
+        linked: Option<String>,
+        main: &str,
+    ) -> anyhow::Result<Self> {
         let mut params = json!({"repo": repository.path, "ttl_ms": 86_400_000});
         match linked {
             Some(thread) => {
@@ -153,11 +158,18 @@ fn times(
     files: usize,
     mut once: impl FnMut() -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Sample> {
+    times_of(window, || {
+        change(path, files)?;
+        once()
+    })
+}
+
+/// Does something for the length of a slice; the figure is the median in milliseconds of what it says that it took.
+pub(super) fn times_of(window: Duration, mut once: impl FnMut() -> anyhow::Result<Duration>) -> anyhow::Result<Sample> {
     let mut latencies = driver::latencies()?;
     let mut spans = Vec::new();
     let start = clock::now();
     while start.elapsed() < window {
-        change(path, files)?;
         let span = once()?;
         latencies.record(driver::nanoseconds(span))?;
         spans.push(schedule::milliseconds(span));
@@ -173,7 +185,7 @@ fn commit(path: &Path, settings: &[&str]) -> anyhow::Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+pub(super) fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let status = repository::git(path).args(arguments).stdin(std::process::Stdio::null()).status()?;
     ensure!(status.success(), "git {arguments:?} ended with {status}");
     Ok(())

@@ -7,7 +7,9 @@ mod heartbeat;
 mod many;
 mod new_thread;
 mod process;
+mod ready;
 mod start;
+mod takeover;
 
 use std::path::Path;
 
@@ -38,8 +40,10 @@ pub(crate) const ALL: &[Measure] = &[
     Measure { name: "p1", about: "reserve and release of an existing thread", run: cycle::run },
     Measure { name: "p2", about: "heartbeats", run: heartbeat::run },
     Measure { name: "p3", about: "reserve of a new thread", run: new_thread::run },
+    Measure { name: "p4", about: "from the death of a holder to the next grant", run: takeover::run },
     Measure { name: "p5", about: "heddlectl as a whole process", run: process::run },
     Measure { name: "p6", about: "captures of a large worktree", run: capture::run },
+    Measure { name: "p7", about: "checks of a thread in a large worktree", run: ready::run },
     Measure { name: "p8", about: "cycles and lists among 10,000 sessions", run: many::run },
     Measure { name: "p9", about: "start, memory and idle CPU of a large registry", run: start::run },
     Measure { name: "p10", about: "heartbeats beside captures", run: capture::beside },

@@ -168,7 +168,7 @@ async fn step(daemon: &mut Daemon, steps: usize) {
 
 /// Holds up what happens in Git until it is let go.
 struct Pause {
-    begins: Receiver<()>,
+    begins: std::sync::mpsc::Receiver<()>,
     go: std::sync::mpsc::Sender<()>,
 }
 

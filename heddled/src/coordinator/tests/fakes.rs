@@ -316,6 +316,10 @@ impl Liveness for FakeLiveness {
         false
     }
 
+    fn may_have_succeeded(&self, _: &HolderProcess) -> bool {
+        false
+    }
+
     fn watch(&self, holder: &HolderProcess) {
         *self.watched.lock().entry(holder.pid).or_default() += 1;
     }

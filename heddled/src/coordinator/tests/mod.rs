@@ -6,9 +6,9 @@ mod cases;
 mod clean;
 mod fakes;
 mod simulator;
+mod waits;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -16,15 +16,20 @@ use proto_schema::{ReservationToken, ThreadName};
 use tokio::sync::Notify;
 
 use self::fakes::{FakeLiveness, FakeRepo};
+use super::inbox::Outbox;
 use super::message::Message;
 use super::readers::Readers;
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
 use crate::clock::{LeaseClock, ManualClock};
+use crate::metrics::Metrics;
 use crate::registry::{AgentRecord, Deadlines, Lease, RequestRecord};
 use crate::repo::{Anchor, Claim};
 use crate::store::memory::{Fault, MemoryDisk};
+
+/// How many callers may wait.
+const MAX_WAITERS: usize = 6;
 
 /// Everything that outlives the daemon.
 #[derive(Clone)]
@@ -47,7 +52,7 @@ struct Daemon {
     world: World,
     coordinator: Coordinator,
     writer: Writer,
-    inbox: Receiver<Message>,
+    inbox: Outbox,
 }
 
 impl Daemon {
@@ -62,7 +67,8 @@ impl Daemon {
 
     fn start_with(world: &World, fault: Option<Fault>) -> Self {
         let opened = world.disk.open().unwrap();
-        let (inbox, outbox) = sync_channel(super::shared::INBOX);
+        let metrics = Metrics::new().unwrap();
+        let (inbox, outbox) = super::inbox::inbox(metrics.inbox());
         let lease = |session: &Arc<_>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = opened.registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let shared = Arc::new(Shared {
@@ -71,8 +77,9 @@ impl Daemon {
             liveness: world.liveness.clone(),
             repo: world.repo.clone(),
             log: opened.log,
-            committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases }),
+            committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases, ..Snapshot::default() }),
             inbox,
+            metrics,
             readers: Readers::start(1, None).unwrap(),
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
@@ -82,10 +89,12 @@ impl Daemon {
             captures: crate::coordinator::captures::Captures::default(),
             removals: crate::coordinator::removals::Removals::default(),
             looks: crate::coordinator::verify::Looks::default(),
+            max_waiters: MAX_WAITERS,
             failed: ArcSwapOption::empty(),
         });
         let settings = Arc::new(Settings {
             max_active: 1000,
+            max_waiters: MAX_WAITERS,
             worktree_roots: Vec::new(),
             allowed_filters: Vec::new(),
             repos: None,
@@ -203,6 +212,7 @@ fn reserve(number: u64, name: ThreadName) -> ReserveRequest {
         request: None,
         token: Some(token(number)),
         agent: Arc::new(AgentRecord::unknown()),
+        wait: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random lives of a daemon: callers that come, go away and repeat themselves, holders that die, clocks that jump, Git and
+//! Random lives of a daemon: callers that come, wait, go away and repeat themselves, holders that die, clocks that jump, Git and
 //! disks that fail, crashes. A seed decides all of it.
 //!
 //! Checked after each step: R1, R2, R4; at each answer: R3; after each crash: nothing that was answered is lost, nothing is
@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto_schema::{EndReason, FencingToken, ObjectId, SessionId, SessionStatus};
+use proto_schema::{EndReason, FencingToken, ObjectId, SessionId, SessionStatus, WaitOutcome};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::fakes::{GitFault, process, state};
 use super::*;
-use crate::coordinator::{Failure, Heartbeat, hash, observer};
+use crate::coordinator::{Failure, Heartbeat, Patience, Stay, hash, observer};
 use crate::registry::{Actor, Change, Entry, Refusal, SessionRecord, TokenHash};
 use crate::store::memory::Fault;
 
@@ -93,6 +94,8 @@ struct Simulation {
     fencing: FencingToken,
     next: u8,
     pids: i32,
+    /// Reserves whose looks take longer than others'.
+    late: Vec<Message>,
     /// The store has failed in this life, or will.
     is_failing: bool,
 }
@@ -113,6 +116,7 @@ impl Simulation {
             fencing: FencingToken(0),
             next: 2,
             pids: 0,
+            late: Vec::new(),
             is_failing: false,
         }
     }
@@ -138,8 +142,11 @@ impl Simulation {
         };
         let request =
             ReserveRequest { anchor: if number.is_multiple_of(2) { Anchor::Tip } else { Anchor::Head }, ..request };
+        let (request, stay) = self.patient(request);
         let (callers, coordinator) = (self.callers.clone(), self.daemon.coordinator.clone());
         self.spawn(async move {
+            // Its connection: it ends with the call.
+            let _stay = stay;
             match coordinator.reserve(request).await {
                 Ok(reserved) => {
                     let id = reserved.view.session.id;
@@ -155,6 +162,17 @@ impl Simulation {
                 Err(_) => {}
             }
         });
+    }
+
+    /// Makes of every second caller one that waits: some for no time at all, some for one state only.
+    fn patient(&mut self, request: ReserveRequest) -> (ReserveRequest, watch::Sender<Stay>) {
+        let (stay, stays) = watch::channel(Stay::Here);
+        let ms = [0, 3_600_000, 3_600_000, 3_600_000][self.random.below(4)];
+        let wait = (self.random.below(2) == 0).then_some(Patience { ms, stay: stays });
+        // The state asked for belongs to a request that is repeated.
+        let is_anchored = request.request.is_none() && self.random.below(4) == 0;
+        let anchor = if is_anchored { Anchor::Revision("HEAD".into()) } else { request.anchor.clone() };
+        (ReserveRequest { wait, anchor, ..request }, stay)
     }
 
     fn pick(&mut self) -> Option<(SessionId, TokenHash)> {
@@ -205,8 +223,10 @@ impl Simulation {
         let mut held = snapshot.registry.active(None).filter_map(|session| session.hold.process.clone());
         let Some(process) = held.next() else { return };
         self.world.liveness.dead.lock().insert(process.pid);
-        if self.random.below(2) == 0 {
-            self.daemon.coordinator.shared.post(Message::Died(process)).unwrap();
+        match self.random.below(3) {
+            0 => self.daemon.coordinator.shared.post(Message::Died(process)).unwrap(),
+            1 => self.daemon.coordinator.shared.post(Message::Gone(process)).unwrap(),
+            _ => {}
         }
     }
 
@@ -219,6 +239,7 @@ impl Simulation {
             }
         }
         self.is_failing = false;
+        self.late.clear();
         let next = Daemon::start(&self.world);
         let old = std::mem::replace(&mut self.daemon, next);
         drop(old);
@@ -261,6 +282,11 @@ impl Simulation {
             }
         }
         self.active = snapshot.registry.active(None).map(|session| session.id).collect();
+        let writer = &self.daemon.writer;
+        for thread in writer.queue.threads() {
+            let is_held = writer.candidate.registry.holder(thread).is_some();
+            assert!(is_held || writer.queue.is_called(thread), "seed {seed}: Q5: nobody is told that it is free");
+        }
         let newest = snapshot.registry.sessions(None).next().map_or(FencingToken(0), |session| session.fencing_token);
         assert!(newest >= self.fencing, "seed {seed}: R2");
         self.fencing = newest;
@@ -312,6 +338,15 @@ impl Simulation {
                     _ => drop(self.world.repo.refs.lock().insert(name, state)),
                 }
             }
+            36 => match self.daemon.inbox.try_recv() {
+                Ok(message @ Message::Reserve { .. }) => self.late.push(message),
+                Ok(message) => self.daemon.writer.handle(message),
+                Err(_) => {}
+            },
+            37 if !self.late.is_empty() => {
+                let late = self.late.swap_remove(self.random.below(self.late.len()));
+                self.daemon.writer.handle(late);
+            }
             26..=33 => {
                 let count = 1 + self.random.below(6);
                 self.daemon.handle(count);
@@ -325,8 +360,20 @@ impl Simulation {
     }
 
     async fn finish(&mut self) {
+        self.late.drain(..).for_each(|message| self.daemon.writer.handle(message));
         self.daemon.rest().await;
         let seed = self.seed;
+        // Those who wait have each their turn, as those before them fall silent.
+        for _ in 0..=self.calls.len() {
+            if self.calls.iter().all(JoinHandle::is_finished) {
+                break;
+            }
+            self.callers.told.lock().deadlines.clear();
+            self.daemon.pass(12_000);
+            self.daemon.rest().await;
+        }
+        let writer = &self.daemon.writer;
+        assert_eq!((writer.queue.len(), writer.aside.len()), (0, 0), "seed {seed}: somebody waits for ever");
         for call in self.calls.drain(..) {
             assert!(call.is_finished(), "seed {seed}: a call was never answered");
             if let Err(failed) = call.await {
@@ -368,14 +415,34 @@ impl Simulation {
         self.replay();
     }
 
-    /// The durable entries by themselves: R1, R2 and R4 hold in each of their prefixes.
+    /// The durable entries by themselves: R1, R2, R4 and Q1 hold in each of their prefixes.
     fn replay(&self) {
         let (mut holders, mut last) = (BTreeMap::new(), FencingToken(0));
+        let (mut lines, mut served) = (BTreeMap::<_, Vec<SessionId>>::new(), None);
         for entry in self.world.disk.entries().unwrap() {
             match &entry.change {
+                Change::Waiting { thread, waiter, position, .. } => {
+                    let line = lines.entry(thread.clone()).or_default();
+                    line.push(*waiter);
+                    assert_eq!(line.len() as u64, *position, "seed {}: its place", self.seed);
+                }
+                Change::WaitEnded { thread, waiter, outcome, .. } => {
+                    let line = lines.entry(thread.clone()).or_default();
+                    let place = line.iter().position(|one| one == waiter);
+                    let place = place.unwrap_or_else(|| panic!("seed {}: Q1: served twice", self.seed));
+                    line.remove(place);
+                    if *outcome == WaitOutcome::Granted {
+                        assert_eq!(place, 0, "seed {}: Q1: out of its turn", self.seed);
+                        served = Some(thread.clone());
+                    }
+                }
+                Change::DaemonStarted { .. } => lines.clear(),
                 Change::Reserved { session, .. } => {
                     assert!(session.fencing_token > last, "seed {}: R2", self.seed);
                     last = session.fencing_token;
+                    let is_served = served.take().is_some_and(|thread| thread == session.thread);
+                    let waiting = lines.get(&session.thread).map_or(0, Vec::len);
+                    assert!(is_served || waiting == 0, "seed {}: {waiting} were overtaken", self.seed);
                     let before = holders.insert(session.thread.clone(), session.id);
                     assert_eq!(before, None, "seed {}: R1", self.seed);
                 }
@@ -393,7 +460,7 @@ impl Simulation {
 #[test]
 fn nothing_that_happens_breaks_a_promise() {
     let runtime = runtime();
-    let mut granted = 0;
+    let (mut granted, mut waited) = (0, 0);
     for seed in SEEDS {
         runtime.block_on(async {
             let mut simulation = Simulation::new(seed);
@@ -403,7 +470,11 @@ fn nothing_that_happens_breaks_a_promise() {
             }
             simulation.finish().await;
             granted += simulation.callers.told.lock().promises.len();
+            let is_served =
+                |entry: &Entry| matches!(entry.change, Change::WaitEnded { outcome: WaitOutcome::Granted, .. });
+            waited += simulation.world.disk.entries().unwrap().iter().filter(|entry| is_served(entry)).count();
         });
     }
     assert!(granted > 200, "it does something: {granted} promises");
+    assert!(waited > 15, "and some wait for it: {waited}");
 }

@@ -68,6 +68,26 @@ fn a_parent_that_only_wants_a_processor_is_told_from_one_that_does_not_care() {
 }
 
 #[test]
+fn only_who_ended_well_and_is_not_reaped_may_have_succeeded() {
+    let kernel = Kernel::read().unwrap();
+    for (how, expected) in [("exit 0", true), ("exit 3", false), ("kill -9 $$", false)] {
+        let script = format!("read line; {how}");
+        let mut child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let holder = kernel.identify(Some(own_pid()), pid).unwrap();
+        drop(child.stdin.take());
+        while kernel.check(&holder) == Verdict::Alive {
+            std::thread::yield_now();
+        }
+        assert_eq!(kernel.may_have_succeeded(&holder), expected, "{how}");
+        let reused = HolderProcess { start_time: holder.start_time + 1, ..holder.clone() };
+        assert!(!kernel.may_have_succeeded(&reused), "the pid is another's, so it was reaped");
+        child.wait().unwrap();
+        assert!(!kernel.may_have_succeeded(&holder), "{how}: it was reaped");
+    }
+}
+
+#[test]
 fn another_start_boot_or_namespace_is_not_the_same_process() {
     let kernel = Kernel::read().unwrap();
     let own = kernel.identify(Some(own_pid()), own_pid()).unwrap();

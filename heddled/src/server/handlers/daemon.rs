@@ -9,6 +9,7 @@ use proto_schema::{
 };
 use serde_json::Value;
 
+use crate::server::advice::{About, explain};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::{Context, StopRequest};
@@ -34,7 +35,9 @@ pub(in crate::server) async fn hello(
     Ok(HelloResult {
         protocol: common,
         server: concat!("heddled/", env!("CARGO_PKG_VERSION")).to_owned(),
-        capabilities: ["process_hold", "worktree", "request_id"].map(str::to_owned).to_vec(),
+        capabilities: ["process_hold", "worktree", "request_id", "wait", "http", "websocket"]
+            .map(str::to_owned)
+            .to_vec(),
     })
 }
 
@@ -55,6 +58,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
         counts: Counts {
             connections: context.connections.load(Ordering::Relaxed) as u64,
             active_sessions: snapshot.registry.active_count() as u64,
+            waiters: snapshot.waiters.values().sum::<usize>() as u64,
             sessions: sessions as u64,
             threads: threads as u64,
             repositories: repositories as u64,
@@ -66,6 +70,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
             calls_in_flight: context.limits.calls_in_flight as u64,
             batch: context.limits.batch as u64,
             active_sessions: context.limits.active_sessions as u64,
+            waiters: context.limits.waiters as u64,
             request_timeout_ms: context.limits.request_timeout_ms,
         },
         revision: snapshot.registry.revision(),
@@ -102,6 +107,18 @@ pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: No
         check("sessions", full, "there is room for more sessions"),
     ];
     Ok(Health { healthy: checks.iter().all(|check| check.clean), checks })
+}
+
+/// `daemon.metrics`.
+pub(in crate::server) async fn metrics(
+    context: Arc<Context>,
+    _: Arc<Call>,
+    _: NoParams,
+) -> Result<proto_schema::Metrics, WireError> {
+    let started = context.identity.started_at.unix_ms() / 1000;
+    let text = context.coordinator.figures(context.connections.load(Ordering::Relaxed), started).await;
+    let text = text.map_err(|failure| explain(&context, &failure, &About::default()))?;
+    Ok(proto_schema::Metrics { text })
 }
 
 /// `daemon.shutdown`.

@@ -6,7 +6,7 @@ use proto_schema::{PathText, ProbeSource, ReservationToken, ReserveParams, Reser
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::coordinator::{ReserveRequest, hash};
+use crate::coordinator::{Patience, ReserveRequest, hash};
 use crate::registry::{AgentRecord, ParamDigest, RequestRecord, TokenHash};
 use crate::repo::Anchor;
 use crate::server::Context;
@@ -14,6 +14,7 @@ use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::params::Sent;
+use crate::server::protocol::Via;
 use crate::server::{params, wire};
 
 /// How long a session may live without a heartbeat, in milliseconds.
@@ -68,11 +69,10 @@ fn request(
     named: Option<RequestRecord>,
     about: &About,
 ) -> Result<ReserveRequest, WireError> {
-    // A request that is known is answered from what it did, and whether it would have waited is no part of it.
-    let registry = &context.coordinator.snapshot().registry;
-    let is_known = params.request_id.as_ref().is_some_and(|id| registry.request(id).is_some());
-    if params.wait_ms.is_some() && !is_known {
-        return Err(invalid_params("wait_ms", "absent: this version does not queue callers yet"));
+    if params.hold_connection == Some(true) && call.via == Via::Http {
+        let expected =
+            "absent over plain HTTP, whose connections belong to no caller: send it as a line or over WebSocket";
+        return Err(invalid_params("hold_connection", expected));
     }
     if params.hold_connection == Some(true) {
         return Err(invalid_params("hold_connection", "absent: this version does not hold for connections yet"));
@@ -83,11 +83,14 @@ fn request(
     if params.ttl_ms.is_some_and(|ttl_ms| !TTL_MS.contains(&ttl_ms)) {
         return Err(invalid_params("ttl_ms", "1000 to 86400000"));
     }
+    let wait = params.wait_ms.filter(|ms| *ms > 0).map(|ms| Patience { ms, stay: call.stay.clone() });
     let at_tip = params.at_tip.unwrap_or(false);
     let anchor = match (&params.anchor, at_tip) {
         (Some(_), true) => return Err(invalid_params("at_tip", "absent when an anchor is given")),
         (Some(anchor), false) => Anchor::Revision(anchor.to_string()),
         (None, true) => Anchor::Tip,
+        // Whoever waits takes the thread over where it is then.
+        (None, false) if wait.is_some() => Anchor::Tip,
         (None, false) => Anchor::Head,
     };
     let absolute = |field, path: &Option<PathText>| path.as_ref().map(|path| params::absolute(field, path)).transpose();
@@ -113,6 +116,7 @@ fn request(
         request: named,
         token: params.reservation_token.clone(),
         agent: Arc::new(agent(params)?),
+        wait,
     })
 }
 
