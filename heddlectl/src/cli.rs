@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::app::App;
 use crate::commands::{
     capture, completions, daemon, demo, evict, heartbeat, list, log, man, ready, release, repo, reserve, run, schema,
-    show, status, thread, validate,
+    show, status, thread, validate, watch,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Thread(thread::Thread),
     /// Show what happened, from the operation log
     Log(log::Log),
+    /// Show what happens, as it happens
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::Watch),
     /// Show how the daemon is, and this repository: exit 1 when one of them is broken
     Status(status::Status),
     /// Start, stop or look at the daemon
@@ -146,6 +149,7 @@ impl Command {
             Self::Evict(command) => command.run(&app()?),
             Self::Thread(command) => command.run(&app()?),
             Self::Log(command) => command.run(&app()?),
+            Self::Watch(command) => command.run(&app()?),
             Self::Status(command) => command.run(&app()?),
             Self::Daemon(command) => command.run(&app()?),
             Self::Repo(command) => command.run(&app()?),

@@ -40,6 +40,9 @@ pub const WAITERS: Bounds = Bounds { default: 1_000, least: 0, most: 100_000 };
 /// The most subscriptions to events.
 pub const SUBSCRIPTIONS: Bounds = Bounds { default: 256, least: 0, most: 65_536 };
 
+/// How many revisions a subscriber whose connection takes no more may be behind, before it is told so and ends.
+pub const EVENTS_BEHIND: Bounds = Bounds { default: 10_000, least: 1, most: 1_000_000 };
+
 /// What a number may be, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
@@ -70,6 +73,8 @@ pub struct Limits {
     pub waiters: u64,
     /// See [`SUBSCRIPTIONS`].
     pub subscriptions: u64,
+    /// See [`EVENTS_BEHIND`].
+    pub events_behind: u64,
 }
 
 /// The configuration in force. Serialized it is a `heddled.toml` that says the same.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proto_schema::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
@@ -25,6 +25,9 @@ use crate::store;
 
 /// How long calls under way may take when the daemon stops, unless the caller says otherwise.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long subscribers may take for the last events: whoever is slower resumes from the daemon that is started next.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// Why the daemon could not start or could not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -119,20 +122,23 @@ pub async fn run(config: &Config, environment: &Environment) -> Result<(), Daemo
     let limits = limits(config);
     let service = server::service(coordinator.clone(), clock, identity, limits, config.default_ttl_ms, stop)?;
     info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
-    let by = serve(service, listener, &shutdown, stop_requests).await;
-    stop_all(&coordinator, running, by, signals).await?;
+    let (by, subscribers) = serve(service, listener, &shutdown, stop_requests).await;
+    let stopped = stop_all(&coordinator, running, by, signals).await;
+    tell_the_last(subscribers).await;
+    stopped?;
     drop(socket);
     info!("stopped");
     Ok(())
 }
 
-/// Serves until it is to stop, and gives the calls under way their time. Answers who asked, where that was a call.
+/// Serves until it is to stop, and gives the calls under way their time. Answers who asked, where that was a call, and the
+/// connections that stay for the last events.
 async fn serve(
     service: Arc<Service>,
     listener: tokio::net::UnixListener,
     shutdown: &Shutdown,
     mut stop_requests: mpsc::Receiver<StopRequest>,
-) -> Option<Actor> {
+) -> (Option<Actor>, JoinSet<()>) {
     let (announce, announced) = watch::channel(false);
     let mut serving = tokio::spawn(server::serve(service, listener, Stopping::new(announced)));
     let request = tokio::select! {
@@ -142,16 +148,29 @@ async fn serve(
     let drain = request.as_ref().and_then(|request| request.drain_ms).map_or(DRAIN, Duration::from_millis);
     info!(?drain, "stopping");
     announce.send_replace(true);
-    tokio::select! {
-        ended = tokio::time::timeout(drain, &mut serving) => {
-            if ended.is_err() {
+    let subscribers = tokio::select! {
+        ended = tokio::time::timeout(drain, &mut serving) => match ended {
+            Ok(drained) => drained.unwrap_or_default(),
+            Err(_elapsed) => {
                 warn!("calls under way are cut off");
+                JoinSet::new()
             }
+        },
+        () = shutdown.reached(Stop::Hurry) => {
+            warn!("told to hurry: calls under way are cut off");
+            JoinSet::new()
         }
-        () = shutdown.reached(Stop::Hurry) => warn!("told to hurry: calls under way are cut off"),
-    }
+    };
     serving.abort();
-    request.and_then(|request| request.by)
+    (request.and_then(|request| request.by), subscribers)
+}
+
+/// Gives subscribers what is left for them: the stop is the last event, and the end of the stream comes after it.
+async fn tell_the_last(mut subscribers: JoinSet<()>) {
+    let told = async { while subscribers.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_EVENTS, told).await.is_err() {
+        warn!("subscribers that take no more are cut off");
+    }
 }
 
 async fn stop_all(
@@ -211,6 +230,8 @@ fn limits(config: &Config) -> Limits {
         batch: size(config.limits.batch),
         active_sessions: size(config.limits.active_sessions),
         waiters: size(config.limits.waiters),
+        subscriptions: size(config.limits.subscriptions),
+        events_behind: config.limits.events_behind,
         request_timeout_ms: config.limits.request_timeout_ms,
     }
 }

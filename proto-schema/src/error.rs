@@ -106,6 +106,8 @@ kinds! {
     ThreadNameInvalid, "thread_name_invalid", 1201, 2, false, NameDetails;
     /// No version of the protocol is spoken by both.
     ProtocolUnsupported, "protocol_unsupported", 1202, 69, false, ProtocolDetails;
+    /// What happened after that revision is no longer kept.
+    EventsCompacted, "events_compacted", 1203, 3, false, EventsCompactedDetails;
     /// Git cannot hold the name beside an existing branch.
     ThreadNameConflict, "thread_name_conflict", 1204, 2, false, NameConflictDetails;
     /// The token is not the session's.
@@ -395,6 +397,13 @@ pub struct ProtocolDetails {
 pub struct NameConflictDetails {
     /// The branch that stands in the way.
     pub existing: ThreadName,
+}
+
+/// Details of `events_compacted`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsCompactedDetails {
+    /// The oldest revision that is kept: subscribe with `after` of one less to miss nothing more.
+    pub oldest: u64,
 }
 
 /// Details of `limit_exceeded`.

@@ -32,11 +32,12 @@ mod time;
 mod token;
 
 pub use error::{
-    ActiveOperation, AnchorDetails, AnchorDriftDetails, CasConflictDetails, ErrorData, FencingDetails, FilterDetails,
-    HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, IndexConflictedDetails, InvalidParamsDetails,
-    Kind, LimitDetails, LiveOwnerDetails, NameConflictDetails, NameDetails, NoDetails, OperationDetails, Outcome,
-    PathDetails, ProtocolDetails, RepositoryDetails, RepositoryNotFoundDetails, RepositoryProblem, SigningDetails,
-    StoreDetails, ThreadCheckedOutDetails, ThreadMismatchDetails, WaitTimeoutDetails, WorktreeBusyDetails,
+    ActiveOperation, AnchorDetails, AnchorDriftDetails, CasConflictDetails, ErrorData, EventsCompactedDetails,
+    FencingDetails, FilterDetails, HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails,
+    IndexConflictedDetails, InvalidParamsDetails, Kind, LimitDetails, LiveOwnerDetails, NameConflictDetails,
+    NameDetails, NoDetails, OperationDetails, Outcome, PathDetails, ProtocolDetails, RepositoryDetails,
+    RepositoryNotFoundDetails, RepositoryProblem, SigningDetails, StoreDetails, ThreadCheckedOutDetails,
+    ThreadMismatchDetails, WaitTimeoutDetails, WorktreeBusyDetails,
 };
 pub use git::{ObjectId, ObjectIdError, ThreadName, ThreadNameError};
 pub use ids::{IdError, RequestId, SessionId};
@@ -50,6 +51,9 @@ pub use methods::capture::{CaptureParams, CaptureResult, CaptureSummary};
 pub use methods::daemon::{
     Counts, Health, HealthCheck, HelloParams, HelloResult, Info, Limits, Metrics, NoParams, ShutdownParams,
 };
+pub use methods::events::{
+    Event, EventParams, Lagged, LaggedDetail, LaggedKind, SubscribeParams, SubscriptionId, UnsubscribeParams,
+};
 pub use methods::oplog::{OplogListParams, OplogListResult};
 pub use methods::ready::{Finding, FindingKind, ReadyParams, ReadyReport, ReadyResult, ReadyStatus};
 pub use methods::repo::{AdoptParams, RemoteDrift, RepoParams, Verification, VerificationCheck, VerificationStatus};
@@ -57,9 +61,9 @@ pub use methods::thread::{
     CleanParams, CleanResult, CleanedWorktree, KeptWorktree, ThreadListParams, ThreadListResult, ThreadParams,
     ThreadResult, ThreadUpdateParams,
 };
-pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas};
+pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas, notification_schemas};
 pub use operation::{Operation, OperationKind, WaitOutcome};
-pub use registry::{METHODS, MethodSpec, Schemas};
+pub use registry::{METHODS, MethodSpec, NOTIFICATIONS, NotificationSpec, Schemas};
 pub use reservation::{
     Alive, EndReason, HeartbeatHold, Hold, ProbeSource, ProcessHold, Reservation, SessionStatus, Usage, UsageSummary,
 };

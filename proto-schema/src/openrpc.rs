@@ -4,7 +4,9 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::{ErrorData, Kind, ListResult, METHODS, MethodSpec, PROTOCOL, ReservationResult, ReserveResult};
+use crate::{
+    ErrorData, Kind, ListResult, METHODS, MethodSpec, NOTIFICATIONS, PROTOCOL, ReservationResult, ReserveResult,
+};
 
 /// JSON Schema draft 2020-12 with definitions under `path`.
 fn generator(path: &str) -> SchemaGenerator {
@@ -35,6 +37,7 @@ fn error_name(kind: Kind) -> String {
 pub fn document() -> Value {
     let mut generator = generator("#/components/schemas");
     let described: Vec<_> = METHODS.iter().map(|method| (method, (method.schemas)(&mut generator))).collect();
+    let notified: Vec<_> = NOTIFICATIONS.iter().map(|told| (told, (told.schema)(&mut generator))).collect();
     let data = generator.subschema_for::<ErrorData>();
     let mut errors = Map::new();
     for kind in Kind::ALL {
@@ -62,6 +65,17 @@ pub fn document() -> Value {
             })
         })
         .collect();
+    let notifications: Vec<Value> = notified
+        .into_iter()
+        .map(|(told, params)| {
+            json!({
+                "name": told.name,
+                "summary": told.summary,
+                "paramStructure": "by-name",
+                "params": parameters(&params.to_value(), &definitions),
+            })
+        })
+        .collect();
     json!({
         "openrpc": "1.3.2",
         "info": {
@@ -71,6 +85,8 @@ pub fn document() -> Value {
             "x-protocol": PROTOCOL,
         },
         "methods": methods,
+        // OpenRPC has no word for what a server sends by itself.
+        "x-notifications": notifications,
         "components": {"schemas": definitions, "errors": errors},
     })
 }
@@ -99,6 +115,24 @@ pub fn method_schemas() -> Vec<(&'static str, Value)> {
         })
     };
     METHODS.iter().map(|method| (method.name, schema(method))).collect()
+}
+
+/// Builds one schema for each notification, by its name: `{properties: {params}}`.
+#[must_use]
+pub fn notification_schemas() -> Vec<(&'static str, Value)> {
+    let schema = |told: &crate::NotificationSpec| {
+        schema_of(|generator| {
+            let params = (told.schema)(generator);
+            json!({
+                "title": told.name,
+                "description": told.summary,
+                "type": "object",
+                "required": ["params"],
+                "properties": {"params": params},
+            })
+        })
+    };
+    NOTIFICATIONS.iter().map(|told| (told.name, schema(told))).collect()
 }
 
 /// Builds the schemas of what `heddlectl --json` prints, by type name.

@@ -3,11 +3,12 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    AdoptParams, CaptureParams, CaptureResult, Chain, CleanParams, CleanResult, Empty, EvictParams, Health,
-    HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, Metrics, NoParams, OplogListParams,
-    OplogListResult, ReadyParams, ReadyResult, ReleaseParams, RepoParams, ReservationResult, ReserveParams,
-    ReserveResult, ShowParams, ShutdownParams, ThreadListParams, ThreadListResult, ThreadParams, ThreadResult,
-    ThreadUpdateParams, ValidateParams, ValidateResult, Verification,
+    AdoptParams, CaptureParams, CaptureResult, Chain, CleanParams, CleanResult, Empty, EventParams, EvictParams,
+    Health, HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, Metrics, NoParams,
+    OplogListParams, OplogListResult, ReadyParams, ReadyResult, ReleaseParams, RepoParams, ReservationResult,
+    ReserveParams, ReserveResult, ShowParams, ShutdownParams, SubscribeParams, SubscriptionId, ThreadListParams,
+    ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams, UnsubscribeParams, ValidateParams,
+    ValidateResult, Verification,
 };
 
 /// The schemas of a method's parameters and of its result.
@@ -40,6 +41,24 @@ impl MethodSpec {
     }
 }
 
+/// What the daemon sends without being called.
+#[derive(Clone, Copy, Debug)]
+pub struct NotificationSpec {
+    /// `noun.verb`, as the notification's `method`.
+    pub name: &'static str,
+    /// What it tells, in a sentence.
+    pub summary: &'static str,
+    /// The schema of its parameters.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// Every notification that the daemon sends.
+pub const NOTIFICATIONS: &[NotificationSpec] = &[NotificationSpec {
+    name: "events.event",
+    summary: "Tells a subscriber what happened, one operation each, or that it fell behind.",
+    schema: |generator| generator.subschema_for::<EventParams>(),
+}];
+
 fn schemas<P: JsonSchema, R: JsonSchema>(generator: &mut SchemaGenerator) -> (Schema, Schema) {
     (generator.subschema_for::<P>(), generator.subschema_for::<R>())
 }
@@ -53,10 +72,11 @@ fn discovery(generator: &mut SchemaGenerator) -> (Schema, Schema) {
 
 use Kind::{
     AgentSessionInactive, AgentSessionNotFound, AgentSessionThreadMismatch, AnchorDrift, AnchorNotFound, CasConflict,
-    FencingTokenStale, FilterNotAllowed, GitIdentityMissing, HolderNotFound, IdempotencyConflict, IndexConflicted,
-    LiveOwner, NoHeadState, OperationInProgress, PathNotAllowed, ProtocolUnsupported, RepositoryNotFound,
-    RepositoryUnavailable, ReservationTokenMismatch, SigningRefused, StoreUnavailable, ThreadCheckedOut,
-    ThreadNameConflict, ThreadNameInvalid, ThreadNotFound, WaitTimeout, WorktreeBusy, WorktreeNotFound,
+    EventsCompacted, FencingTokenStale, FilterNotAllowed, GitIdentityMissing, HolderNotFound, IdempotencyConflict,
+    IndexConflicted, LiveOwner, NoHeadState, OperationInProgress, PathNotAllowed, ProtocolUnsupported,
+    RepositoryNotFound, RepositoryUnavailable, ReservationTokenMismatch, SigningRefused, StoreUnavailable,
+    ThreadCheckedOut, ThreadNameConflict, ThreadNameInvalid, ThreadNotFound, WaitTimeout, WorktreeBusy,
+    WorktreeNotFound,
 };
 
 /// Every method that the daemon serves.
@@ -227,6 +247,20 @@ pub const METHODS: &[MethodSpec] = &[
         changes: false,
         schemas: schemas::<OplogListParams, OplogListResult>,
         errors: &[RepositoryNotFound, RepositoryUnavailable, ThreadNameInvalid, StoreUnavailable],
+    },
+    MethodSpec {
+        name: "events.subscribe",
+        summary: "Sends what happens from now on, or after a revision, as notifications `events.event`.",
+        changes: true,
+        schemas: schemas::<SubscribeParams, SubscriptionId>,
+        errors: &[EventsCompacted, RepositoryNotFound, RepositoryUnavailable, ThreadNameInvalid],
+    },
+    MethodSpec {
+        name: "events.unsubscribe",
+        summary: "Ends a subscription of this connection; false when there is none of that name.",
+        changes: true,
+        schemas: schemas::<UnsubscribeParams, bool>,
+        errors: &[],
     },
     MethodSpec {
         name: "repo.verify",

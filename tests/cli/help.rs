@@ -21,6 +21,7 @@ const COMMANDS: &[&[&str]] = &[
     &["thread", "show"],
     &["thread", "clean"],
     &["log"],
+    &["watch"],
     &["status"],
     &["schema"],
     &["completions"],

@@ -259,6 +259,7 @@ fn help_is_there_for_each_command() {
         "evict",
         "thread",
         "log",
+        "watch",
         "status",
         "daemon",
         "repo",

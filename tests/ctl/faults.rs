@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{World, until};
+use crate::watch::Watching;
 
 /// What is done with one call: the line to say, or nothing and the connection is cut.
 type Answer = fn(&Value) -> Option<String>;
@@ -134,4 +135,48 @@ fn nothing_is_sent_where_another_could_have_put_the_socket() {
     assert_eq!(said.code, Some(77), "{said}");
     assert!(said.stderr.contains("the socket's directory is not safe"), "{said}");
     assert!(calls.lock().expect("unpoisoned").is_empty());
+}
+
+/// The answer of a subscription, and the events that follow it.
+fn events(call: &Value, events: &[Value]) -> String {
+    let mut lines = vec![json!({"jsonrpc": "2.0", "id": call["id"], "result": "sub-1"})];
+    let told = |event| json!({"jsonrpc": "2.0", "method": "events.event", "params": {"subscription": "sub-1", "result": event}});
+    lines.extend(events.iter().map(told));
+    lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn event(revision: u64, kind: &str, detail: &Value) -> Value {
+    json!({"revision": revision, "at": "2026-08-01T12:00:00.000Z", "kind": kind, "repo": null, "thread": null,
+        "session_id": null, "detail": detail})
+}
+
+#[test]
+fn a_watch_that_is_told_that_it_missed_something_says_so_and_goes_on() {
+    let world = World::new();
+    let compacted: Answer = |call| {
+        let data = json!({"kind": "events_compacted", "error": "gone", "hint": "go on", "unsafe_condition": null,
+            "would_change": null, "preserved": null, "primary_command": null, "recovery_commands": [], "retryable": false,
+            "retry_after_ms": null, "details": {"oldest": 5}, "request": null});
+        let error = json!({"code": 1203, "message": "gone", "data": data});
+        Some(json!({"jsonrpc": "2.0", "id": call["id"], "error": error}).to_string())
+    };
+    let behind: Answer = |call| {
+        let lagged = event(5, "lagged", &json!({"resume_after": 5}));
+        Some(events(call, &[event(5, "released", &json!({})), lagged]))
+    };
+    let rest: Answer = |call| Some(events(call, &[event(6, "of_tomorrow", &json!({"x": 1}))]));
+    let calls = scripted(&world, SAME, &[compacted, behind, rest]);
+    let watching = Watching::start(&world, &["--json", "--all-repos", "--after", "1"]);
+    assert_eq!(watching.event(), event(5, "released", &json!({})));
+    assert_eq!(watching.event(), event(6, "of_tomorrow", &json!({"x": 1})), "what is not known is shown as it is");
+    until("it waits for more", || calls.lock().expect("unpoisoned").len() == 3);
+    let (said, shown) = watching.end(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(shown, [""; 0]);
+    insta::assert_snapshot!(said, @r"
+    warning: revisions 2 to 4 are no longer kept, and are not shown
+    this fell behind; reading on after revision 5
+    ");
+    let after: Vec<Value> =
+        calls.lock().expect("unpoisoned").iter().map(|call| call["params"]["after"].clone()).collect();
+    assert_eq!(after, [1, 4, 5]);
 }

@@ -21,3 +21,4 @@ mod terminal;
 mod tokens;
 mod verify;
 mod waits;
+mod watch;

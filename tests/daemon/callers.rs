@@ -75,6 +75,14 @@ fn a_caller_killed_after_its_answer_was_written_but_unread_leaves_no_ghost() {
     }
 }
 
+/// Waits until there are so many connections.
+#[track_caller]
+fn connected(client: &mut Client, count: u64) {
+    eventually("there are as many connections", || {
+        (client.ok("daemon.info", &json!({}))["counts"]["connections"] == count).then_some(())
+    });
+}
+
 #[test]
 fn connections_dropped_at_any_moment_of_a_reserve_leave_no_ghost() {
     let place = Place::new();
@@ -85,6 +93,8 @@ fn connections_dropped_at_any_moment_of_a_reserve_leave_no_ghost() {
     for round in 0..ROUNDS {
         let thread = format!("t{}", round / 2);
         let mut lost = daemon.client();
+        // Once it is let in, it is over when the daemon says so.
+        connected(&mut client, 2);
         let before = client.ok("daemon.info", &json!({}))["revision"].as_u64().unwrap();
         lost.start("agent.reserve", &reserve_params(repo.at(), &thread));
         for _ in 0..random.below(50_000) {
@@ -95,6 +105,9 @@ fn connections_dropped_at_any_moment_of_a_reserve_leave_no_ghost() {
         let next =
             eventually("the thread is free", || client.call("agent.reserve", &reserve_params(repo.at(), &thread)).ok());
         client.release(&next["reservation"]);
+        // Its reserve may come only now, behind ours: the log is whole when its connection is over.
+        connected(&mut client, 1);
+        assert_eq!(client.holder(repo.at(), &thread), None);
         let after = json!({"after": before, "thread": thread, "limit": 1000});
         let operations = client.ok("oplog.list", &after);
         let count = |kind: &str| {
@@ -114,10 +127,7 @@ fn a_caller_that_read_its_grant_keeps_it_when_it_hangs_up() {
         let mut gone = daemon.client();
         let held = gone.reserve(repo.at(), &format!("t{round}"));
         drop(gone);
-        eventually("the connection is over", || {
-            let info = client.ok("daemon.info", &json!({}));
-            (info["counts"]["connections"] == 1).then_some(())
-        });
+        connected(&mut client, 1);
         assert_eq!(client.show(&held)["status"], "active");
         assert_eq!(client.ok("agent.heartbeat", &key(&held))["reservation"]["status"], "active");
     }

@@ -7,6 +7,8 @@ mod captures;
 #[cfg(test)]
 mod cleaning;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod holders;
 #[cfg(test)]
 mod lives;

@@ -28,6 +28,8 @@ fn the_readme_s_harness_works_as_it_stands_there() {
     assert!(ran.status.success(), "{err}");
     assert!(out.contains("holding agent/readme-example with fencing token 1"), "{out}");
     assert!(out.contains("released: complete"), "{out}");
+    let kinds: Vec<_> = out.lines().filter_map(|line| line.strip_prefix("event ")?.split(' ').nth(1)).collect();
+    assert_eq!(kinds, ["reserved", "thread_created", "released"], "{out}");
     assert!(repo.branches().contains_key("agent/readme-example"), "the thread is a branch");
 }
 

@@ -136,6 +136,28 @@ impl Client {
         }
     }
 
+    /// Subscribes to events and gives the subscription's name.
+    #[track_caller]
+    pub(crate) fn subscribe(&mut self, params: &Value) -> Value {
+        self.ok("events.subscribe", params)
+    }
+
+    /// The next event of a subscription; none when the connection has ended, or was cut in the middle of one.
+    #[track_caller]
+    pub(crate) fn try_event(&mut self, subscription: &Value) -> Option<Value> {
+        let line = self.try_line().ok()??;
+        let mut told: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&told["jsonrpc"], &told["method"]), (&json!("2.0"), &json!("events.event")), "{line}");
+        assert_eq!(told.get("id"), None, "{line}");
+        assert_eq!(told["params"]["subscription"], *subscription, "{line}");
+        Some(told["params"]["result"].take())
+    }
+
+    #[track_caller]
+    pub(crate) fn event(&mut self, subscription: &Value) -> Value {
+        self.try_event(subscription).expect("an event, not the end")
+    }
+
     /// Reserves a thread at its tip and gives the reservation.
     #[track_caller]
     pub(crate) fn reserve(&mut self, repo: &str, thread: &str) -> Value {

@@ -1,6 +1,8 @@
 //! HTTP and WebSocket on the socket that speaks lines: everything that holds for lines holds for both.
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod limits;

@@ -178,11 +178,11 @@ impl Web {
     #[track_caller]
     pub(crate) fn receive(&mut self) -> Value {
         loop {
-            match self.0.read().unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("{other:?}"),
+            let message = self.0.read().unwrap();
+            if let Message::Text(text) = &message {
+                return serde_json::from_str(text).unwrap();
             }
+            assert!(message.is_ping() || message.is_pong(), "{message:?}");
         }
     }
 

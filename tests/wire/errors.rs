@@ -6,11 +6,12 @@ use crate::schema::Schemas;
 use crate::support::{Client, Place, Random, Repo, key, token};
 
 /// Kinds that take another user, another daemon, a full disk or a defect; each is named with where it is tested.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
     "unauthorized_peer",      // takes another user
     "store_unavailable",      // coordinator's tests, with a failing disk
     "internal",               // a defect
     "fencing_token_stale",    // a race, tests/daemon/captures.rs
+    "events_compacted",       // tests/wire/events.rs
     "shutting_down",          // a race with the stop
     "repository_unavailable", // tests/daemon/places.rs, and here by a bad mark
 ];

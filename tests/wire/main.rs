@@ -5,6 +5,8 @@ mod batches;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod framing;
 #[cfg(test)]
 mod limits;

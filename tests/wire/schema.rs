@@ -12,6 +12,7 @@ use crate::support::{Client, Fault};
 pub(crate) struct Schemas {
     results: BTreeMap<String, Validator>,
     errors: BTreeMap<String, Validator>,
+    event: Validator,
     pub(crate) succeeded: BTreeSet<String>,
     pub(crate) failed: BTreeSet<String>,
 }
@@ -41,7 +42,8 @@ impl Schemas {
             });
             errors.insert(kind.clone(), jsonschema::validator_for(&schema).unwrap());
         }
-        Self { results, errors, succeeded: BTreeSet::new(), failed: BTreeSet::new() }
+        let event = jsonschema::validator_for(&read(&folder.join("notifications/events.event.json"))).unwrap();
+        Self { results, errors, event, succeeded: BTreeSet::new(), failed: BTreeSet::new() }
     }
 
     pub(crate) fn methods(&self) -> BTreeSet<String> {
@@ -66,6 +68,14 @@ impl Schemas {
         assert_ne!(data["error"], data["unsafe_condition"], "nothing is told twice: {error}");
         assert_eq!(data["primary_command"], data["recovery_commands"].get(0).cloned().unwrap_or_default(), "{error}");
         self.failed.insert(kind);
+    }
+
+    /// Checks the parameters of an `events.event`.
+    #[track_caller]
+    pub(crate) fn check_event(&self, params: &Value) {
+        let found: Vec<String> =
+            self.event.iter_errors(&json!({"params": params})).map(|problem| problem.to_string()).collect();
+        assert!(found.is_empty(), "{found:?}\n{params}");
     }
 
     #[track_caller]

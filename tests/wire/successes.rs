@@ -114,6 +114,12 @@ fn every_method_answers_as_its_schema_says() {
     ] {
         schemas.ok(client, "oplog.list", &params);
     }
+    let subscriber = &mut daemon.client();
+    let subscription = schemas.ok(subscriber, "events.subscribe", &json!({"repo": at, "thread": "full"}));
+    for known in [true, false] {
+        let ended = schemas.ok(subscriber, "events.unsubscribe", &json!({"subscription": subscription}));
+        assert_eq!(ended, known);
+    }
     schemas.ok(client, "repo.adopt", &json!({"repo": at, "reason": "it is ours already"}));
     schemas.ok(client, "daemon.info", &json!({}));
     schemas.ok(client, "daemon.health", &json!({}));

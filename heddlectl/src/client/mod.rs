@@ -9,11 +9,12 @@ pub(crate) mod start;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto_schema::{ErrorObject, HelloParams, HelloResult, Request};
+use proto_schema::{ErrorObject, HelloParams, HelloResult, Request, SubscriptionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -74,6 +75,20 @@ struct Line<'a> {
     error: Option<&'a RawValue>,
 }
 
+/// A line that the daemon sends by itself.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    params: Option<ToldParams<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ToldParams<'a> {
+    subscription: SubscriptionId,
+    #[serde(borrow)]
+    result: &'a RawValue,
+}
+
 /// One connection to the daemon.
 pub(crate) struct Client {
     reader: BufReader<UnixStream>,
@@ -126,6 +141,35 @@ impl Client {
         match (self.answer(id, time), sent) {
             (Err(CallError::Broken(_)), Err(cause)) => Err(CallError::Broken(cause)),
             (answer, _) => answer,
+        }
+    }
+
+    /// The next event of a subscription, as it came. Where none is there, `wait` waits until there is input.
+    pub(crate) fn event(
+        &mut self,
+        subscription: &SubscriptionId,
+        wait: impl Fn(BorrowedFd<'_>) -> Result<(), Error>,
+    ) -> Result<Answer, CallError> {
+        self.reader.get_ref().set_read_timeout(None).map_err(CallError::Broken)?;
+        let mut bytes = Vec::with_capacity(1024);
+        loop {
+            bytes.clear();
+            if self.reader.buffer().is_empty() {
+                wait(self.reader.get_ref().as_fd()).map_err(CallError::Failed)?;
+            }
+            self.reader.read_until(b'\n', &mut bytes).map_err(CallError::Broken)?;
+            if !bytes.ends_with(b"\n") {
+                // What was cut short is told again after the revision before it.
+                return Err(CallError::Broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            let told: Told<'_> =
+                serde_json::from_slice(&bytes).map_err(|error| CallError::Failed(Error::garbled(error)))?;
+            if let Some(params) = told.params.filter(|params| params.subscription == *subscription) {
+                return Ok(Answer(params.result.get().to_owned()));
+            }
         }
     }
 

@@ -19,3 +19,4 @@ pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod thread;
 pub(crate) mod validate;
+pub(crate) mod watch;

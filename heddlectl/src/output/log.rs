@@ -1,9 +1,19 @@
-//! The operation log as a table.
+//! The operation log as a table, and as lines while it grows.
 
 use proto_schema::Operation;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
+use super::color::STRONG;
 use super::human::{Columns, Page, Row, table};
+use super::text::{clean, fit};
+
+/// How many columns a thread has among lines.
+const THREAD: usize = 18;
+/// How many columns a session has.
+const SESSION: usize = 26;
+/// In fewer columns values say nothing.
+const LEAST: usize = 10;
 
 /// The values of an operation, those that say something: `reason="gone for lunch" end_reason=evicted`.
 ///
@@ -42,4 +52,37 @@ pub(crate) fn table_of(operations: &[Operation], page: Page) -> String {
         .collect();
     let heading = &["REV", "AT (UTC)", "WHAT", "THREAD", "SESSION"];
     table(&Columns { heading, right: &[0], elastic: 3 }, &rows, page)
+}
+
+/// The heading of lines.
+pub(crate) fn heading(page: Page) -> String {
+    let at = if page.width.is_some() { "AT (UTC)" } else { "AT (UTC)           " };
+    format!("{STRONG}{:>6}  {at}  {:<14}  {:<THREAD$}  SESSION{STRONG:#}\n", "REV", "WHAT", "THREAD")
+}
+
+/// Renders one operation as one line. The session stays whole, for commands take it; of the values a terminal shows what it
+/// has room for.
+pub(crate) fn line(operation: &Operation, page: Page) -> String {
+    let at = operation.at.to_string();
+    // Whoever looks knows the day; whoever reads it from a file later does not.
+    let at = if page.width.is_some() { at.get(11..19) } else { at.get(..19) }.unwrap_or_default().replace('T', " ");
+    let begin = format!("{:>6}  {at}  {:<14}  ", operation.revision, operation.kind.as_str());
+    let room = page.beside(begin.len() + SESSION + 2, 8);
+    let thread = operation.thread.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let (thread, columns) = (fit(&thread, room).into_owned(), THREAD.min(room));
+    let mut line = format!("{begin}{thread:<columns$}");
+    if let Some(session) = operation.session_id {
+        line = format!("{line}  {session}");
+    }
+    let detail = clean(&detail(&operation.detail)).replace('\n', " ");
+    let room = page.beside(line.width() + 2, 0);
+    if !detail.is_empty() && room >= LEAST {
+        line = format!("{line}  {}", fit(&detail, room));
+    }
+    line + "\n"
+}
+
+/// Renders one of a kind that this version does not know.
+pub(crate) fn bare(revision: u64, kind: &str) -> String {
+    format!("{revision:>6}  {}\n", clean(kind).replace('\n', "\\n"))
 }

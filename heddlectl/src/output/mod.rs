@@ -18,10 +18,13 @@ pub(crate) mod threads;
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anstream::adapter::strip_str;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock;
 use crate::error::Error;
@@ -61,6 +64,19 @@ impl Output {
     /// Prints one JSON value and a newline.
     pub(crate) fn print_json(&self, json: &str) -> Result<(), Error> {
         self.print(&format!("{json}\n"))
+    }
+
+    /// Waits for input from elsewhere, which is to be printed; or until nobody is left to read that.
+    pub(crate) fn wait_for(&self, input: BorrowedFd<'_>) -> Result<(), Error> {
+        let stdout = io::stdout();
+        let watched = [PollFd::new(stdout.as_fd(), PollFlags::empty()), PollFd::new(input, PollFlags::POLLIN)];
+        is_read(watched, PollTimeout::NONE)
+    }
+
+    /// Fails when nobody is left to read what would be printed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let stdout = io::stdout();
+        is_read([PollFd::new(stdout.as_fd(), PollFlags::empty())], PollTimeout::ZERO)
     }
 
     /// Tells how things go, unless asked to be quiet.
@@ -104,6 +120,20 @@ impl Output {
         // There is nowhere left to tell that stderr cannot be written.
         stream.write_all(styled(text, self.color, &stream).as_bytes()).ok();
     }
+}
+
+/// Looks at descriptors until something is so of one of them. The first is what we print to.
+fn is_read<const COUNT: usize>(mut watched: [PollFd<'_>; COUNT], time: PollTimeout) -> Result<(), Error> {
+    loop {
+        match poll(&mut watched, time) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(cause) => return Err(Error::local(Exit::IO, format!("cannot wait for input: {cause}"))),
+        }
+    }
+    // Of errors and hang-ups it is told without being asked.
+    let is_gone = watched.first().and_then(PollFd::revents).is_some_and(|found| !found.is_empty());
+    if is_gone { Err(Error::ClosedPipe) } else { Ok(()) }
 }
 
 /// The text as this stream wants it, in one piece: a stream that strips by itself writes piece by piece.

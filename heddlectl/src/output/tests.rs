@@ -221,15 +221,46 @@ fn the_log_as_a_table() {
 }
 
 #[test]
+fn the_log_as_lines() {
+    let operation = |changes: Value| {
+        let mut value = json!({"revision": 11, "at": "2026-08-01T12:07:00.000Z", "kind": "reserved",
+            "repo": "/home/me/app", "thread": "feature/login", "session_id": "agent-abcdefghij234567abcd", "detail": {}});
+        value.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        serde_json::from_value(value).expect("an operation")
+    };
+    let operations = [
+        operation(json!({"detail": {"task": "Add the\nlogin\u{1b}[2J form"}})),
+        operation(json!({"revision": 1_234_567, "kind": "thread_created", "thread": "feature/".repeat(24) + "x"})),
+        operation(
+            json!({"kind": "daemon_started", "thread": null, "session_id": null, "detail": {"pid": 41, "version": "1"}}),
+        ),
+    ];
+    let lines = |page| {
+        let lines: String = operations.iter().map(|operation| log::line(operation, page)).collect();
+        strip_str(&(log::heading(page) + &lines)).to_string()
+    };
+    insta::assert_snapshot!(plain(&lines(PAGE)), @r"
+       REV  AT (UTC)  WHAT            THREAD              SESSION
+        11  12:07:00  reserved        feature/login       agent-abcdefghij234567abcd
+    1234567  12:07:00  thread_created  feature/feature/…  agent-abcdefghij234567abcd
+        11  12:07:00  daemon_started  -                   pid=41 version=1
+    ");
+    let whole = lines(Page { width: None, ..PAGE });
+    assert_eq!(whole.lines().count(), 4, "one line each: {whole}");
+    assert!(whole.contains("2026-08-01 12:07:00") && !whole.contains('…'), "in a pipe nothing is cut: {whole}");
+    assert!(whole.contains("agent-abcdefghij234567abcd  task="), "{whole}");
+}
+
+#[test]
 fn the_daemon_as_a_card() {
     let info = json!({
         "version": "0.1.0", "protocol": [1, 1], "pid": 4121, "started_at": "2026-08-01T10:00:00.000Z",
         "socket": "/run/user/1000/heddle/heddled.sock", "state_dir": "/home/me/.local/state/heddle",
         "registry": "abc", "boot_id": "b", "revision": 12,
-        "counts": {"connections": 1, "active_sessions": 2, "sessions": 5, "threads": 3, "repositories": 1,
+        "counts": {"connections": 1, "subscriptions": 0, "active_sessions": 2, "sessions": 5, "threads": 3, "repositories": 1,
             "quarantined": 0},
         "limits": {"line_bytes": 1, "connections": 1, "calls_in_flight": 1, "batch": 1, "active_sessions": 1,
-            "request_timeout_ms": 1},
+            "subscriptions": 1, "events_behind": 1, "request_timeout_ms": 1},
     });
     insta::assert_snapshot!(plain(&status::info(&serde_json::from_value(info).expect("info"), PAGE)), @r"
     heddled 0.1.0 is running

@@ -12,8 +12,8 @@ use nix::unistd::Uid;
 use serde::Deserialize;
 
 use super::{
-    ACTIVE_SESSIONS, BATCH, CALLS_IN_FLIGHT, CONNECTIONS, ConfigError, LINE_BYTES, Limits, REQUEST_TIMEOUT_MS,
-    SUBSCRIPTIONS, WAITERS,
+    ACTIVE_SESSIONS, BATCH, CALLS_IN_FLIGHT, CONNECTIONS, ConfigError, EVENTS_BEHIND, LINE_BYTES, Limits,
+    REQUEST_TIMEOUT_MS, SUBSCRIPTIONS, WAITERS,
 };
 
 /// The most bytes that a configuration file may have.
@@ -22,7 +22,7 @@ pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const KEYS: [&str; 8] =
     ["socket", "state_dir", "default_ttl_ms", "allowed_filters", "worktree_roots", "repos", "log", "limits"];
 
-const LIMIT_KEYS: [&str; 8] = [
+const LIMIT_KEYS: [&str; 9] = [
     "line_bytes",
     "connections",
     "calls_in_flight",
@@ -31,6 +31,7 @@ const LIMIT_KEYS: [&str; 8] = [
     "batch",
     "waiters",
     "subscriptions",
+    "events_behind",
 ];
 
 /// How alike a key must be to be suggested: 1 is the same, 0 nothing in common.
@@ -109,6 +110,7 @@ pub(super) struct FileLimits {
     batch: Option<u64>,
     waiters: Option<u64>,
     subscriptions: Option<u64>,
+    events_behind: Option<u64>,
 }
 
 impl FileLimits {
@@ -122,6 +124,7 @@ impl FileLimits {
             batch: BATCH.checked("limits.batch", self.batch)?,
             waiters: WAITERS.checked("limits.waiters", self.waiters)?,
             subscriptions: SUBSCRIPTIONS.checked("limits.subscriptions", self.subscriptions)?,
+            events_behind: EVENTS_BEHIND.checked("limits.events_behind", self.events_behind)?,
         })
     }
 }

@@ -33,6 +33,13 @@ pub enum Failure {
         /// What it should be.
         expected: &'static str,
     },
+    /// What happened after a revision is no longer kept.
+    Compacted {
+        /// The revision.
+        after: u64,
+        /// The oldest that is kept.
+        oldest: u64,
+    },
     /// The configuration does not serve this repository.
     NotServed(String),
     /// The thread is not known.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proto_schema::{FencingToken, SessionId, WaitOutcome};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
 use super::waiting::Seat;
@@ -26,14 +26,23 @@ pub(super) type Reply = oneshot::Sender<Result<Done, Failure>>;
 /// The answers of one batch, on their way to whoever waits for them.
 pub(super) type Answers = Vec<(Reply, Result<Done, Failure>)>;
 
-/// Hands out the answers that the writer sends: a caller is woken by the worker that serves it. Woken by the writer's thread,
-/// each of them would cost a call of the system.
-pub(super) async fn hand_out(mut batches: mpsc::UnboundedReceiver<Answers>) {
-    while let Some(answers) = batches.recv().await {
+/// A batch that is durable, as far as others wait for it.
+pub(super) struct Committed {
+    /// Its answers.
+    pub(super) answers: Answers,
+    /// The newest revision of the committed state.
+    pub(super) revision: u64,
+}
+
+/// Hands out the answers that the writer sends, and tells those who follow the log how far it goes: all are woken by the
+/// worker that serves them. Woken by the writer's thread, each of them would cost a call of the system.
+pub(super) async fn hand_out(mut batches: mpsc::UnboundedReceiver<Committed>, publish: watch::Sender<u64>) {
+    while let Some(Committed { answers, revision }) = batches.recv().await {
         for (reply, result) in answers {
             // A caller that is gone has no use for its answer.
             drop(reply.send(result));
         }
+        publish.send_if_modified(|newest| std::mem::replace(newest, revision) != revision);
     }
 }
 

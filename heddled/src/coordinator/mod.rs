@@ -8,6 +8,8 @@
 mod capture;
 mod captures;
 mod clean;
+mod effect;
+mod events;
 mod failure;
 mod figures;
 mod inbox;
@@ -44,12 +46,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use proto_schema::{Outcome, ReservationToken, Timestamp};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 pub use capture::{CaptureCall, Captured};
 pub use clean::{Cleaned, Stays};
+pub use events::{Followed, Follower, Interest};
 pub use failure::Failure;
 pub use read::{SessionFilter, SessionPage};
 pub use ready::{Blocker, Readiness, ReadyCall};
@@ -163,6 +166,7 @@ impl Coordinator {
         let leases = registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let committed = Snapshot { registry, leases, ..Snapshot::default() };
         let (unlocking, ended) = mpsc::unbounded_channel();
+        let (publish, published) = watch::channel(committed.registry.revision());
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -183,6 +187,7 @@ impl Coordinator {
             looks: verify::Looks::default(),
             max_waiters: settings.max_waiters,
             failed: ArcSwapOption::empty(),
+            published,
         });
         let settings = Arc::new(settings);
         let (answers, answered) = mpsc::unbounded_channel();
@@ -190,7 +195,7 @@ impl Coordinator {
         recover(&shared, &mut writer, &settings);
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
         // It ends with the writer, whose last answers are still handed out.
-        tokio::spawn(message::hand_out(answered));
+        tokio::spawn(message::hand_out(answered, publish));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
             tokio::spawn(observer::run(Arc::clone(&shared), Arc::clone(&settings))),

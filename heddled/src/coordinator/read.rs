@@ -10,7 +10,7 @@ use super::message::Message;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
 use crate::liveness::Verdict;
-use crate::registry::{HolderProcess, Registry, RepoId, RepoRecord, SessionRecord};
+use crate::registry::{HolderProcess, Registry, RepoId, RepoKey, RepoRecord, SessionRecord};
 use crate::store::{Filter, Page};
 
 /// Which sessions to list.
@@ -42,11 +42,16 @@ pub struct SessionPage {
 }
 
 impl Coordinator {
-    /// The number of the repository at `path`; none when nothing was ever reserved in it. One that was moved there is
-    /// known to be there from then on.
+    /// The number of the repository at `path`; none when nothing was ever reserved in it.
     pub(super) async fn repo_id(&self, path: PathBuf) -> Result<Option<RepoId>, Failure> {
+        self.find_repo(path).await.map(|(_, id)| id)
+    }
+
+    /// The repository at `path`, and its number unless nothing was ever reserved in it. One that was moved there is known to
+    /// be there from then on.
+    pub(super) async fn find_repo(&self, path: PathBuf) -> Result<(RepoKey, Option<RepoId>), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
-        let (id, moved) = blocking("finding the repository", move || {
+        let (key, id, moved) = blocking("finding the repository", move || {
             let there = shared.repo.locate(&path)?;
             settings.check_served(&there)?;
             let committed = shared.committed.load();
@@ -55,14 +60,14 @@ impl Coordinator {
                 let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
                 Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
             });
-            Ok((known.map(|known| known.id), moved))
+            Ok((there.key, known.map(|known| known.id), moved))
         })
         .await?;
         if let Some(moved) = moved {
             self.shared.post(Message::RepoSeen(moved))?;
             self.barrier().await?;
         }
-        Ok(id)
+        Ok((key, id))
     }
 
     /// Lists sessions, newest first.

@@ -6,7 +6,7 @@ use std::sync::mpsc::TrySendError;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use proto_schema::{FencingToken, ThreadMode};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::captures::Captures;
 use super::failure::Failure;
@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) max_waiters: usize,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
+    /// The newest revision, for those who follow the log. It ends with the writer.
+    pub(super) published: watch::Receiver<u64>,
 }
 
 impl Shared {

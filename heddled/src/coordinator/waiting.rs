@@ -10,10 +10,11 @@
 use proto_schema::{SessionId, WaitOutcome};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::effect::Effect;
 use super::failure::Failure;
 use super::message::{Leave, Message, Reply};
 use super::queue::Left;
-use super::writer::{Effect, Writer};
+use super::writer::Writer;
 use crate::registry::{
     Change, Command, Decision, HolderProcess, Observation, Refusal, RequestRecord, Reserve, ThreadKey, TokenHash,
     decide, repeats,

@@ -13,9 +13,10 @@ use proto_schema::{EndReason, FencingToken, Outcome, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use super::effect::Effect;
 use super::failure::Failure;
 use super::inbox::Outbox;
-use super::message::{Answers, Done, Message, Reply};
+use super::message::{Answers, Committed, Done, Message, Reply};
 use super::queue::Queues;
 use super::reserve::ended_by_adoption;
 use super::shared::Shared;
@@ -34,16 +35,6 @@ const MAX_BATCH: usize = 256;
 /// How much later a session that cannot be ended now is looked at again, in milliseconds of lease time.
 const LOOK_AGAIN_MS: u64 = 1000;
 
-/// What is to be done once the batch is durable.
-pub(super) enum Effect {
-    Watch(HolderProcess),
-    Unwatch(HolderProcess),
-    Deadline(u64, FencingToken),
-    Ended(Arc<SessionRecord>),
-    /// Somebody who waits is told that it is its turn.
-    Call(mpsc::UnboundedSender<Word>),
-}
-
 /// The writer's own state.
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -55,7 +46,9 @@ pub(super) struct Writer {
     closed: Vec<Arc<Mutex<Lease>>>,
     pub(super) replies: Answers,
     /// Where the replies go once their batch is durable.
-    answers: mpsc::UnboundedSender<Answers>,
+    answers: mpsc::UnboundedSender<Committed>,
+    /// The newest revision that was told there.
+    told: u64,
     barriers: Vec<oneshot::Sender<()>>,
     /// Messages that would end a session, or move its branch, while another change of its branch is under way.
     deferred: HashMap<SessionId, Vec<Message>>,
@@ -70,8 +63,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>, answers: mpsc::UnboundedSender<Answers>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Box<dyn Store>, answers: mpsc::UnboundedSender<Committed>) -> Self {
         let candidate = Snapshot::clone(&shared.committed.load());
+        let told = candidate.registry.revision();
         Self {
             shared,
             store,
@@ -82,6 +76,7 @@ impl Writer {
             closed: Vec::new(),
             replies: Vec::new(),
             answers,
+            told,
             barriers: Vec::new(),
             deferred: HashMap::new(),
             joined: HashMap::new(),
@@ -424,9 +419,12 @@ impl Writer {
             Err(error) => self.fail(&error),
         }
         self.entries.clear();
-        if !self.replies.is_empty() {
+        // After a failure the candidate is the committed state again.
+        let revision = self.candidate.registry.revision();
+        if !self.replies.is_empty() || revision > self.told {
+            self.told = revision;
             // Fails only when the daemon has stopped serving.
-            drop(self.answers.send(std::mem::take(&mut self.replies)));
+            drop(self.answers.send(Committed { answers: std::mem::take(&mut self.replies), revision }));
         }
         for barrier in self.barriers.drain(..) {
             let _told = barrier.send(());
@@ -446,14 +444,7 @@ impl Writer {
         }
         self.closed.clear();
         for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Watch(process) => self.shared.liveness.watch(&process),
-                Effect::Unwatch(process) => self.shared.liveness.unwatch(&process),
-                Effect::Deadline(deadline, session) => self.shared.look_at(deadline, session),
-                Effect::Ended(session) => self.shared.ended(session),
-                // Nobody is told who is gone.
-                Effect::Call(words) => drop(words.send(Word::Turn)),
-            }
+            effect.have(&self.shared);
         }
     }
 

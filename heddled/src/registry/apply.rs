@@ -25,17 +25,7 @@ impl Registry {
     pub fn apply(&mut self, entry: &Entry) {
         self.counters.revision = self.counters.revision.max(entry.revision);
         match &entry.change {
-            Change::Reserved { session, repo } => {
-                if let Some(repo) = repo {
-                    self.see(repo);
-                }
-                self.counters.fencing = self.counters.fencing.max(session.fencing_token.0);
-                self.counters.thread = self.counters.thread.max(session.thread_id);
-                self.put(session);
-                if session.intent.is_none() || self.threads.contains_key(&session.thread_key()) {
-                    self.reserve_thread(session, entry, false);
-                }
-            }
+            Change::Reserved { session, repo } => self.reserve(session, repo.as_ref(), entry),
             Change::Settled { session, created, path } => {
                 let settled = self.change_session(*session, |session| {
                     session.intent = None;
@@ -104,6 +94,18 @@ impl Registry {
             | Change::DaemonStopped { .. } => {}
         }
         self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
+    }
+
+    fn reserve(&mut self, session: &Arc<SessionRecord>, repo: Option<&Arc<RepoRecord>>, entry: &Entry) {
+        if let Some(repo) = repo {
+            self.see(repo);
+        }
+        self.counters.fencing = self.counters.fencing.max(session.fencing_token.0);
+        self.counters.thread = self.counters.thread.max(session.thread_id);
+        self.put(session);
+        if session.intent.is_none() || self.threads.contains_key(&session.thread_key()) {
+            self.reserve_thread(session, entry, false);
+        }
     }
 
     /// Puts a repository at its place. A place has one repository, the one seen there last; the one that was there before is

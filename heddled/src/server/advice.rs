@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use proto_schema::{
-    AnchorDriftDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails, InactiveDetails, Kind,
-    LimitDetails, LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText, RepositoryProblem,
-    ReserveParams, SessionId, StoreDetails, ThreadName, WaitTimeoutDetails,
+    AnchorDriftDetails, EventsCompactedDetails, FencingDetails, HolderDetails, HolderProblem, IdempotencyDetails,
+    InactiveDetails, Kind, LimitDetails, LiveOwnerDetails, NameDetails, NoDetails, ObjectId, Outcome, PathText,
+    RepositoryProblem, ReserveParams, SessionId, StoreDetails, ThreadName, WaitTimeoutDetails,
 };
 
 pub(super) mod capture;
@@ -116,6 +116,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         Failure::Store(outcome) => store(*outcome),
         Failure::Stale(session) => stale(context, session, about),
         Failure::Invalid { field, expected } => invalid_params(field, expected),
+        Failure::Compacted { after, oldest } => compacted(*after, *oldest, about),
         Failure::NotServed(path) => not_found(path, RepositoryProblem::NotServed),
         Failure::ThreadNotFound => {
             let thread = about.thread.as_deref().unwrap_or("<thread>");
@@ -339,6 +340,23 @@ fn stale(context: &Context, session: &SessionRecord, about: &About) -> WireError
     WireError::new(Kind::FencingTokenStale, no_longer(session), hint, &details)
         .because(ended(context, session), "a writer that lost its right would write", "nothing was written")
         .with_commands(vec![about.reserve_at_tip(session.thread.as_str())])
+}
+
+fn compacted(after: u64, oldest: u64, about: &About) -> WireError {
+    let error = format!("what happened after revision {after} is no longer kept: the oldest is revision {oldest}");
+    let resume = oldest.saturating_sub(1).to_string();
+    WireError::new(
+        Kind::EventsCompacted,
+        error,
+        "go on with the oldest that is kept; what happened before it can only be seen by what is now",
+        &EventsCompactedDetails { oldest },
+    )
+    .because(
+        format!("revisions {} to {resume} are gone", after + 1),
+        "a subscriber would believe that it had seen everything",
+        "the subscription was not made",
+    )
+    .with_commands(vec![about.command(&["watch", "--after", &resume]), about.command(&["log", "--after", &resume])])
 }
 
 fn store(outcome: Outcome) -> WireError {

@@ -1,5 +1,5 @@
-//! One connection: takes messages, runs their calls side by side, writes the answers as they come. What the messages are
-//! wrapped in is `protocol`'s: all else is the same for lines, HTTP and WebSocket.
+//! One connection: takes messages, runs their calls side by side, writes the answers and the events as they come. What the
+//! messages are wrapped in is `protocol`'s: all else is the same for lines, HTTP and WebSocket.
 //!
 //! A call that was taken is always brought to its end, also when its caller is gone: a decided change is not taken back. A
 //! caller that is lost before it has read a grant that it could not ask for again gets that session ended. Calls that wait
@@ -24,6 +24,7 @@ use tracing::debug;
 
 use super::dispatch::{self, Answer, Caller};
 use super::error;
+use super::events::Events;
 use super::framing::Frame;
 use super::order::Order;
 use super::peer::{HangUp, Peer, has_read_all};
@@ -33,6 +34,9 @@ use crate::coordinator::Stay;
 
 /// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.
 const MAX_WAITING: usize = 1024 * 1024;
+
+/// Answers and events that may wait for a slow reader before no more events are taken, in bytes: they are in the log.
+const MAX_EVENTS_WAITING: usize = 64 * 1024;
 
 /// How often a half-closed connection is asked whether its grant was read.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -62,8 +66,12 @@ struct Connection<'a> {
     unread: Vec<SessionId>,
     /// Sessions whose grant could not even be said.
     unsaid: Vec<SessionId>,
-    /// No more input is taken: it has ended, or something in it was too wrong to go on.
+    /// No more input is taken: it has ended, or something in it was too wrong to go on, or the daemon is stopping.
     ended: bool,
+    /// What is told without being asked for.
+    events: Events,
+    /// It stays for the last events only.
+    lingering: Option<Lingering<'a>>,
     partial_since: Option<u64>,
 }
 
@@ -71,9 +79,10 @@ struct Connection<'a> {
 pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
     let protocol = Protocol::new(&service.limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
+    let events = Events::new(service.coordinator.clone());
     let mut connection = Connection {
         service: &service,
-        caller: Caller { peer, via: protocol.via(), stay: stays },
+        caller: Caller { peer, via: protocol.via(), stay: stays, subscriptions: events.subscriptions() },
         stay,
         protocol,
         order: Order::default(),
@@ -83,6 +92,8 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
         unread: Vec::new(),
         unsaid: Vec::new(),
         ended: false,
+        events,
+        lingering: None,
         partial_since: None,
     };
     let over = connection.run(&mut stream, stopping).await.unwrap_or(Over::Lost);
@@ -97,6 +108,7 @@ impl Connection<'_> {
         let (mut is_stopping, mut hang_up) = (false, None);
         loop {
             self.collect();
+            self.collect_events(input.as_ref());
             self.take_calls().await;
             // Input is wanted only once every message that has come in was taken: its end must not overtake them.
             let wants_input = self.wants_input();
@@ -104,13 +116,18 @@ impl Connection<'_> {
             if !wants_input && self.wants_input() {
                 continue;
             }
-            if self.ended && self.calls.is_empty() && self.out.is_empty() {
-                self.protocol.farewell(&mut self.out);
-                if self.out.is_empty() {
-                    return self.wait_until_read(input.as_ref(), after).await;
+            if self.ended && self.calls.is_empty() {
+                if self.events.are_live() {
+                    self.linger();
+                } else if self.out.is_empty() {
+                    self.protocol.farewell(&mut self.out);
+                    if self.out.is_empty() {
+                        return self.wait_until_read(input.as_ref(), after).await;
+                    }
+                    continue;
                 }
-                continue;
             }
+            let wants_events = self.wants_events();
             let incomplete = self.incomplete_for();
             // Its end cannot be seen where no input is wanted.
             let is_unseen = !self.wants_input() && !self.calls.is_empty() && *self.stay.borrow() == Stay::Here;
@@ -133,13 +150,20 @@ impl Connection<'_> {
                     }
                 }
                 Some(answer) = self.calls.next() => self.push(answer),
-                () = elapse(incomplete) => self.ended = true,
+                event = self.events.next(), if wants_events => {
+                    if let Some(event) = event {
+                        self.tell(&event, input.as_ref());
+                    }
+                }
+                () = elapse(incomplete) => self.end(),
                 () = hung_up(hang_up.as_ref()), if is_unseen => self.lose(input.as_ref()),
                 () = &mut told_to_stop, if !is_stopping => {
                     is_stopping = true;
                     if !self.ended {
                         self.ended = true;
                         self.protocol.wind_up();
+                        // Its subscribers are told of the stop itself, too.
+                        self.events.close();
                     }
                     self.stay.send_replace(Stay::Stopping);
                 }
@@ -153,9 +177,34 @@ impl Connection<'_> {
             && self.out.len() - self.written < MAX_WAITING
     }
 
+    fn wants_events(&self) -> bool {
+        self.events.are_live() && self.out.len() - self.written < MAX_EVENTS_WAITING
+    }
+
+    /// Takes no more input; with it end the subscriptions of this connection.
+    fn end(&mut self) {
+        self.ended = true;
+        self.events.end();
+    }
+
+    /// Takes no more input where the peer, or its last answer, has said so.
+    fn end_with_protocol(&mut self) {
+        if self.protocol.is_over() {
+            self.end();
+        }
+    }
+
+    /// The daemon is stopping, and nothing is waited for here but the last events.
+    fn linger(&mut self) {
+        if self.lingering.is_none() {
+            self.lingering = Some(Lingering::new(&self.service.lingering));
+        }
+    }
+
     /// The peer has hung up: nobody waits for anything any more. That it left something unread comes as an error.
     fn lose(&mut self, stream: &UnixStream) {
         self.stay.send_replace(Stay::Lost);
+        self.events.end();
         if self.out.is_empty() && matches!(stream.take_error(), Ok(None)) {
             self.unread.clear();
         }
@@ -169,7 +218,7 @@ impl Connection<'_> {
     }
 
     fn end_input(&mut self) {
-        self.ended = true;
+        self.end();
         if let Some(frame) = self.protocol.last_frame() {
             self.take(frame);
         }
@@ -209,9 +258,9 @@ impl Connection<'_> {
             Frame::TooLong => {
                 let max = self.service.limits.line_bytes;
                 self.say(Some(&dispatch::error_line(Id::Null, error::limit("line_bytes", max + 1, max))));
-                self.ended = true;
+                self.end();
             }
-            Frame::Answered => self.ended |= self.protocol.is_over(),
+            Frame::Answered => self.end_with_protocol(),
         }
     }
 
@@ -222,18 +271,39 @@ impl Connection<'_> {
         }
     }
 
+    /// Takes the events that are there.
+    fn collect_events(&mut self, stream: &UnixStream) {
+        while self.wants_events() {
+            let Some(event) = self.events.ready() else { break };
+            self.tell(&event, stream);
+        }
+    }
+
+    /// Puts an event to what is to be written.
+    fn tell(&mut self, event: &[u8], stream: &UnixStream) {
+        // What it has read by now is not unread for the events that follow.
+        if self.out.is_empty() {
+            self.note_read(stream);
+        }
+        // Where it cannot be said, the subscriptions have ended.
+        let _is_said = self.say(Some(event));
+    }
+
     fn push(&mut self, answer: Answer) {
         if self.say(answer.line.as_deref()) {
             self.unread.extend(answer.granted);
         } else {
             self.unsaid.extend(answer.granted);
         }
+        for subscription in answer.subscribed {
+            self.events.carry(subscription);
+        }
     }
 
-    /// Puts an answer, or that there is none, to what is to be written. Answers whether it can still be said.
+    /// Puts a message, or that a call has no answer, to what is to be written. Answers whether it can still be said.
     fn say(&mut self, line: Option<&[u8]>) -> bool {
         let is_said = self.protocol.say(line, &mut self.out);
-        self.ended |= self.protocol.is_over();
+        self.end_with_protocol();
         is_said
     }
 
@@ -294,6 +364,7 @@ impl Connection<'_> {
 
     /// Brings what was taken to its end, and ends the sessions that nobody knows the token of.
     async fn finish(mut self, over: Over) {
+        self.events.end();
         self.stay.send_replace(Stay::Lost);
         let mut lost = std::mem::take(&mut self.unsaid);
         if matches!(over, Over::Lost) {
@@ -315,6 +386,22 @@ async fn hung_up(hang_up: Option<&HangUp>) {
     match hang_up {
         Some(hang_up) => hang_up.come().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Counts a connection that stays for the last events only.
+struct Lingering<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Lingering<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

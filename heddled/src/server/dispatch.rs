@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use jsonrpsee::core::server::{MethodCallback, MethodResponse, Methods};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
 use jsonrpsee::{ConnectionId, Extensions};
+use parking_lot::Mutex;
 use proto_schema::{MethodSpec, SessionId};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::error::{self, WireError};
+use super::events::{Subscription, Subscriptions};
 use super::order::{Order, Turn};
 use super::peer::Peer;
 use super::protocol::Via;
@@ -32,13 +34,11 @@ const USUAL_ANSWER: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Call {
     /// Who asks.
-    pub peer: Peer,
-    /// How it was asked.
-    pub via: Via,
-    /// Whether it is still there.
-    pub stay: watch::Receiver<Stay>,
+    pub caller: Caller,
     /// The session that this call was granted, if its caller could not ask for it again.
     pub granted: OnceLock<SessionId>,
+    /// The subscription that this call was granted.
+    pub subscribed: Mutex<Option<Box<Subscription>>>,
     /// What the method answered, as JSON.
     result: OnceLock<Vec<u8>>,
 }
@@ -55,12 +55,17 @@ impl Call {
     }
 }
 
-/// Who sends calls: its process, by which protocol, and whether it is still there.
+/// Who sends calls: what a call knows of its connection.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
+    /// Its process.
     pub(super) peer: Peer,
+    /// How it asks.
     pub(super) via: Via,
+    /// Whether it is still there.
     pub(super) stay: watch::Receiver<Stay>,
+    /// What it is told without asking.
+    pub(super) subscriptions: Arc<Subscriptions>,
 }
 
 /// A call as it stands on the wire.
@@ -152,7 +157,24 @@ pub(super) struct Answer {
     pub(super) line: Option<Vec<u8>>,
     /// The session that must end if this answer is never read.
     pub(super) granted: Vec<SessionId>,
+    /// The subscriptions that are to be carried once this answer is written.
+    pub(super) subscribed: Vec<Subscription>,
 }
+
+impl Answer {
+    /// An answer to one message, and what each of its calls was granted.
+    fn new(line: Option<Vec<u8>>, granted: impl IntoIterator<Item = Granted>) -> Self {
+        let mut answer = Self { line, granted: Vec::new(), subscribed: Vec::new() };
+        for (session, subscription) in granted {
+            answer.granted.extend(session);
+            answer.subscribed.extend(subscription.map(|subscription| *subscription));
+        }
+        answer
+    }
+}
+
+/// What one call was granted beside its result.
+type Granted = (Option<SessionId>, Option<Box<Subscription>>);
 
 /// Reads one message. Everything that is wrong with it is answered here.
 pub(super) fn parse(methods: &Methods, order: &mut Order, line: &[u8], max_batch: usize) -> Work {
@@ -226,10 +248,10 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
 /// Does the work of one message, to its end.
 pub(super) async fn run(work: Work, caller: Caller) -> Answer {
     match work {
-        Work::Answered(line) => Answer { line, granted: Vec::new() },
+        Work::Answered(line) => Answer::new(line, []),
         Work::One(pending) => {
             let (line, granted) = settle(*pending, caller).await;
-            Answer { line, granted: granted.into_iter().collect() }
+            Answer::new(line, [granted])
         }
         Work::Batch(batch) => {
             let (mut lines, mut granted, mut length) = (Vec::new(), Vec::new(), 0);
@@ -237,28 +259,30 @@ pub(super) async fn run(work: Work, caller: Caller) -> Answer {
                 let (line, grant) = settle(pending, caller.clone()).await;
                 // Each may be a long list: the other connections have their turns between them.
                 tokio::task::yield_now().await;
-                granted.extend(grant);
+                granted.push(grant);
                 length += line.as_ref().map_or(0, Vec::len);
                 if length > MAX_ANSWER {
                     let problem = error::limit("batch_answer_bytes", length, MAX_ANSWER);
-                    return Answer { line: Some(error_line(Id::Null, problem)), granted };
+                    // Nobody learns the names of its subscriptions.
+                    granted.iter_mut().for_each(|(_, subscription)| *subscription = None);
+                    return Answer::new(Some(error_line(Id::Null, problem)), granted);
                 }
                 lines.extend(line);
             }
             let line = (!lines.is_empty()).then(|| [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat());
-            Answer { line, granted }
+            Answer::new(line, granted)
         }
     }
 }
 
-async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Option<SessionId>) {
+async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) {
     let Prepared { id, callback, params, is_notification, mut turn } = match pending {
-        Pending::Answer(line) => return (Some(line), None),
+        Pending::Answer(line) => return (Some(line), (None, None)),
         Pending::Call(call) => call.0,
     };
     turn.come().await;
-    let Caller { peer, via, stay } = caller;
-    let call = Arc::new(Call { peer, via, stay, granted: OnceLock::new(), result: OnceLock::new() });
+    let call =
+        Arc::new(Call { caller, granted: OnceLock::new(), subscribed: Mutex::default(), result: OnceLock::new() });
     let mut extensions = Extensions::new();
     extensions.insert(Arc::clone(&call));
     let connection = ConnectionId(0);
@@ -268,9 +292,9 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Option<Se
             AssertUnwindSafe(called).catch_unwind().await
         }
         MethodCallback::Sync(method) => Ok(method(id.clone(), params, MAX_ANSWER, extensions)),
-        // There are none yet.
+        // Ours are methods like others: see `events`.
         MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_) => {
-            return (Some(error_line(id, error::no_method("subscriptions"))), None);
+            return (Some(error_line(id, error::no_method("subscriptions"))), (None, None));
         }
     };
     let line = match &response {
@@ -280,7 +304,8 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Option<Se
             error_line(id, error::internal())
         }
     };
-    ((!is_notification).then_some(line), call.granted.get().copied())
+    let subscribed = call.subscribed.lock().take();
+    ((!is_notification).then_some(line), (call.granted.get().copied(), subscribed))
 }
 
 /// Puts a method's result in its place in jsonrpsee's answer.

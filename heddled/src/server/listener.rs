@@ -30,8 +30,9 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 /// How many of those are listened to at once.
 const MOST_LISTENED_TO: usize = 64;
 
-/// Serves until the daemon stops, and then until every connection has ended. Dropping it cuts off those that have not.
-pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: Stopping) {
+/// Serves until the daemon stops, and then until every call under way has ended. Answers the connections that stay: their
+/// subscribers are still to be told of the stop. Dropping it, or them, cuts off what has not ended.
+pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: Stopping) -> JoinSet<()> {
     let (mut connections, mut turned_away) = (JoinSet::new(), JoinSet::new());
     let our_uid = nix::unistd::geteuid().as_raw();
     loop {
@@ -57,7 +58,15 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let mut lingering = service.lingering.subscribe();
+    while connections.len() > *lingering.borrow_and_update() {
+        tokio::select! {
+            Some(_ended) = connections.join_next() => {}
+            // It is the service that tells, and it is here.
+            _ = lingering.changed() => {}
+        }
+    }
+    connections
 }
 
 fn admit(

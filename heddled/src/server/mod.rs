@@ -5,6 +5,7 @@ mod advice;
 mod connection;
 mod dispatch;
 mod error;
+mod events;
 mod framing;
 mod handlers;
 mod http;
@@ -25,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use jsonrpsee::core::server::Methods;
 use proto_schema::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use framing::{Frame, Framer};
 pub use listener::serve;
@@ -50,6 +51,10 @@ pub struct Limits {
     pub active_sessions: usize,
     /// Callers that wait for a thread; kept by the coordinator, told here.
     pub waiters: usize,
+    /// Subscriptions to events, all connections together.
+    pub subscriptions: usize,
+    /// How many revisions a subscriber whose connection takes no more may be behind.
+    pub events_behind: u64,
     /// How long a request may be incomplete, in milliseconds.
     pub request_timeout_ms: u64,
 }
@@ -87,6 +92,8 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     limits: Limits,
     connections: Arc<AtomicUsize>,
+    /// How many connections stay for the last events only, when the daemon stops.
+    lingering: watch::Sender<usize>,
 }
 
 impl Service {
@@ -102,6 +109,10 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) default_ttl_ms: u64,
     pub(crate) connections: Arc<AtomicUsize>,
+    /// As many permits as there may be subscriptions.
+    pub(crate) subscriptions: Arc<Semaphore>,
+    /// How many were granted so far.
+    pub(crate) subscribed: AtomicU64,
     pub(crate) stop: mpsc::Sender<StopRequest>,
     pub(crate) answers: AtomicU64,
 }
@@ -143,9 +154,11 @@ pub fn service(
         limits,
         default_ttl_ms,
         connections: Arc::clone(&connections),
+        subscriptions: Arc::new(Semaphore::new(limits.subscriptions)),
+        subscribed: AtomicU64::new(0),
         stop,
         answers: AtomicU64::new(0),
     };
     let methods = rpc::methods(context)?;
-    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections }))
+    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections, lingering: watch::Sender::new(0) }))
 }

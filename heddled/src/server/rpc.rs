@@ -15,7 +15,7 @@ use tracing::{debug, error};
 
 use super::dispatch::Call;
 use super::error::WireError;
-use super::handlers::{agent, daemon, oplog, repo, thread};
+use super::handlers::{agent, daemon, events, oplog, repo, thread};
 use super::{Context, params};
 use crate::clock::Clock;
 use crate::metrics::{MethodMetrics, Metrics, Outcome};
@@ -39,6 +39,8 @@ pub(super) fn methods(context: Context) -> Result<Methods, RegisterMethodError> 
     method(m, "thread.update", thread::update)?;
     method(m, "thread.clean", thread::clean)?;
     method(m, "oplog.list", oplog::list)?;
+    method(m, "events.subscribe", events::subscribe)?;
+    method(m, "events.unsubscribe", events::unsubscribe)?;
     method(m, "repo.verify", repo::verify)?;
     method(m, "repo.adopt", repo::adopt)?;
     method(m, "daemon.hello", daemon::hello)?;

@@ -20,6 +20,9 @@ pub enum Fault {
     AfterDurability,
 }
 
+/// How many operations can be had without reading.
+const RECENT: u64 = 8;
+
 #[derive(Debug, Default)]
 struct Inner {
     batches: Vec<Vec<u8>>,
@@ -37,6 +40,11 @@ impl MemoryDisk {
     /// Makes the next append fail, and with it the store.
     pub fn fail_next(&self, fault: Fault) {
         self.0.lock().fault = Some(fault);
+    }
+
+    /// Forgets the operations up to a revision, as a log does that keeps no more.
+    pub fn forget(&self, revision: u64) {
+        self.0.lock().log.retain(|operation| operation.revision > revision);
     }
 
     /// The entries that are durable.
@@ -137,6 +145,15 @@ impl OperationLog for MemoryDisk {
         let cut = operations.len() == limit;
         let newest_seen = operations.last().filter(|_| cut).map_or(newest, |last| last.revision);
         Ok(Page { operations, oldest, newest_seen, complete: true })
+    }
+
+    fn recent(&self, filter: &Filter, after: u64, limit: usize) -> Option<Page> {
+        // The newest few, so that whoever follows the log must read it too.
+        let newest = self.0.lock().log.last().map_or(0, |operation| operation.revision);
+        if after + RECENT < newest {
+            return None;
+        }
+        self.after(filter, after, limit).ok()
     }
 
     fn unreadable(&self) -> Vec<u64> {

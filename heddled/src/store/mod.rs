@@ -70,6 +70,11 @@ pub trait OperationLog: Send + Sync + 'static {
     /// The log could not be read, or the store is closed.
     fn after(&self, filter: &Filter, after: u64, limit: usize) -> Result<Page, Error>;
 
+    /// The same as [`Self::after`] of what is in memory, at once: neither a disk nor the writer is waited for, and it can be
+    /// asked when the store is closed. None where `after` lies before that. Looks at some thousand operations at most; what
+    /// it says of the oldest is only that of the memory.
+    fn recent(&self, filter: &Filter, after: u64, limit: usize) -> Option<Page>;
+
     /// The first revisions of the parts that could not be read, of those that anybody has asked for. Their operations are in
     /// no page.
     fn unreadable(&self) -> Vec<u64>;

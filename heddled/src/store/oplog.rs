@@ -1,7 +1,8 @@
 //! Reads the operation log: blocks in the database, and behind them the operations that no checkpoint has yet.
 //!
 //! A reader takes the tail first, which is a persistent vector and costs a few reference counts, then of the blocks only
-//! what lies before that tail. A checkpoint puts blocks first and shortens the tail after: no gap, nothing twice.
+//! what lies before that tail. A checkpoint puts blocks first and shortens the tail after: no gap, nothing twice. The
+//! newest operations stay in the tail when they are in blocks too: whoever follows the log reads no disk.
 
 use std::sync::Arc;
 
@@ -16,10 +17,18 @@ use crate::registry::OperationRecord;
 /// The most operations that one call looks at.
 const LOOK: usize = 50_000;
 
+/// The most operations that one look at the memory takes: it is made where nobody may be kept waiting.
+const LOOK_RECENT: usize = 4096;
+
+/// How many of the newest operations stay in memory at least: some hundred KiB.
+const RECENT: usize = 1024;
+
 #[derive(Clone, Debug)]
 struct Tail {
-    /// What lies before this revision is in blocks.
+    /// What lies before this revision is in blocks only, and what is from there on is here.
     from: u64,
+    /// What is up to this revision is in blocks.
+    stored: u64,
     newest: u64,
     operations: Vector<Arc<OperationRecord>>,
 }
@@ -43,7 +52,7 @@ pub(super) struct Log {
 impl Log {
     /// A log of which everything up to `revision` is in blocks.
     pub(super) fn new(revision: u64, blocks: Blocks) -> Self {
-        let tail = Tail { from: revision + 1, newest: revision, operations: Vector::new() };
+        let tail = Tail { from: revision + 1, stored: revision, newest: revision, operations: Vector::new() };
         Self { tail: Mutex::new(tail), blocks: ArcSwapOption::from_pointee(blocks) }
     }
 
@@ -58,17 +67,19 @@ impl Log {
 
     /// The operations up to `revision` that are in no block yet.
     pub(super) fn pending(&self, revision: u64) -> Vector<Arc<OperationRecord>> {
-        let operations = self.tail.lock().operations.clone();
-        let end = up_to(&operations, revision);
-        operations.take(end)
+        let tail = self.tail.lock().clone();
+        let stored = up_to(&tail.operations, tail.stored);
+        let count = up_to(&tail.operations, revision).max(stored);
+        tail.operations.take(count).skip(stored)
     }
 
     /// Tells that everything up to `revision` is in blocks now.
     pub(super) fn trim(&self, revision: u64) {
         let mut tail = self.tail.lock();
-        let count = up_to(&tail.operations, revision);
+        let count = up_to(&tail.operations, revision).min(tail.operations.len().saturating_sub(RECENT));
         let dropped = tail.operations.slice(..count);
-        tail.from = revision + 1;
+        tail.stored = revision;
+        tail.from = dropped.last().map_or(tail.from, |last| last.revision + 1);
         drop(tail);
         // Freeing what nobody else reads takes longer than the writer should wait.
         drop(dropped);
@@ -87,6 +98,54 @@ impl Log {
         let first = blocks.first()?.filter(|first| *first < tail.from);
         Ok(first.or_else(|| tail.operations.front().map(|first| first.revision)).unwrap_or(tail.newest + 1))
     }
+}
+
+/// Reads on in blocks, from after one revision to before another. Tells whether all of that was looked at.
+fn read_blocks(
+    blocks: &Blocks,
+    page: &mut Page,
+    filter: &Filter,
+    (after, end): (u64, u64),
+    limit: usize,
+) -> Result<bool, Error> {
+    let mut looked = 0;
+    for block in blocks.between(after + 1, end)? {
+        if looked >= LOOK {
+            page.complete = false;
+            return Ok(false);
+        }
+        let Some(block) = blocks.open(block)? else { continue };
+        looked += block.len();
+        for operation in block.into_iter().filter(|operation| (after + 1..end).contains(&operation.revision)) {
+            if page.operations.len() >= limit {
+                return Ok(false);
+            }
+            page.newest_seen = operation.revision;
+            if filter.matches(&operation) {
+                page.operations.push(Arc::new(operation));
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Reads on in the tail, at so many operations at most.
+fn read_tail(tail: &Tail, page: &mut Page, filter: &Filter, (after, look): (u64, usize), limit: usize) {
+    let rest = tail.operations.skip(up_to(&tail.operations, after));
+    for (looked, operation) in rest.iter().enumerate() {
+        if page.operations.len() >= limit {
+            return;
+        }
+        if looked >= look {
+            page.complete = false;
+            return;
+        }
+        page.newest_seen = operation.revision;
+        if filter.matches(operation) {
+            page.operations.push(Arc::clone(operation));
+        }
+    }
+    page.newest_seen = page.newest_seen.max(tail.newest);
 }
 
 impl OperationLog for Log {
@@ -108,7 +167,8 @@ impl OperationLog for Log {
             let Some(block) = blocks.open(block)? else { continue };
             looked += block.len();
             let missing = limit - page.operations.len();
-            let found = block.into_iter().rev().filter(|operation| filter.matches(operation)).take(missing);
+            let found = block.into_iter().rev().filter(|operation| operation.revision < tail.from);
+            let found = found.filter(|operation| filter.matches(operation)).take(missing);
             page.operations.extend(found.map(Arc::new));
         }
         page.operations.reverse();
@@ -117,40 +177,26 @@ impl OperationLog for Log {
 
     fn after(&self, filter: &Filter, after: u64, limit: usize) -> Result<Page, Error> {
         let (tail, blocks) = self.read()?;
-        let oldest = Self::oldest(&tail, &blocks)?;
-        let mut page = Page { oldest, newest_seen: after.min(tail.newest), complete: true, ..Page::default() };
-        let mut looked = 0;
-        if after + 1 < tail.from {
-            for block in blocks.between(after + 1, tail.from)? {
-                if looked >= LOOK {
-                    page.complete = false;
-                    return Ok(page);
-                }
-                let Some(block) = blocks.open(block)? else { continue };
-                looked += block.len();
-                for operation in block.into_iter().filter(|operation| operation.revision > after) {
-                    if page.operations.len() >= limit {
-                        return Ok(page);
-                    }
-                    page.newest_seen = operation.revision;
-                    if filter.matches(&operation) {
-                        page.operations.push(Arc::new(operation));
-                    }
-                }
-            }
+        let mut page = Page { newest_seen: after.min(tail.newest), complete: true, ..Page::default() };
+        let reaches_tail =
+            after.saturating_add(1) >= tail.from || read_blocks(&blocks, &mut page, filter, (after, tail.from), limit)?;
+        if reaches_tail {
+            read_tail(&tail, &mut page, filter, (after, usize::MAX), limit);
         }
-        let start = up_to(&tail.operations, after);
-        for operation in tail.operations.iter().skip(start) {
-            if page.operations.len() >= limit {
-                return Ok(page);
-            }
-            page.newest_seen = operation.revision;
-            if filter.matches(operation) {
-                page.operations.push(Arc::clone(operation));
-            }
-        }
-        page.newest_seen = page.newest_seen.max(tail.newest);
+        // After the reading: what is the oldest now was there all the time.
+        page.oldest = Self::oldest(&tail, &blocks)?;
         Ok(page)
+    }
+
+    fn recent(&self, filter: &Filter, after: u64, limit: usize) -> Option<Page> {
+        let tail = self.tail.lock().clone();
+        if after.saturating_add(1) < tail.from {
+            return None;
+        }
+        let mut page = Page { newest_seen: after.min(tail.newest), complete: true, ..Page::default() };
+        read_tail(&tail, &mut page, filter, (after, LOOK_RECENT), limit);
+        page.oldest = tail.from;
+        Some(page)
     }
 
     fn unreadable(&self) -> Vec<u64> {

@@ -18,6 +18,9 @@ fn files() -> Result<Vec<(PathBuf, String)>, serde_json::Error> {
     for (name, schema) in proto_schema::method_schemas() {
         files.push((PathBuf::from(format!("methods/{name}.json")), json(&schema)?));
     }
+    for (name, schema) in proto_schema::notification_schemas() {
+        files.push((PathBuf::from(format!("notifications/{name}.json")), json(&schema)?));
+    }
     Ok(files)
 }
 
@@ -32,7 +35,9 @@ fn check(folder: &Path, files: &[(PathBuf, String)]) -> io::Result<()> {
 }
 
 fn write(folder: &Path, files: &[(PathBuf, String)]) -> io::Result<()> {
-    fs::create_dir_all(folder.join("methods"))?;
+    for name in ["methods", "notifications"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
     files.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))
 }
 

@@ -38,6 +38,9 @@ pub struct HelloResult {
 pub struct Counts {
     /// Open connections.
     pub connections: u64,
+    /// Subscriptions to events.
+    #[serde(default)]
+    pub subscriptions: u64,
     /// Sessions that hold a thread.
     pub active_sessions: u64,
     /// Callers that wait for a thread.
@@ -69,6 +72,12 @@ pub struct Limits {
     /// Callers that wait for a thread.
     #[serde(default)]
     pub waiters: u64,
+    /// Subscriptions to events.
+    #[serde(default)]
+    pub subscriptions: u64,
+    /// How many revisions a subscriber that takes no more may be behind.
+    #[serde(default)]
+    pub events_behind: u64,
     /// How long a request may be incomplete, in milliseconds.
     pub request_timeout_ms: u64,
 }

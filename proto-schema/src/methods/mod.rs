@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod capture;
 pub(crate) mod daemon;
+pub(crate) mod events;
 pub(crate) mod oplog;
 pub(crate) mod ready;
 pub(crate) mod repo;

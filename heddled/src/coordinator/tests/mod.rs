@@ -4,6 +4,7 @@
 mod captures;
 mod cases;
 mod clean;
+mod events;
 mod fakes;
 mod simulator;
 mod waits;
@@ -71,6 +72,7 @@ impl Daemon {
         let (inbox, outbox) = super::inbox::inbox(metrics.inbox());
         let lease = |session: &Arc<_>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = opened.registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
+        let (publish, published) = tokio::sync::watch::channel(opened.registry.revision());
         let shared = Arc::new(Shared {
             clock: world.clock.clone(),
             lease_clock: LeaseClock::new(crate::clock::Clock::monotonic_ms(&*world.clock)),
@@ -91,6 +93,7 @@ impl Daemon {
             looks: crate::coordinator::verify::Looks::default(),
             max_waiters: MAX_WAITERS,
             failed: ArcSwapOption::empty(),
+            published,
         });
         let settings = Arc::new(Settings {
             max_active: 1000,
@@ -105,7 +108,7 @@ impl Daemon {
             world.disk.fail_next(fault);
         }
         let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(super::message::hand_out(answered));
+        tokio::spawn(super::message::hand_out(answered, publish));
         let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
         recover(&shared, &mut writer, &settings);
         let coordinator = Coordinator { shared, settings };

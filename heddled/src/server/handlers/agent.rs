@@ -29,7 +29,7 @@ pub(in crate::server) async fn heartbeat(
         progress: params.progress.unwrap_or(false),
         usage: params.usage,
         hold_for_pid: params.hold_for_pid,
-        peer: call.peer.pid,
+        peer: call.caller.peer.pid,
     };
     let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
     let view = context.coordinator.heartbeat(session, token, heartbeat).await;
@@ -63,7 +63,7 @@ pub(in crate::server) async fn evict(
         return Err(invalid_params("reason", "why the session is ended, in a few words"));
     }
     let session = named(&context, params.session_id)?;
-    let view = context.coordinator.evict(session, call.peer.actor(), params.reason).await;
+    let view = context.coordinator.evict(session, call.caller.peer.actor(), params.reason).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
 }

@@ -35,7 +35,7 @@ pub(in crate::server) async fn hello(
     Ok(HelloResult {
         protocol: common,
         server: concat!("heddled/", env!("CARGO_PKG_VERSION")).to_owned(),
-        capabilities: ["process_hold", "worktree", "request_id", "wait", "http", "websocket"]
+        capabilities: ["process_hold", "worktree", "request_id", "wait", "events", "http", "websocket"]
             .map(str::to_owned)
             .to_vec(),
     })
@@ -57,6 +57,8 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
         boot_id: Arc::clone(&identity.boot_id),
         counts: Counts {
             connections: context.connections.load(Ordering::Relaxed) as u64,
+            subscriptions: context.limits.subscriptions.saturating_sub(context.subscriptions.available_permits())
+                as u64,
             active_sessions: snapshot.registry.active_count() as u64,
             waiters: snapshot.waiters.values().sum::<usize>() as u64,
             sessions: sessions as u64,
@@ -71,6 +73,8 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
             batch: context.limits.batch as u64,
             active_sessions: context.limits.active_sessions as u64,
             waiters: context.limits.waiters as u64,
+            subscriptions: context.limits.subscriptions as u64,
+            events_behind: context.limits.events_behind,
             request_timeout_ms: context.limits.request_timeout_ms,
         },
         revision: snapshot.registry.revision(),
@@ -131,7 +135,8 @@ pub(in crate::server) async fn shutdown(
         return Err(invalid_params("drain_ms", "at most 600000"));
     }
     // A full channel means that it is stopping already.
-    let _stopping = context.stop.try_send(StopRequest { drain_ms: params.drain_ms, by: Some(call.peer.actor()) });
+    let _stopping =
+        context.stop.try_send(StopRequest { drain_ms: params.drain_ms, by: Some(call.caller.peer.actor()) });
     Ok(Empty {})
 }
 

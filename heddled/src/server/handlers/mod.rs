@@ -3,6 +3,7 @@
 pub(super) mod agent;
 mod capture;
 pub(super) mod daemon;
+pub(super) mod events;
 pub(super) mod oplog;
 mod ready;
 pub(super) mod repo;

@@ -23,7 +23,7 @@ pub(in crate::server) async fn adopt(
     let path = params::absolute("repo", &params.repo)?;
     let adopted = context.coordinator.adopt(path).await;
     adopted.map_err(|failure| explain(&context, &failure, &About::repo(&params.repo)))?;
-    info!(repo = %params.repo, reason = %params.reason, by = ?call.peer.actor(), "a repository was adopted");
+    info!(repo = %params.repo, reason = %params.reason, by = ?call.caller.peer.actor(), "a repository was adopted");
     Ok(Empty {})
 }
 

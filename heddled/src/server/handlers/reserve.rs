@@ -69,7 +69,7 @@ fn request(
     named: Option<RequestRecord>,
     about: &About,
 ) -> Result<ReserveRequest, WireError> {
-    if params.hold_connection == Some(true) && call.via == Via::Http {
+    if params.hold_connection == Some(true) && call.caller.via == Via::Http {
         let expected =
             "absent over plain HTTP, whose connections belong to no caller: send it as a line or over WebSocket";
         return Err(invalid_params("hold_connection", expected));
@@ -83,7 +83,7 @@ fn request(
     if params.ttl_ms.is_some_and(|ttl_ms| !TTL_MS.contains(&ttl_ms)) {
         return Err(invalid_params("ttl_ms", "1000 to 86400000"));
     }
-    let wait = params.wait_ms.filter(|ms| *ms > 0).map(|ms| Patience { ms, stay: call.stay.clone() });
+    let wait = params.wait_ms.filter(|ms| *ms > 0).map(|ms| Patience { ms, stay: call.caller.stay.clone() });
     let at_tip = params.at_tip.unwrap_or(false);
     let anchor = match (&params.anchor, at_tip) {
         (Some(_), true) => return Err(invalid_params("at_tip", "absent when an anchor is given")),
@@ -112,7 +112,7 @@ fn request(
         path: absolute("path", &params.path)?,
         ttl_ms,
         hold_for_pid: params.hold_for_pid,
-        peer: call.peer.pid,
+        peer: call.caller.peer.pid,
         request: named,
         token: params.reservation_token.clone(),
         agent: Arc::new(agent(params)?),

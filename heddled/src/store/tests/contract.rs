@@ -98,8 +98,38 @@ fn refuses_operations_that_are_not_those_of_the_entries(place: &dyn Place) {
     history.commit(&mut opened).unwrap();
 }
 
-const CONTRACT: [fn(&dyn Place); 3] =
-    [keeps_what_it_acknowledged, answers_by_filter, refuses_operations_that_are_not_those_of_the_entries];
+fn has_the_newest_operations_in_memory(place: &dyn Place) {
+    let mut opened = place.open();
+    let mut history = History::default();
+    for seed in 0..300 {
+        history.steps(12, seed);
+        history.commit(&mut opened).unwrap();
+    }
+    let newest = history.registry.revision();
+    let thread = Filter { thread: Some(History::thread(3)), ..Filter::default() };
+    let mut had = 0;
+    for filter in [Filter::default(), thread] {
+        for after in (0..=newest + 1).rev() {
+            let Some(recent) = opened.log.recent(&filter, after, 5) else { continue };
+            had += 1;
+            let read = opened.log.after(&filter, after, 5).unwrap();
+            assert_eq!((recent.operations, recent.newest_seen), (read.operations, read.newest_seen), "after {after}");
+        }
+    }
+    assert!(had > 8, "some are in memory");
+    assert!(opened.log.recent(&Filter::default(), 0, 5).is_none(), "and not all");
+    let (log, last) = (std::sync::Arc::clone(&opened.log), newest - 1);
+    opened.store.close(&history.registry).unwrap();
+    let page = log.recent(&Filter::default(), last, 5).unwrap();
+    assert_eq!(page.operations.iter().map(|one| one.revision).collect::<Vec<_>>(), [newest], "when it is closed, too");
+}
+
+const CONTRACT: [fn(&dyn Place); 4] = [
+    keeps_what_it_acknowledged,
+    answers_by_filter,
+    refuses_operations_that_are_not_those_of_the_entries,
+    has_the_newest_operations_in_memory,
+];
 
 #[test]
 fn the_store_on_disk_keeps_the_contract() {

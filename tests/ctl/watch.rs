@@ -1,0 +1,177 @@
+//! `heddlectl watch`: it shows each event once, whatever is killed meanwhile, and ends when nobody reads it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+
+use crate::support::{World, pid, steady, until};
+
+/// A watch that runs; killed when this is dropped.
+pub(crate) struct Watching {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Watching {
+    pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
+        let mut command = world.command(&[&["watch"], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("heddlectl runs");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            // A line that was cut short was not shown.
+            for line in output.split(b'\n').map_while(Result::ok) {
+                tell.send(String::from_utf8(line).expect("text")).ok();
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(20)).expect("a line")
+    }
+
+    /// The next line with --json.
+    #[track_caller]
+    pub(crate) fn event(&self) -> Value {
+        serde_json::from_str(&self.line()).expect("JSON")
+    }
+
+    /// Ends it by a signal; gives what it said on stderr, and the lines that nobody has taken.
+    pub(crate) fn end(mut self, signal: Signal) -> (String, Vec<String>) {
+        kill(pid(&self.child), signal).expect("sent");
+        assert_eq!(self.child.wait().expect("gone").signal(), Some(signal as i32));
+        let mut said = String::new();
+        self.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+        (said, self.lines.iter().collect())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Fails unless these are events as the wire has them.
+fn check(events: &[Value]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto-schema/schema/notifications/events.event.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).expect("there")).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    for event in events {
+        let told = json!({"params": {"subscription": "sub-1", "result": event}});
+        assert!(validator.is_valid(&told), "{event}");
+    }
+}
+
+#[test]
+fn it_goes_on_by_itself_when_the_daemon_was_killed_and_is_back() {
+    let mut world = World::with_daemon();
+    let watching = Watching::start(&world, &["--json", "--all-repos", "--after", "0"]);
+    let mut events = vec![watching.event()];
+    for round in 0..3 {
+        let session = world.reserve(&format!("t{round}"));
+        while events.last().expect("one")["session_id"] != session.as_str() {
+            events.push(watching.event());
+        }
+        world.kill_daemon();
+        world.start_daemon();
+    }
+    while events.iter().filter(|event| event["kind"] == "daemon_started").count() < 4 {
+        events.push(watching.event());
+    }
+    for (event, revision) in events.iter().zip(1..) {
+        assert_eq!(event["revision"], revision, "no gap, nothing twice: {events:?}");
+    }
+    check(&events);
+    let logged = world.json(&["log", "--all-repos", "--after", "0", "-n", "1000"]);
+    let seen = json!(events).to_string().replace(&*world.path("").to_string_lossy(), "$ROOT/");
+    let logged = logged["operations"].to_string();
+    assert!(logged.starts_with(&seen[..seen.len() - 1]), "the log reads it back: {logged}\n{seen}");
+    let (said, rest) = watching.end(Signal::SIGINT);
+    assert_eq!(rest, [""; 0]);
+    assert_eq!(said.matches("the connection to the daemon is lost").count(), 3, "once each time: {said}");
+    assert_eq!(said.lines().filter(|line| line.contains("revision")).count(), 3, "{said}");
+}
+
+#[test]
+fn one_that_is_killed_and_resumed_after_what_it_showed_misses_nothing() {
+    let world = World::with_daemon();
+    let mut seen: Vec<Value> = Vec::new();
+    for round in 0..20 {
+        let after = seen.len().to_string();
+        let watching = Watching::start(&world, &["--json", "--all-repos", "--after", &after]);
+        let session = world.reserve(&format!("t{round}"));
+        seen.push(watching.event());
+        assert_eq!(world.run(&["release", "--session", &session]).code, Some(0));
+        let (said, rest) = watching.end(Signal::SIGKILL);
+        assert_eq!(said, "");
+        seen.extend(rest.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+    }
+    for (event, revision) in seen.iter().zip(1..) {
+        assert_eq!(event["revision"], revision, "no gap, nothing twice");
+    }
+    assert!(seen.len() >= 20);
+}
+
+#[test]
+fn it_ends_well_when_nobody_reads_it() {
+    let mut world = World::with_daemon();
+    for round in ["nothing happens", "there is no daemon"] {
+        let mut watching = world.command(&["watch"]);
+        let mut child = watching.stdout(Stdio::piped()).spawn().expect("heddlectl runs");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        output.read_line(&mut String::new()).expect("the heading");
+        if round == "there is no daemon" {
+            world.kill_daemon();
+        }
+        drop(output);
+        let mut ended = None;
+        until("it ends", || {
+            ended = child.try_wait().expect("ours");
+            ended.is_some()
+        });
+        assert_eq!(ended.expect("ended").code(), Some(0), "{round}");
+    }
+}
+
+#[test]
+fn people_see_a_line_an_event_from_now_on() {
+    let world = World::with_daemon();
+    world.reserve("before");
+    let watching = Watching::start(&world, &["--thread", "x"]);
+    assert_eq!(steady(&watching.line()), "   REV  AT (UTC)             WHAT            THREAD              SESSION");
+    let session = world.reserve("x");
+    world.reserve("other");
+    assert_eq!(world.run(&["evict", "--session", &session, "--reason", "a test"]).code, Some(0));
+    for (kind, detail) in
+        [("reserved", "fencing_token="), ("thread_created", "after="), ("evicted", "reason=\"a test\"")]
+    {
+        let line = watching.line();
+        assert!(line.contains(&format!("  {kind}  ")) || line.contains(&format!("  {kind} ")), "{line}");
+        assert!(line.contains("  x ") && line.contains(&session) && line.contains(detail), "{line}");
+    }
+}
+
+#[test]
+fn it_needs_a_daemon_to_begin_and_says_what_is_wrong_with_its_filters() {
+    let world = World::new();
+    assert_eq!(world.run(&["watch"]).code, Some(69));
+    let world = World::with_daemon();
+    let said = world.run(&["watch", "--after", "1000"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert!(said.stderr.contains("a revision that there is"), "{said}");
+    let said = world.run(&["watch", "--thread", "a..b"]);
+    assert_eq!(said.code, Some(2), "{said}");
+    let said = world.run(&["watch", "--repo", "/", "--json"]);
+    assert_eq!((said.code, &said.error()["data"]["kind"]), (Some(3), &json!("repository_not_found")));
+}
