@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -82,11 +83,12 @@ impl Program {
         &self.environment
     }
 
-    /// The program, with all that it needs but its arguments.
-    pub(super) fn command(&self, git_dir: &Path) -> Command {
-        let mut command = Command::new("git");
+    /// The program, with all that it needs but its arguments; it and what it starts are looked for in `places`.
+    pub(super) fn command(&self, git_dir: &Path, places: &OsStr) -> Command {
+        // Where the program is named by its path, the daemon's memory is not copied to start it: that takes longer than Git.
+        let mut command = Command::new(found_in(places).unwrap_or_else(|| PathBuf::from("git")));
         command.env_clear().stdin(Stdio::null()).current_dir("/");
-        command.env("PATH", &self.environment.path);
+        command.env("PATH", places);
         if let Some(home) = &self.environment.home {
             command.env("HOME", home);
         }
@@ -112,19 +114,19 @@ impl Program {
 
     /// Every setting that applies in the repository; in none when `git_dir` is no repository.
     pub(super) fn settings(&self, git_dir: &Path) -> Result<Vec<Setting>, Error> {
-        Self::run(self.list(git_dir), "config").map(|output| Setting::parse(&output))
+        Self::run(self.list(git_dir, &self.environment.path), "config").map(|output| Setting::parse(&output))
     }
 
     /// Lists every setting that applies, for [`Setting::parse`].
-    pub(super) fn list(&self, git_dir: &Path) -> Command {
-        let mut command = self.command(git_dir);
+    pub(super) fn list(&self, git_dir: &Path, places: &OsStr) -> Command {
+        let mut command = self.command(git_dir, places);
         command.args(["config", "--list", "-z", "--show-scope", "--show-origin"]);
         command
     }
 
     /// Runs `git worktree` in the repository with content filters that only the user's configuration defines.
     pub(super) fn worktree(&self, git_dir: &Path, arguments: &[&OsStr]) -> Result<(), Error> {
-        let mut command = self.command(git_dir);
+        let mut command = self.command(git_dir, &self.environment.path);
         let filters = filters(&self.settings(git_dir)?);
         command.env("GIT_CONFIG_COUNT", filters.len().to_string());
         for (index, (key, value)) in filters.iter().enumerate() {
@@ -133,6 +135,14 @@ impl Program {
         command.arg("worktree").args(arguments);
         Self::run(command, "worktree").map(drop)
     }
+}
+
+/// The first `git` in the places of a `PATH` that may be executed.
+fn found_in(places: &OsStr) -> Option<PathBuf> {
+    let is_program = |file: &PathBuf| {
+        std::fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(places).filter(|place| place.is_absolute()).map(|place| place.join("git")).find(is_program)
 }
 
 /// The program said that it failed, and why.

@@ -113,6 +113,7 @@ impl Work {
             None => {
                 git(&repository.path, &["switch", "--quiet", "--create", main])?;
                 params["thread"] = main.into();
+                params["target_thread"] = "main".into();
             }
         }
         let answer = heddled.call("agent.reserve", &params)?;

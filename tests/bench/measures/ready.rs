@@ -50,7 +50,7 @@ fn part(repository: &Repository, files: usize, conflicts: bool) -> anyhow::Resul
     let write = |number: usize, text: &str| std::fs::write(repository.path.join(repository::file(number)), text);
     let commit = |text: &str| {
         git(&repository.path, &["commit", "--quiet", "--all", "--message", text])?;
-        git(&repository.path, &["status"])
+        git(&repository.path, &["status", "--porcelain"])
     };
     git(&repository.path, &["switch", "--quiet", "main"])?;
     write(files / 2, "theirs\n")?;

@@ -88,8 +88,7 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Every setting that applies in the repository.
     fn list(&self) -> Result<Vec<Setting>, Error> {
-        let mut command = self.program.list(&self.repository.git_dir);
-        command.env("PATH", self.search_path()?);
+        let command = self.program.list(&self.repository.git_dir, &self.search_path()?);
         let said = run(command, "config", &self.place.path("stderr"), Bounds::new(self.request.cancelled))?;
         Ok(Setting::parse(&said))
     }
@@ -120,12 +119,11 @@ impl Trial<'_> {
     }
 
     fn command(&self) -> Result<Command, Error> {
-        let mut command = self.program.command(&self.place.path(""));
+        let mut command = self.program.command(&self.place.path(""), &self.search_path()?);
         // Where a merge driver of the user's finds its files.
         let worktree = self.place.path(WORKTREE);
         command.env("GIT_WORK_TREE", &worktree).current_dir(worktree);
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("PATH", self.search_path()?);
         command.args(["merge-tree", "--write-tree", "-z", "--name-only", "--messages"]);
         command.args([self.request.target.to_string(), self.request.tip.to_string()]);
         Ok(command)

@@ -200,8 +200,8 @@ impl<'a> Work<'a> {
     pub(in crate::repo) fn lay_out(&self, purpose: Purpose) -> Result<Snapshot, Error> {
         let (private, common) = (self.private, self.common);
         let list = || {
-            let mut command = self.program.list(private);
-            command.env("GIT_COMMON_DIR", common).env("PATH", self.search_path());
+            let mut command = self.program.list(private, &self.search_path());
+            command.env("GIT_COMMON_DIR", common);
             Ok(Setting::parse(&self.run(command, "config")?))
         };
         let list = self.places.settings((private, common), self.program, self.now, list)?;
@@ -251,10 +251,9 @@ impl<'a> Work<'a> {
 
     /// Git in the worktree, with nothing of the repository's but its objects.
     pub(in crate::repo) fn git(&self) -> Command {
-        let mut command = self.program.command(&self.place.path);
+        let mut command = self.program.command(&self.place.path, &self.search_path());
         command.env("GIT_WORK_TREE", ".").current_dir(self.worktree.current_dir());
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("PATH", self.search_path());
         command
     }
 
