@@ -13,6 +13,7 @@ use super::captures::{Cancellable, Turn};
 use super::failure::Failure;
 use super::patience::Waited;
 use super::snapshot::View;
+use super::yielding::yielding;
 use super::{Coordinator, blocking};
 use crate::registry::{
     CaptureIntent, Command, Intent, Refusal, RepoRecord, SessionRecord, TokenHash, active, authorized, find,
@@ -143,7 +144,7 @@ impl Coordinator {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
         let path = worktree.clone();
-        let work = tokio::spawn(blocking("capturing the worktree", move || {
+        let work = tokio::spawn(yielding("capturing the worktree", move || {
             let message = call.message.unwrap_or_else(|| format!("capture of {}", session.thread));
             Ok(shared.repo.prepare_capture(&CaptureRequest {
                 git_dir: &repo.git_dir,

@@ -12,6 +12,7 @@ use super::merged::merged_state;
 use super::removals::Announced;
 use super::shared::Shared;
 use super::worktrees::locker;
+use super::yielding::yielding;
 use super::{Coordinator, Settings, blocking};
 use crate::registry::{Registry, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 use crate::repo::{CaptureRefused, Error, Kept, LinkedWorktree, Pair, Removal, RemoveRequest, shown};
@@ -127,7 +128,7 @@ impl Coordinator {
     async fn clean_one(&self, job: Job, dry_run: bool) -> Result<Option<Stays>, Failure> {
         let first = job.clone();
         // Most stay, and nobody need wait for that.
-        let stays = blocking("looking at a worktree", move || match first.refuse() {
+        let stays = yielding("looking at a worktree", move || match first.refuse() {
             Ok(tip) if dry_run => first.remove(tip, true),
             other => Ok(other.err()),
         });
@@ -143,7 +144,7 @@ impl Coordinator {
         let announced = Announced::new(&self.shared, job.thread(), Arc::clone(&job.path));
         // All that was granted before is committed on return; all that comes later waits.
         self.barrier().await?;
-        blocking("removing a worktree", move || {
+        yielding("removing a worktree", move || {
             let _until = (turn, announced);
             match job.refuse() {
                 Ok(tip) => job.remove(tip, false),

@@ -36,6 +36,7 @@ mod wait;
 mod waiting;
 mod worktrees;
 mod writer;
+mod yielding;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! How long a capture is waited for, and a look at a worktree. What an agent has in its worktree or its repository, a FIFO in the place of a file or a
-//! filter that does not end, can hold Git up for as long as it likes, and no end of a session may come to tell.
+//! How long a capture is waited for, and a look at a worktree. What an agent has in its worktree or its repository, a FIFO in
+//! the place of a file or a filter that does not end, can hold Git up for as long as it likes, and no end of a session may
+//! come to tell.
 
 use std::path::PathBuf;
 use std::time::Duration;

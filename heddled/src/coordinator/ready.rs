@@ -15,6 +15,7 @@ use super::observer::observation;
 use super::patience::Waited;
 use super::snapshot::View;
 use super::threads::ThreadView;
+use super::yielding::yielding;
 use super::{CaptureCall, Captured, Coordinator, blocking};
 use crate::registry::{
     Checked, Command, Refusal, RepoRecord, SessionRecord, ThreadRecord, TokenHash, active, authorized, find,
@@ -195,7 +196,7 @@ impl Coordinator {
         let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
         let path = worktree.clone();
-        let work = tokio::spawn(blocking("looking at the worktree", move || {
+        let work = tokio::spawn(yielding("looking at the worktree", move || {
             Ok(shared.repo.status(&StatusRequest {
                 git_dir: &repo.git_dir,
                 worktree: &path,

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::failure::Failure;
 use super::shared::Shared;
-use super::{Coordinator, Settings, blocking};
+use super::yielding::yielding;
+use super::{Coordinator, Settings};
 use crate::liveness::Verdict;
 use crate::registry::{RepoId, SessionRecord};
 use crate::repo::{Claim, Error, Inspection, Located, StatusRequest, ThreadToInspect, WorktreeStatus};
@@ -91,7 +92,7 @@ impl Coordinator {
         let turn = turn.map_err(|_| Failure::Overloaded { max: AT_ONCE })?.map_err(|_| Failure::ShuttingDown)?;
         let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
         let (flag, shared, settings) = (Arc::clone(&given_up.0), Arc::clone(&self.shared), Arc::clone(&self.settings));
-        let mut look = std::pin::pin!(blocking("looking at the repository", move || {
+        let mut look = std::pin::pin!(yielding("looking at the repository", move || {
             let _turn = turn;
             verify(&shared, &settings, &path, &flag)
         }));

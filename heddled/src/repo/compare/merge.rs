@@ -103,7 +103,7 @@ impl Trial<'_> {
     fn run(&self) -> Result<Conflicts, Error> {
         let stderr = self.place.path("stderr");
         // It is short, and somebody waits for it.
-        let (status, said) = wait_for(self.command()?, &stderr, Bounds::new(self.request.cancelled), 0)?;
+        let (status, said) = wait_for(self.command()?, &stderr, Bounds::new(self.request.cancelled))?;
         match status.code() {
             Some(0) => Ok(Conflicts::default()),
             Some(1) => Conflicts::told(&said).ok_or_else(|| {

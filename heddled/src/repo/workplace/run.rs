@@ -19,9 +19,6 @@ use crate::repo::program::failed;
 /// How often it is noticed that the work is cancelled, in milliseconds.
 const LOOK: u16 = 50;
 
-/// How much Git's work yields to what people wait for.
-const NICE: i32 = 5;
-
 /// How much room Git's work leaves on the disk that the registry is on, too: a file of holes takes nothing from its agent, and
 /// is written out in full by a filter.
 pub(in crate::repo) const SPARE: u64 = 64 * 1024 * 1024;
@@ -56,7 +53,7 @@ pub(in crate::repo) fn run(
     stderr: &Path,
     bounds: Bounds<'_>,
 ) -> Result<Vec<u8>, Error> {
-    let (status, said) = wait_for(command, stderr, bounds, NICE)?;
+    let (status, said) = wait_for(command, stderr, bounds)?;
     if status.success() {
         return Ok(said);
     }
@@ -69,22 +66,17 @@ pub(in crate::repo) fn said_why(name: &'static str, stderr: &Path) -> Result<Err
     Ok(failed(name, &written))
 }
 
-/// Runs a command of Git and gives how it ended and what it says; `nice` is how much it yields to others.
+/// Runs a command of Git and gives how it ended and what it says. It yields as much to others as whoever runs it.
 pub(in crate::repo) fn wait_for(
     mut command: Command,
     stderr: &Path,
     bounds: Bounds<'_>,
-    nice: i32,
 ) -> Result<(ExitStatus, Vec<u8>), Error> {
     let errors = File::create(stderr).map_err(|source| Error::io("run git", stderr, source))?;
     // A group of its own, so that its filters end with it.
     command.stdout(Stdio::piped()).stderr(errors).process_group(0);
     let not_run = |source| Error::io("run git", Path::new("git"), source);
     let mut child = command.spawn().map_err(not_run)?;
-    if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-        // Only a courtesy: it is as right without.
-        rustix::process::setpriority_process(Some(pid), nice).unwrap_or_default();
-    }
     let place = stderr.parent().unwrap_or(stderr);
     let said = read(&mut child, place, bounds);
     if !matches!(said, Ok(Some(_))) {
