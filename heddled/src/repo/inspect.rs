@@ -8,13 +8,12 @@ use proto_schema::{ObjectId, ThreadName};
 
 use super::cache::Place;
 use super::capture::{GitOperation, under_way};
+use super::compare::apart;
 use super::error::Error;
 use super::opened::Opened;
 use super::refs::Target;
 use super::stamp::Stamp;
 use super::{Claim, marker};
-
-const OPERATION: &str = "look at the upstream";
 
 /// A thread to look at.
 #[derive(Clone, Debug)]
@@ -143,32 +142,11 @@ fn upstream(repository: &Opened, branch: &str, tip: Option<ObjectId>) -> Result<
     let full = followed.as_bstr().to_string();
     let state = repository.refs.follow(Some(Target::Symbolic(full.clone())))?;
     let apart = match (tip, state) {
-        (Some(tip), Some(state)) => {
-            Some((beyond(&library, tip, state)?.count()? as u64, beyond(&library, state, tip)?.count()? as u64))
-        }
+        (Some(tip), Some(state)) => Some(apart(&library, tip, state)?),
         (None, _) | (_, None) => None,
     };
     let shown = ["refs/remotes/", "refs/heads/"].iter().find_map(|prefix| full.strip_prefix(prefix));
     Ok(Some(Upstream { name: shown.unwrap_or(&full).to_owned(), apart }))
-}
-
-/// The commits that lead to one state and not to another.
-struct Beyond<'a>(gix::revision::Walk<'a>);
-
-fn beyond(library: &gix::Repository, tip: ObjectId, without: ObjectId) -> Result<Beyond<'_>, Error> {
-    let id = |id: ObjectId| gix::ObjectId::try_from(id.as_bytes()).map_err(|error| Error::library(OPERATION, error));
-    let walk = library.rev_walk([id(tip)?]).with_hidden([id(without)?]).all();
-    walk.map(Beyond).map_err(|error| Error::library(OPERATION, error))
-}
-
-impl Beyond<'_> {
-    fn count(mut self) -> Result<usize, Error> {
-        self.0.try_fold(0, |count, commit| commit.map(|_| count + 1).map_err(|error| Error::library(OPERATION, error)))
-    }
-
-    fn ends_at_once(mut self) -> Result<bool, Error> {
-        self.0.next().transpose().map(|first| first.is_none()).map_err(|error| Error::library(OPERATION, error))
-    }
 }
 
 fn look(repository: &Opened, asked: &ThreadToInspect) -> Result<ThreadFound, Error> {
@@ -178,7 +156,7 @@ fn look(repository: &Opened, asked: &ThreadToInspect) -> Result<ThreadFound, Err
         Some(recorded) => match repository.refs.follow(Some(Target::Symbolic(name.clone())))? {
             None => BranchFound::Gone,
             Some(tip) if tip == recorded => BranchFound::Kept,
-            Some(tip) if beyond(&repository.objects.library(), recorded, tip)?.ends_at_once()? => BranchFound::Kept,
+            Some(tip) if apart(&repository.objects.library(), recorded, tip)?.0 == 0 => BranchFound::Kept,
             Some(_) => BranchFound::Moved,
         },
     };

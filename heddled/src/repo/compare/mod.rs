@@ -38,6 +38,12 @@ const ANSWERS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// The most paths of a comparison; all are counted.
 const MOST_PATHS: usize = 100;
 
+/// How many commits each of two states has that the other lacks.
+pub(super) fn apart(library: &gix::Repository, one: ObjectId, other: ObjectId) -> Result<(u64, u64), Error> {
+    let Parted { ahead, behind, .. } = History::new(library)?.part(id(one)?, id(other)?)?;
+    Ok((ahead, behind))
+}
+
 /// Which two states are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
