@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cli::{self, Cli};
 use crate::client::connector::Connector;
 use crate::client::{Answer, CallError, Client};
+use crate::complete;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -36,6 +37,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
     let mut plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
     if let Some((error, exit)) = hidden::dispatch(&arguments) {
         plain.fail(&error);
+        return exit;
+    }
+    if let Some(exit) = complete::dispatch(&arguments) {
         return exit;
     }
     plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");

@@ -28,7 +28,8 @@ ready, 69 no daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration,
 
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
-#[command(name = "heddlectl", version, disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
+#[command(name = "heddlectl", version)]
+#[command(disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -65,6 +66,11 @@ enum Color {
 }
 
 impl Global {
+    /// Those of a command line that says no more than where to look.
+    pub(crate) fn at(repo: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self { json: false, repo, socket, color: Color::Never, quiet: true }
+    }
+
     /// How to print.
     pub(crate) fn output(&self) -> Output {
         let color = match self.color {

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod clock;
 mod commands;
+mod complete;
 mod env;
 mod error;
 mod exit;
