@@ -28,7 +28,7 @@ ready, 69 no daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration,
 
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
-#[command(name = "heddlectl", version)]
+#[command(name = "heddlectl", version = env!("HEDDLE_VERSION"))]
 #[command(disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
 pub(crate) struct Cli {
     #[command(flatten)]

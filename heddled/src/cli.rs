@@ -14,7 +14,7 @@ use crate::paths::Environment;
 
 /// The daemon that decides which coding agent holds which thread of a Git repository.
 #[derive(Parser, Debug)]
-#[command(name = "heddled", version, disable_help_subcommand = true)]
+#[command(name = "heddled", version = env!("HEDDLE_VERSION"), disable_help_subcommand = true)]
 pub struct Cli {
     /// Read this configuration file [env: HEDDLE_CONFIG; default: ~/.config/heddle/heddled.toml]
     #[arg(long, value_name = "FILE")]

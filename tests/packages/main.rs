@@ -1,4 +1,4 @@
-//! What whoever installs it gets beside the two programs: what shells complete, manual
+//! What whoever installs it gets beside the two programs: what they say of their version, what shells complete, manual
 //! pages, the reference of the command line, the guides. Each is tried with the program that it is for.
 //!
 //! A machine that lacks such a program is told that the test skipped; `.ci/run` installs them.
@@ -9,6 +9,8 @@ mod completions;
 #[path = "../ctl/support.rs"]
 #[allow(dead_code, reason = "each suite takes what it needs")]
 mod support;
+#[cfg(test)]
+mod version;
 
 /// Whether a program is there; else it is said that the test which needs it has skipped.
 #[cfg(test)]
