@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
 #[path = "../ctl/support.rs"]
 #[allow(dead_code, reason = "each suite takes what it needs")]
 mod support;
