@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod guides;
+#[cfg(test)]
 mod manual;
 #[cfg(test)]
 mod reference;
