@@ -23,3 +23,7 @@ bench *args:
 reference:
     cargo build --workspace
     UPDATE_REFERENCE=1 cargo test -p heddled --test packages reference
+
+# Build the Debian package of what is checked out.
+deb *args:
+    sh packaging/deb.sh {{args}}

@@ -6,7 +6,11 @@
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod debian;
+#[cfg(test)]
 mod guides;
+#[cfg(test)]
+mod install;
 #[cfg(test)]
 mod manual;
 #[cfg(test)]
