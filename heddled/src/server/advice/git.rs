@@ -193,6 +193,6 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
-        | repo::Error::CheckedOut { .. } => super::internal(),
+        | repo::Error::CheckedOut { .. } => super::internal(error),
     }
 }
