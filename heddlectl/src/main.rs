@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod clock;
 mod commands;
+mod doctor;
 mod env;
 mod error;
 mod exit;

@@ -136,7 +136,7 @@ fn spawn(program: &Path, connector: &Connector, log: File) -> Result<Child, Erro
 }
 
 /// What a daemon needs to know, and nothing of the agent that needed it.
-fn environment(env: &Env) -> Vec<(OsString, OsString)> {
+pub(crate) fn environment(env: &Env) -> Vec<(OsString, OsString)> {
     let meant = |name: &str| match name {
         "HOME" | "PATH" | "TMPDIR" | "LANG" => true,
         "HEDDLE_SESSION" | "HEDDLE_THREAD" | "HEDDLE_REPO" | "HEDDLE_NO_AUTOSTART" => false,
