@@ -21,13 +21,18 @@ pub(super) fn log(scene: &Scene) -> Vec<Finding> {
         let summary = format!("others can read {shown}: its mode is {:04o}", meta.mode() & 0o7777);
         return vec![Finding::warning(NAME, summary).fix_words(["chmod", "600", &shown])];
     }
-    let aside =
-        (1..=9).filter_map(|number| fs::symlink_metadata(format!("{shown}.{number}")).ok()).map(|meta| meta.len());
-    let bytes = meta.len() + aside.sum::<u64>();
+    let aside = (1..=9).map(|number| format!("{shown}.{number}"));
+    let aside: Vec<(u64, String)> =
+        aside.filter_map(|path| Some((fs::symlink_metadata(&path).ok()?.len(), path))).collect();
+    let bytes = meta.len() + aside.iter().map(|(bytes, _)| bytes).sum::<u64>();
     if bytes > MUCH {
-        let summary =
-            format!("{shown} and what was moved aside take {} MiB; a daemon that is started anew cuts it", bytes >> 20);
-        return vec![Finding::warning(NAME, summary).fix("heddlectl daemon stop && heddlectl daemon start")];
+        // A daemon of before did not cut it.
+        let summary = format!("{shown} and what was moved aside take {} MiB", bytes >> 20);
+        let finding = Finding::warning(NAME, summary).detail("bytes", bytes);
+        return vec![match aside.iter().max().filter(|(bytes, _)| *bytes > meta.len()) {
+            Some((_, path)) => finding.fix_words(["rm", path]),
+            None => finding.fix("heddlectl daemon stop && heddlectl daemon start"),
+        }];
     }
     vec![Finding::ok(NAME, format!("{shown}, {} KiB in all", bytes >> 10)).detail("bytes", bytes)]
 }

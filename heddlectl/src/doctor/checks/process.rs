@@ -113,5 +113,5 @@ pub(super) fn clock(scene: &Scene) -> Vec<Finding> {
             Finding::warning(NAME, summary).detail("daemon", &*daemon.info.boot_id).detail("ours", boot.trim_end()),
         ];
     }
-    vec![Finding::ok(NAME, "it agrees with the daemon's")]
+    vec![Finding::ok(NAME, "the clock and the boot are as they should be")]
 }
