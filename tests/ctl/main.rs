@@ -12,6 +12,8 @@ mod commands;
 mod demo;
 mod doctor;
 mod faults;
+#[path = "../support/ledger.rs"]
+mod ledger;
 mod logs;
 mod ready;
 mod refusals;
