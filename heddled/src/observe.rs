@@ -132,36 +132,4 @@ fn find_token(line: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
-mod tests {
-    use super::testing::Shown;
-    use super::*;
-
-    #[test]
-    fn no_token_leaves_in_a_line() {
-        let shown = Shown::at("heddled=debug,warn");
-        let token = format!("hrt_{}", "a2".repeat(26));
-        tracing::debug!(line = %format!("{{\"reservation_token\":\"{token}\"}}"), "got {token} and {token}.");
-        tracing::trace!("not at this level");
-        let text = shown.text();
-        assert!(!text.contains("a2a2"), "O1: {text}");
-        assert!(text.contains("got hrt_... and hrt_...."), "{text}");
-        assert!(text.contains("\"hrt_...\"}"), "{text}");
-        assert!(!text.contains("not at this level"), "{text}");
-    }
-
-    #[test]
-    fn lines_without_tokens_are_left_alone() {
-        for line in ["", "hrt", "hrt-x", "a line\n"] {
-            assert_eq!(mask(line.as_bytes()), line.as_bytes());
-        }
-        assert_eq!(&*mask(b"hrt_"), b"hrt_...", "an empty one is masked too");
-    }
-
-    #[test]
-    fn a_wrong_filter_says_what_a_right_one_is() {
-        let error = filter("heddled=loud").unwrap_err().to_string();
-        assert!(error.contains("heddled=loud") && error.contains("heddled=debug"), "{error}");
-    }
-}
+pub(crate) mod tests;

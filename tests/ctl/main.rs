@@ -10,8 +10,10 @@ mod captures;
 mod cleaning;
 mod commands;
 mod demo;
+#[cfg(test)]
 mod doctor;
 mod faults;
+#[cfg(test)]
 #[path = "../support/ledger.rs"]
 mod ledger;
 mod logs;

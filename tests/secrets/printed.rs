@@ -43,4 +43,5 @@ fn a_token_is_found_with_and_without_its_prefix() {
         assert!(!ledger::has_secret(text.as_bytes(), &none), "{text}");
     }
     assert!(!ledger::has_secret(format!("hrt_{}", &secret[1..]).as_bytes(), &known));
+    assert!(!ledger::has_secret(format!("hrt_{}", "a".repeat(52)).as_bytes(), &none), "an example is no secret");
 }

@@ -22,8 +22,15 @@ const BLOCK: usize = 4096;
 
 static SEEN: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
+/// Fewer different symbols no random secret has: `hrt_aaa...` of an example is none.
+const LEAST_DIFFERENT: usize = 10;
+
 fn is_symbol(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'2'..=b'7')
+}
+
+fn is_random(secret: &str) -> bool {
+    secret.bytes().collect::<HashSet<u8>>().len() >= LEAST_DIFFERENT
 }
 
 /// Calls back with each run of symbols that is long enough to have a secret in it, and with whether a token's prefix is before.
@@ -47,7 +54,7 @@ fn runs(bytes: &[u8], mut found: impl FnMut(&str, bool)) {
 /// Notes the tokens in what was sent or received.
 pub(crate) fn note(bytes: &[u8]) {
     runs(bytes, |run, is_token| {
-        if is_token && SEEN.lock().unwrap().insert(run[..SYMBOLS].to_owned()) {
+        if is_token && is_random(&run[..SYMBOLS]) && SEEN.lock().unwrap().insert(run[..SYMBOLS].to_owned()) {
             write_down(&run[..SYMBOLS]);
         }
     });
@@ -66,9 +73,15 @@ pub(crate) fn has_secret(bytes: &[u8], seen: &HashSet<String>) -> bool {
     let mut has = false;
     runs(bytes, |run, is_token| {
         let mut windows = (0..=run.len() - SYMBOLS).map(|start| &run[start..start + SYMBOLS]);
-        has = has || is_token || windows.any(|window| seen.contains(window));
+        has = has || is_token && is_random(&run[..SYMBOLS]) || windows.any(|window| seen.contains(window));
     });
     has
+}
+
+/// Whether a file has a token and nothing else: somebody made it to be brought with --token-file.
+fn is_token_file(content: &[u8]) -> bool {
+    let token = content.strip_suffix(b"\n").unwrap_or(content).strip_prefix(PREFIX);
+    token.is_some_and(|secret| secret.len() == SYMBOLS && secret.iter().all(|byte| is_symbol(*byte)))
 }
 
 /// Fails if something that was printed has a token in it.
@@ -92,7 +105,9 @@ pub(crate) fn search(root: &Path) {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && entry.file_name() != "sessions" => directories.push(path),
                 Ok(kind) if kind.is_file() => {
-                    if let Ok(content) = std::fs::read(&path) {
+                    if let Ok(content) = std::fs::read(&path)
+                        && !is_token_file(&content)
+                    {
                         check(&path.display().to_string(), &content);
                     }
                 }

@@ -112,15 +112,16 @@ fn reach(socket: Option<&(PathBuf, bool)>, record: Option<&Record>, uid: u32) ->
     };
     let Some((path, named)) = socket else { return (Reach::Absent, PathBuf::new()) };
     let first = ask(path);
+    let is_none = |reach: &Reach| matches!(reach, Reach::Absent | Reach::Stale);
     let other = record.filter(|record| !named && record.socket.is_absolute() && record.socket != *path);
-    match (&first, other) {
-        (Reach::Absent | Reach::Stale, Some(record)) => match ask(&record.socket) {
-            // What is left of a daemon elsewhere says nothing that the first does not.
-            Reach::Absent | Reach::Stale => (first, path.clone()),
-            there => (there, record.socket.clone()),
-        },
-        _ => (first, path.clone()),
+    if let Some(record) = other.filter(|_| is_none(&first)) {
+        let there = ask(&record.socket);
+        // What is left of a daemon elsewhere says nothing that the first does not.
+        if !is_none(&there) {
+            return (there, record.socket.clone());
+        }
     }
+    (first, path.clone())
 }
 
 /// Has the daemon's own program look at the configuration, in the environment that a daemon would be started in.

@@ -93,7 +93,7 @@ impl LogFile {
         let behind = rustix::fs::fstat(io::stderr()).ok()?;
         let named = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let is_it = (behind.st_dev, behind.st_ino) == (named.dev(), named.ino());
-        is_it.then(|| Self { path, most, written: named.len() })
+        is_it.then_some(Self { path, most, written: named.len() })
     }
 
     /// Begins a new file if the line would make this one too long (O3).

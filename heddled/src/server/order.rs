@@ -69,9 +69,7 @@ mod tests {
     use super::*;
 
     fn about(number: u64) -> Box<RawValue> {
-        let digits = b"abcdefghijklmnopqrstuvwxyz234567";
-        let symbol = |at: u32| char::from(digits[(number >> (5 * at)) as usize % 32]);
-        let id: String = (0..20).map(|at| if at < 12 { symbol(at) } else { 'a' }).collect();
+        let id: String = format!("{number:020}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
         to_raw_value(&serde_json::json!({ "session_id": format!("agent-{id}") })).unwrap()
     }
 

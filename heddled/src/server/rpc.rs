@@ -133,7 +133,7 @@ fn name_error(method: &'static str, request: RequestName, problem: WireError) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::testing::Shown;
+    use crate::observe::tests::Shown;
     use crate::server::error::{internal, no_method};
     use crate::server::request::Names;
 

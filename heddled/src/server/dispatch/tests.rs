@@ -5,7 +5,7 @@ use jsonrpsee::types::Params;
 use serde_json::Value;
 
 use super::*;
-use crate::observe::testing::Shown;
+use crate::observe::tests::Shown;
 use crate::server::request::Names;
 
 fn caller() -> Caller {
@@ -23,7 +23,6 @@ async fn ask(methods: &Methods, caller: &Caller, line: &str) -> Value {
     serde_json::from_slice(&run(work, caller.clone()).await.line.unwrap()).unwrap()
 }
 
-#[expect(clippy::panic, reason = "it is what is tested")]
 fn broken(_: &Params<'_>) -> u8 {
     panic!("a defect");
 }
