@@ -70,6 +70,8 @@ pub fn init(filter_text: &str, state_dir: &Path) -> Result<Log, ObserveError> {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
     let (shown, handle) = reload::Layer::new(filter(filter_text)?);
+    // A layer keeps quiet about a line that it cannot write: the library's own subscriber would say so on stderr, which fails
+    // too, and panics (O2).
     let lines = tracing_subscriber::fmt::layer().with_writer(Masked(Sink::stderr(state_dir)));
     tracing_subscriber::registry().with(shown).with(lines).try_init().map_err(ObserveError::AlreadySet)?;
     Ok(Log(handle))

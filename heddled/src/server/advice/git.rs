@@ -37,7 +37,7 @@ pub(super) fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
         ),
         RepositoryProblem::NotServed => (
             format!("the configuration does not serve {path}"),
-            "add it to `repos` in heddled.toml, then start the daemon again",
+            "add it to `repos` in heddled.toml, then run `heddlectl daemon reload`",
             "heddlectl status".to_owned(),
         ),
     };
