@@ -54,7 +54,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let done = cli.command.run(&out, || App::new(&cli.global, out.clone(), Env::of_process()));
+    let done = cli.command.run(&out, &cli.global, || App::new(&cli.global, out.clone(), Env::of_process()));
     match (done, &cli.global.socket) {
         (Ok(exit), _) => exit,
         (Err(error), None) => out.fail(&error),

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    capture, completions, daemon, demo, evict, heartbeat, list, log, man, ready, release, repo, reserve, run, schema,
-    show, status, thread, validate, watch,
+    capture, completions, daemon, demo, doctor, evict, heartbeat, list, log, man, ready, release, repo, reserve, run,
+    schema, show, status, thread, validate, watch,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -121,6 +121,9 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show how the daemon is, and this repository: exit 1 when one of them is broken
     Status(status::Status),
+    /// Find out what is wrong with the daemon or around it: exit 1 when something is
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
     /// Start, stop or look at the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -141,7 +144,12 @@ pub(crate) enum Command {
 
 impl Command {
     /// Does it. What is said without a daemon needs no more than an output: packagers have no home directory.
-    pub(crate) fn run(&self, out: &Output, app: impl FnOnce() -> Result<App, Error>) -> Result<Exit, Error> {
+    pub(crate) fn run(
+        &self,
+        out: &Output,
+        global: &Global,
+        app: impl FnOnce() -> Result<App, Error>,
+    ) -> Result<Exit, Error> {
         match self {
             Self::Run(command) => command.run(&app()?),
             Self::Reserve(command) => command.run(&app()?),
@@ -157,6 +165,7 @@ impl Command {
             Self::Log(command) => command.run(&app()?),
             Self::Watch(command) => command.run(&app()?),
             Self::Status(command) => command.run(&app()?),
+            Self::Doctor(command) => command.run(out, global),
             Self::Daemon(command) => command.run(&app()?),
             Self::Repo(command) => command.run(&app()?),
             Self::Demo(command) => command.run(&app()?),

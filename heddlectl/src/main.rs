@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod commands;
 mod complete;
+mod doctor;
 mod env;
 mod error;
 mod exit;

@@ -31,7 +31,10 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon"],
     &["daemon", "start"],
     &["daemon", "stop"],
+    &["daemon", "reload"],
     &["daemon", "status"],
+    &["daemon", "logs"],
+    &["doctor"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {

@@ -12,6 +12,9 @@ mod guides;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+#[path = "../support/ledger.rs"]
+mod ledger;
+#[cfg(test)]
 mod manual;
 #[cfg(test)]
 mod reference;
