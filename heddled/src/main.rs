@@ -8,7 +8,7 @@ use std::time::Duration;
 use heddled::cli::{self, Start};
 use heddled::config::Config;
 use heddled::daemon::{self, DaemonError};
-use heddled::lifecycle::exit;
+use heddled::lifecycle::{self, Handed, exit};
 use heddled::{observe, paths};
 
 /// A call allocates some dozens of small pieces; this allocator takes half the time of the system's for them.
@@ -20,26 +20,28 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let environment = paths::Environment::of_process();
+    // Before anything else opens a descriptor.
+    let handed = lifecycle::handed_over(&environment);
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     match cli::start(std::env::args_os(), &environment, &current_dir, nix::unistd::geteuid()) {
         Start::Print(text) => finish(&mut std::io::stdout(), &text, exit::OK),
         Start::Fail(text, code) => finish(&mut std::io::stderr(), &text, code),
-        Start::Run(config) => match run(&config, &environment) {
+        Start::Run(config) => match handed.map_err(DaemonError::from).and_then(|it| run(&config, &environment, it)) {
             Ok(()) => ExitCode::from(exit::OK),
             Err(error) => finish(&mut std::io::stderr(), &format!("error: {error}\n"), error.exit_code()),
         },
     }
 }
 
-fn run(config: &Config, environment: &paths::Environment) -> Result<(), DaemonError> {
-    observe::init(&config.log).map_err(anyhow::Error::from)?;
+fn run(config: &Config, environment: &paths::Environment, handed: Handed) -> Result<(), DaemonError> {
+    observe::init(&config.log, environment).map_err(anyhow::Error::from)?;
     use_small_pages();
     // One worker serves all connections: it never waits for a disk, and a call costs it less than handing it to another.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
-    let ended = runtime.block_on(daemon::run(config, environment));
+    let ended = runtime.block_on(daemon::run(config, environment, handed));
     // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
     runtime.shutdown_timeout(LAST_WORK);
     ended

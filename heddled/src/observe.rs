@@ -1,12 +1,18 @@
-//! What the daemon says about itself: lines on stderr, filtered by level and module.
+//! What the daemon says about itself: lines on stderr, or entries of the journal where that leads there, filtered by level
+//! and module.
 //!
 //! It may not print a secret. Invariant O1: whatever a line was made of, a reservation token in it is masked before it
 //! leaves the process. Types hide their tokens already; this is for the ones that come in by other ways.
+
+mod journal;
 
 use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::paths::Environment;
+use journal::Journal;
 
 /// How every reservation token begins.
 const TOKEN_PREFIX: &[u8] = b"hrt_";
@@ -37,13 +43,18 @@ pub fn filter(filter: &str) -> Result<EnvFilter, ObserveError> {
     EnvFilter::builder().parse(filter).map_err(|source| ObserveError::Filter { filter: filter.to_owned(), source })
 }
 
-/// Begins to write the log to stderr, for the whole process.
+/// Begins to write the log to stderr or the journal behind it, for the whole process.
 ///
 /// # Errors
 ///
 /// [`ObserveError::Filter`] if the filter is not one, [`ObserveError::AlreadySet`] if it is the second time.
-pub fn init(filter_text: &str) -> Result<(), ObserveError> {
+pub fn init(filter_text: &str, environment: &Environment) -> Result<(), ObserveError> {
+    use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
+    if let Some(journal) = Journal::behind(environment, io::stderr()) {
+        let subscriber = tracing_subscriber::registry().with(filter(filter_text)?).with(journal);
+        return subscriber.try_init().map_err(ObserveError::AlreadySet);
+    }
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(filter_text)?).with_writer(Masked(io::stderr));
     subscriber.finish().try_init().map_err(ObserveError::AlreadySet)
 }
