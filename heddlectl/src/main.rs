@@ -17,6 +17,7 @@ mod output;
 mod paths;
 mod probe;
 mod run;
+mod service;
 mod session;
 mod tidy;
 mod tokens;
