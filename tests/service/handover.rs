@@ -112,7 +112,7 @@ fn nothing_that_the_daemon_starts_inherits_the_socket() {
     let flags = std::fs::read_to_string(format!("/proc/{}/fdinfo/3", daemon.pid())).unwrap();
     let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
     let flags = i32::from_str_radix(flags, 8).unwrap();
-    assert_eq!(flags & nix::libc::O_CLOEXEC, nix::libc::O_CLOEXEC, "A2");
+    assert_eq!(flags & libc::O_CLOEXEC, libc::O_CLOEXEC, "A2");
     // Whoever started it sees no difference: what has an answer has one at once.
     within(std::time::Duration::from_secs(20), "it answers", || {
         Client::connect(&activator.place.socket()).try_call("daemon.health", &json!({})).ok()

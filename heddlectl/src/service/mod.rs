@@ -85,7 +85,8 @@ pub(crate) fn serving(connector: &Connector) -> Option<State> {
 
 /// Starts the daemon through its service and connects to it. The manager comes back when the daemon serves.
 pub(crate) fn start(connector: &Connector, service: &State) -> Result<Client, Error> {
-    let started = if cfg!(target_os = "macos") { launchd::start(connector) } else { systemd::start(connector) };
+    let started =
+        if cfg!(target_os = "macos") { launchd::start(connector) } else { systemd::start(connector, service) };
     started?;
     let socket = service.socket.as_ref().unwrap_or(&connector.paths.socket);
     connector.open(socket)?.ok_or_else(|| {

@@ -63,7 +63,11 @@ pub(crate) fn state(connector: &Connector) -> State {
         active: service.get("ActiveState").filter(|_| installed).map(str::to_owned),
         pid: service.get("MainPID").and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0),
         program: service.get("ExecStart").and_then(program_of).map(PathBuf::from),
-        socket: socket.get("Listen").and_then(|listen| listen.strip_suffix(" (Stream)")).map(PathBuf::from),
+        socket: socket
+            .get("Listen")
+            .and_then(|listen| listen.strip_suffix(" (Stream)"))
+            .filter(|_| installed)
+            .map(PathBuf::from),
         state_dir: service.get("Environment").and_then(|all| variable(all, "HEDDLE_STATE_DIR")).map(PathBuf::from),
         linger: linger(connector),
     }
@@ -165,11 +169,12 @@ pub(crate) fn install(connector: &Connector, force: bool) -> Result<Vec<Step>, E
     let program = program::find(&connector.env)?;
     // A daemon that would not start is better told of now.
     configured_socket(connector, &program)?;
-    let is_packaged = state.installed && !state.written_by_heddlectl && state.program.as_ref() == Some(&program);
+    let folder = folder(connector)?;
+    let is_elsewhere = state.files.iter().all(|file| !file.starts_with(&folder));
+    let is_packaged = state.installed && is_elsewhere && state.program.as_ref() == Some(&program);
     let mut steps = Vec::new();
     let mut socket_changes = false;
     if !is_packaged {
-        let folder = folder(connector)?;
         for (name, text) in texts(connector)? {
             let file = folder.join(name);
             if is_ours(&file) == Some(false) && !force {
@@ -224,10 +229,15 @@ pub(crate) fn uninstall(connector: &Connector) -> Result<Vec<Step>, Error> {
 }
 
 /// See [`super::start`].
-pub(crate) fn start(connector: &Connector) -> Result<(), Error> {
+pub(crate) fn start(connector: &Connector, service: &State) -> Result<(), Error> {
+    // One that failed before may be mended by now; whether it was, its start tells.
+    run(connector, &["systemctl", "--user", "reset-failed", SOCKET, SERVICE]);
     let said = run(connector, &["systemctl", "--user", "start", SOCKET, SERVICE]);
     if said.ok {
         return Ok(());
+    }
+    if let Some(program) = &service.program {
+        configured_socket(connector, program)?;
     }
     let error = Error::local(Exit::UNREACHABLE, "the daemon did not start: its service failed");
     let words = run(connector, &["journalctl", "--user", "--unit", SERVICE, "--lines=5", "--output=cat", "--no-pager"]);
