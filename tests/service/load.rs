@@ -68,7 +68,17 @@ fn heddlectl(activator: &Activator, repo: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn no_call_is_lost_when_the_daemon_is_replaced() {
+fn no_call_is_lost_when_the_daemon_is_replaced_or_killed() {
+    under_load(true);
+}
+
+/// Where no daemon is killed, that holds for calls as well that must not be made twice.
+#[test]
+fn no_call_of_any_kind_is_lost_when_the_daemon_is_replaced_in_order() {
+    under_load(false);
+}
+
+fn under_load(kills: bool) {
     let activator = Activator::new();
     let mut daemon = activator.start();
     let repo = activator.place.repo("r");
@@ -97,7 +107,11 @@ fn no_call_is_lost_when_the_daemon_is_replaced() {
                 number += 1;
                 let thread = format!("t{number}");
                 let session = heddlectl(activator, at, &["reserve", "-q", "--no-hold-for-agent", "-t", &thread]);
-                heddlectl(activator, at, &["release", "-q", "--session", &session]);
+                if kills {
+                    heddlectl(activator, at, &["release", "-q", "--session", &session]);
+                } else {
+                    heddlectl(activator, at, &["evict", "-q", "--session", &session, "--reason", "a test"]);
+                }
             });
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -106,9 +120,11 @@ fn no_call_is_lost_when_the_daemon_is_replaced() {
                 daemon.stop();
                 daemon = activator.launch();
                 callers.go_on();
-                daemon.kill();
-                daemon = activator.launch();
-                callers.go_on();
+                if kills {
+                    daemon.kill();
+                    daemon = activator.launch();
+                    callers.go_on();
+                }
                 let next = activator.launch();
                 daemon.signal(Signal::SIGTERM);
                 assert_eq!(daemon.ended().code(), Some(0), "{}", activator.place.log());

@@ -15,9 +15,12 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
 use nix::unistd::Uid;
 
-use crate::paths::{Environment, PathError, secure_dir};
+#[cfg(not(target_os = "macos"))]
+use crate::paths::Environment;
+use crate::paths::{PathError, secure_dir};
 
 /// Where the protocol begins to number what it hands over (`SD_LISTEN_FDS_START`).
+#[cfg(not(target_os = "macos"))]
 const FIRST: RawFd = 3;
 
 /// The most that is taken. One is expected; a number that is far off is a mistake in a variable.
@@ -97,6 +100,7 @@ pub struct Handed(pub(super) Vec<OwnedFd>);
 /// # Errors
 ///
 /// [`ActivationError::Variable`] or [`ActivationError::NotOpen`].
+#[cfg(not(target_os = "macos"))]
 pub fn handed_over(environment: &Environment) -> Result<Handed, ActivationError> {
     let text = |name| environment.get(name).map(|value| value.to_string_lossy().into_owned());
     let is_for_us = text("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(std::process::id());
