@@ -95,5 +95,5 @@ fn variables_that_are_not_for_us_mean_nothing() {
         let refused = handed(&[("LISTEN_FDS", wrong), ("LISTEN_PID", &own)]);
         assert!(matches!(refused, Err(ActivationError::Variable { .. })), "{wrong}");
     }
-    assert!(own(1_000_000).is_none(), "what is not open is nobody's");
+    assert!(super::own(1_000_000).is_none(), "what is not open is nobody's");
 }
