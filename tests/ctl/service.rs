@@ -194,3 +194,32 @@ fn a_command_that_needs_the_daemon_starts_its_service() {
     std::fs::remove_file(&file).expect("removed");
     assert_eq!(eager(&["list"]).code, Some(0));
 }
+
+/// Units that a package brought count as installed once they are enabled, and are not shadowed by others.
+#[test]
+fn units_of_a_package_are_enabled_and_not_replaced() {
+    let world = World::new();
+    let Some(systemd) = Systemd::of(&world) else { return };
+    let packaged = world.path("home/.local/share/systemd/user");
+    std::fs::create_dir_all(&packaged).expect("made");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("packaging/systemd");
+    for name in ["heddled.service", "heddled.socket"] {
+        let text = text_of(&source.join(name)).replace("/usr/bin/heddled", crate::support::HEDDLED);
+        std::fs::write(packaged.join(name), text).expect("written");
+    }
+    systemd.systemctl(&world, &["daemon-reload"]).expect("reloaded");
+    let usual = |arguments: &[&str]| world.say(world.command(arguments).env_remove("HEDDLE_STATE_DIR"));
+    let status = usual(&["service", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+    assert_eq!((&status["service"]["installed"], &status["service"]["enabled"]), (&true.into(), &false.into()));
+    let said = usual(&["service", "install"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(!said.stdout.contains("write "), "{said}");
+    assert!(!unit(&world, "heddled.service").exists());
+    assert_eq!(usual(&["list"]).code, Some(0), "{said}");
+    assert!(systemd.daemon(&world).is_some(), "the package's service runs it");
+    let said = usual(&["service", "uninstall"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(packaged.join("heddled.service").exists(), "what a package brought is the package's to remove");
+    assert_eq!(usual(&["list"]).code, Some(69));
+}

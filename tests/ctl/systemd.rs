@@ -34,8 +34,7 @@ impl Systemd {
         let program =
             ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"].into_iter().find(|path| Path::new(path).exists());
         let Some(program) = program.filter(|_| geteuid().is_root()) else {
-            eprintln!("NOT TESTED: a systemd of the test's own needs systemd and root");
-            return None;
+            return not_tested("a systemd of the test's own needs systemd and root");
         };
         let group = format!("heddle-test-{}", world.path("").display().to_string().replace(['/', '.'], ""));
         let mut command = Command::new("unshare");
@@ -53,8 +52,7 @@ impl Systemd {
             ended || systemd.systemctl(world, &["show", "--property=Version"]).is_some()
         });
         if ended {
-            eprintln!("NOT TESTED: systemd --user does not start here");
-            return None;
+            return not_tested("systemd --user does not start here");
         }
         Some(systemd)
     }
@@ -79,6 +77,13 @@ impl Systemd {
         let group = self.group.clone();
         roots.into_iter().map(move |root| root.join(&group)).filter(|group| group.is_dir())
     }
+}
+
+/// Says that a test did not run.
+#[expect(clippy::print_stderr, reason = "whoever reads the log of the tests must know")]
+fn not_tested(why: &str) -> Option<Systemd> {
+    eprintln!("NOT TESTED: {why}");
+    None
 }
 
 /// A control group and those in it, the innermost first.

@@ -28,9 +28,9 @@ fn the_socket_and_the_sessions_outlive_the_daemon() {
     let held = daemon.client().reserve(activator.place.repo("r").at(), "t");
     for how in ["stopped", "killed", "stopped"] {
         if how == "killed" {
-            daemon.kill()
+            daemon.kill();
         } else {
-            daemon.stop()
+            daemon.stop();
         }
         assert_eq!(std::fs::metadata(&socket).unwrap().ino(), inode, "F2: {how}, and the socket is the manager's");
         let mut waiting = Client::connect(&socket);

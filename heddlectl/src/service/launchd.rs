@@ -78,6 +78,8 @@ pub(crate) fn install(connector: &Connector, force: bool) -> Result<Vec<Step>, E
             .command("heddlectl service install --force"));
     }
     let socket = socket(connector);
+    program::text(&socket)?;
+    program::text(&connector.paths.state)?;
     let text = unit::plist(&program::find(&connector.env)?, &socket, &connector.paths.state);
     if fs::read_to_string(&file).ok().as_ref() == Some(&text) && state.listening {
         return Ok(Vec::new());

@@ -1,6 +1,6 @@
 //! The program that the service is to run: a path that an upgrade leaves as it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::client::start;
 use crate::env::Env;
@@ -20,10 +20,29 @@ pub(crate) fn find(env: &Env) -> Result<PathBuf, Error> {
         .map(|folder| folder.join("heddled"))
         .find(|candidate| candidate.canonicalize().is_ok_and(|found| found == real));
     let program = named.unwrap_or(real);
-    match program.to_str() {
-        Some(text) if !text.chars().any(char::is_control) => Ok(program),
-        _ => Err(Error::local(Exit::CONFIG, format!("the path cannot be in a unit: {}", program.display()))
+    text(&program)?;
+    Ok(program)
+}
+
+/// A path as a file of the service can name it: a line break in it would be another setting.
+pub(super) fn text(path: &Path) -> Result<String, Error> {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(Error::local(Exit::CONFIG, format!("a service cannot have this path: {}", path.display()))
             .fact("it has bytes that are no text, or control characters")
-            .hint("install heddled somewhere else")),
+            .fact("nothing was changed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_line() {
+        assert_eq!(text(Path::new("/a b/ö")).expect("fine"), "/a b/ö");
+        for wrong in ["/a\nExecStart=/evil", "/a\u{7f}"] {
+            assert_eq!(text(Path::new(wrong)).expect_err("refused").exit(), Exit::CONFIG, "{wrong:?}");
+        }
     }
 }

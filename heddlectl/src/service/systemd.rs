@@ -136,17 +136,15 @@ fn texts(connector: &Connector) -> Result<[(&'static str, String); 2], Error> {
     let paths = &connector.paths;
     let place = if paths.named { paths.socket.clone() } else { configured_socket(connector, &program)? };
     let place = (place != runtime.join("heddle/heddled.sock")).then_some(place);
-    let mut variables = Vec::new();
-    let mut say = |name, path: &Path| variables.push((name, path.display().to_string()));
-    if let Some(place) = place.as_ref().filter(|_| paths.named) {
-        say("HEDDLE_SOCKET", place);
-    }
-    if usual_state.as_ref() != Some(&paths.state) {
-        say("HEDDLE_STATE_DIR", &paths.state);
-    }
-    if let Some(file) = env.os("HEDDLE_CONFIG").filter(|file| !file.is_empty()) {
-        say("HEDDLE_CONFIG", Path::new(file));
-    }
+    place.as_deref().map(program::text).transpose()?;
+    let named = [
+        ("HEDDLE_SOCKET", place.as_deref().filter(|_| paths.named)),
+        ("HEDDLE_STATE_DIR", Some(paths.state.as_path()).filter(|state| usual_state.as_deref() != Some(*state))),
+        ("HEDDLE_CONFIG", env.os("HEDDLE_CONFIG").filter(|file| !file.is_empty()).map(Path::new)),
+    ];
+    let variables = named.into_iter().filter_map(|(name, path)| Some((name, path?)));
+    let variables =
+        variables.map(|(name, path)| Ok((name, program::text(path)?))).collect::<Result<Vec<_>, Error>>()?;
     Ok([(SERVICE, unit::service(&program, &variables)), (SOCKET, unit::socket(place.as_deref()))])
 }
 
@@ -170,12 +168,16 @@ pub(crate) fn install(connector: &Connector, force: bool) -> Result<Vec<Step>, E
     // A daemon that would not start is better told of now.
     configured_socket(connector, &program)?;
     let folder = folder(connector)?;
+    let texts = texts(connector)?;
+    // A package's units do the same as ours, if they are for the same program, and nothing else has to be in them.
     let is_elsewhere = state.files.iter().all(|file| !file.starts_with(&folder));
-    let is_packaged = state.installed && is_elsewhere && state.program.as_ref() == Some(&program);
+    let is_usual = texts == [(SERVICE, unit::service(&program, &[])), (SOCKET, unit::socket(None))];
+    let is_same = state.program.as_ref().and_then(|path| path.canonicalize().ok()) == program.canonicalize().ok();
+    let is_packaged = state.installed && is_elsewhere && is_usual && is_same;
     let mut steps = Vec::new();
     let mut socket_changes = false;
     if !is_packaged {
-        for (name, text) in texts(connector)? {
+        for (name, text) in texts {
             let file = folder.join(name);
             if is_ours(&file) == Some(false) && !force {
                 return Err(foreign(&file));

@@ -16,10 +16,9 @@ const PACKAGED_SOCKET: &str = "ListenStream=%t/heddle/heddled.sock\n";
 
 /// `heddled.service`, for this program, with variables that the daemon is to have.
 pub(crate) fn service(program: &Path, variables: &[(&str, String)]) -> String {
-    let mut lines = format!("ExecStart={}\n", quoted(&program.display().to_string()));
-    for (name, value) in variables {
-        lines += &format!("Environment={}\n", quoted(&format!("{name}={value}")));
-    }
+    let program = format!("ExecStart={}\n", quoted(&program.display().to_string()));
+    let variable = |(name, value): &(&str, String)| format!("Environment={}\n", quoted(&format!("{name}={value}")));
+    let lines: String = std::iter::once(program).chain(variables.iter().map(variable)).collect();
     format!("# {MARK}\n{}", SERVICE.replacen(PACKAGED_PROGRAM, &lines, 1))
 }
 
