@@ -33,6 +33,10 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon", "start"],
     &["daemon", "stop"],
     &["daemon", "status"],
+    &["service"],
+    &["service", "install"],
+    &["service", "uninstall"],
+    &["service", "status"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {
