@@ -100,7 +100,7 @@ fn a_service_comes_back_from_crashes_and_hangs_and_loses_no_call_when_it_is_repl
     assert_eq!(installed.code, Some(0), "{installed}");
     let hasty = unit(&world, "heddled.service.d/hasty.conf");
     std::fs::create_dir_all(hasty.parent().expect("a folder")).expect("made");
-    std::fs::write(hasty, "[Service]\nWatchdogSec=2\nStartLimitBurst=100\n").expect("written");
+    std::fs::write(&hasty, "[Service]\nWatchdogSec=4\n").expect("written");
     systemd.systemctl(&world, &["daemon-reload"]).expect("reloaded");
 
     let session = world.reserve("x");
@@ -113,6 +113,12 @@ fn a_service_comes_back_from_crashes_and_hangs_and_loses_no_call_when_it_is_repl
         assert_eq!(world.standing("x").0, "active", "after {signal}");
         daemon = systemd.daemon(&world).expect("it runs");
     }
+
+    // A busy machine may well hold a daemon up for that long.
+    std::fs::remove_file(hasty).expect("removed");
+    systemd.systemctl(&world, &["daemon-reload"]).expect("reloaded");
+    systemd.systemctl(&world, &["restart", "heddled.service"]).expect("restarted");
+    let daemon = systemd.daemon(&world);
 
     let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -135,7 +141,7 @@ fn a_service_comes_back_from_crashes_and_hangs_and_loses_no_call_when_it_is_repl
         over.store(true, Ordering::Relaxed);
         replaced.expect("replaced");
     });
-    assert_ne!(systemd.daemon(&world), Some(daemon));
+    assert_ne!(systemd.daemon(&world), daemon);
     assert_eq!(world.standing("x").0, "active");
 }
 

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::activator::Activator;
-use crate::support::{Client, within};
+use crate::support::{Client, Stopwatch, within};
 
 /// How often the daemon is replaced, by each of the three ways.
 const ROUNDS: usize = 3;
@@ -21,15 +21,22 @@ struct Callers {
     over: AtomicBool,
     answered: Vec<AtomicU64>,
     lost: AtomicU64,
+    /// The longest that a call took, in milliseconds, the lost connections and the daemon's absence included.
+    longest: AtomicU64,
 }
 
 impl Callers {
     /// What every client does: a call whose answer was lost is made again, on a new connection. Nothing else is forgiven.
     fn call(&self, client: &mut Option<Client>, method: &str, params: &Value) -> Value {
+        let watch = Stopwatch::start();
         loop {
             let connected = client.get_or_insert_with(|| Client::connect(&self.socket));
             match connected.try_call(method, params) {
-                Ok(answer) => return answer.unwrap_or_else(|fault| panic!("{method} was refused: {fault:?}")),
+                Ok(answer) => {
+                    let took = u64::try_from(watch.elapsed().as_millis()).unwrap();
+                    self.longest.fetch_max(took, Ordering::Relaxed);
+                    return answer.unwrap_or_else(|fault| panic!("{method} was refused: {fault:?}"));
+                }
                 Err(_) => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
                     *client = None;
@@ -89,6 +96,7 @@ fn under_load(kills: bool) {
         over: AtomicBool::new(false),
         answered: (0..5).map(|_| AtomicU64::new(0)).collect(),
         lost: AtomicU64::new(0),
+        longest: AtomicU64::new(0),
     };
     std::thread::scope(|scope| {
         for caller in 0..3 {
@@ -135,7 +143,9 @@ fn under_load(kills: bool) {
         callers.over.store(true, Ordering::Relaxed);
         outcome.unwrap();
     });
-    assert!(callers.lost.load(Ordering::Relaxed) > 0, "daemons went away under their callers");
+    let (lost, longest) = (callers.lost.load(Ordering::Relaxed), callers.longest.load(Ordering::Relaxed));
+    eprintln!("{lost} connections were lost; the longest call took {longest} ms");
+    assert!(lost > 0, "daemons went away under their callers");
     let shown = daemon.client().show(&held);
     assert_eq!((&shown["status"], &shown["fencing_token"]), (&json!("active"), &held["fencing_token"]));
 }
