@@ -186,6 +186,11 @@ fn a_command_that_needs_the_daemon_starts_its_service() {
     let said = eager(&["list"]);
     assert_eq!(said.code, Some(0), "{said}");
     assert!(systemd.daemon(&world).is_some(), "the service runs it");
+    let said = world.run(&["daemon", "stop"]);
+    assert!(said.stdout.contains("was stopped") && said.stderr.contains("systemctl"), "{said}");
+    assert_eq!(world.run(&["daemon", "stop"]).stdout, "no daemon is running\n", "and none is started to be stopped");
+    assert_eq!(systemd.daemon(&world), None);
+    assert_eq!(world.run(&["list"]).code, Some(0), "the socket is still there");
 
     // A configuration that is wrong is told of, and mended without more than the mending.
     systemd.systemctl(&world, &["stop", "heddled.socket", "heddled.service"]).expect("stopped");

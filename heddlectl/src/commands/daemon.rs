@@ -67,7 +67,9 @@ fn start(app: &App) -> Result<Exit, Error> {
 
 impl Stop {
     fn run(&self, app: &App) -> Result<Exit, Error> {
-        let Some(mut client) = app.connector.running()? else {
+        // To ask one to stop that is not there would start it.
+        let running = if service::is_idle(&app.connector) { None } else { app.connector.running()? };
+        let Some(mut client) = running else {
             if app.out.json {
                 app.out.print_json("{}")?;
             } else if !app.out.quiet {

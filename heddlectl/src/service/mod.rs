@@ -83,6 +83,11 @@ pub(crate) fn serving(connector: &Connector) -> Option<State> {
     (state.installed && state.enabled && is_our_registry && is_our_socket).then_some(state)
 }
 
+/// Whether the service serves this connector and no daemon runs: a connection would start one.
+pub(crate) fn is_idle(connector: &Connector) -> bool {
+    serving(connector).is_some_and(|state| state.pid.is_none() && detached(connector, &state).is_none())
+}
+
 /// Starts the daemon through its service and connects to it. The manager comes back when the daemon serves.
 pub(crate) fn start(connector: &Connector, service: &State) -> Result<Client, Error> {
     let started =
