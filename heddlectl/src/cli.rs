@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::app::App;
 use crate::commands::{
     capture, completions, daemon, demo, doctor, evict, heartbeat, list, log, man, ready, release, repo, reserve, run,
-    schema, show, status, thread, validate, watch,
+    schema, service, show, status, thread, validate, watch,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -127,6 +127,9 @@ pub(crate) enum Command {
     /// Start, stop or look at the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
+    /// Have the daemon run as a service of yours, or no more
+    #[command(subcommand)]
+    Service(service::Service),
     /// Take a repository over from another registry
     #[command(subcommand)]
     Repo(repo::Repo),
@@ -167,6 +170,7 @@ impl Command {
             Self::Status(command) => command.run(&app()?),
             Self::Doctor(command) => command.run(out, global),
             Self::Daemon(command) => command.run(&app()?),
+            Self::Service(command) => command.run(&app()?),
             Self::Repo(command) => command.run(&app()?),
             Self::Demo(command) => command.run(&app()?),
             Self::Schema(command) => command.run(out),

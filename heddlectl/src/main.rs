@@ -19,6 +19,7 @@ mod output;
 mod paths;
 mod probe;
 mod run;
+mod service;
 mod session;
 mod tidy;
 mod tokens;

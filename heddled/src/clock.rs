@@ -69,6 +69,14 @@ impl Clock for SystemClock {
     }
 }
 
+/// Microseconds of the machine's own monotonic clock, as a service manager on the same machine reads it.
+#[must_use]
+pub fn manager_usec() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or_default() * 1_000_000 + nanoseconds.unwrap_or_default() / 1_000
+}
+
 /// A clock that moves only when it is told to, so that tests need no sleeping.
 #[derive(Debug, Default)]
 pub struct ManualClock {

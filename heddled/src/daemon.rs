@@ -15,7 +15,9 @@ use tracing::{info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sources};
 use crate::coordinator::{Coordinator, Dependencies, Running, Settings};
-use crate::lifecycle::{self, Hangups, Lock, LockError, Shutdown, SocketError, Stop, exit};
+use crate::lifecycle::{
+    self, ActivationError, Handed, Hangups, LockError, Manager, Shutdown, SocketError, Stop, exit, handover,
+};
 use crate::liveness::LocalLiveness;
 use crate::observe::Log;
 use crate::paths::{self, Environment, PathError};
@@ -43,6 +45,9 @@ pub enum DaemonError {
     /// The socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The socket that a service manager handed over will not do.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// The registry cannot be read, or could not be closed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -70,6 +75,7 @@ impl DaemonError {
             Self::Path(error) => error.exit_code(),
             Self::Lock(error) => error.exit_code(),
             Self::Socket(error) => error.exit_code(),
+            Self::Activation(error) => error.exit_code(),
             Self::Store(_) | Self::Unclosed => exit::STORE,
             Self::System { .. } | Self::Service(_) => exit::INTERNAL,
         }
@@ -80,11 +86,11 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
     move |source| DaemonError::System { operation, source }
 }
 
-/// Runs the daemon until a signal or a call stops it.
+/// Runs the daemon until a signal or a call stops it, on the socket that was handed over, else on one of its own.
 ///
 /// # Errors
 /// It could not start, or could not stop well.
-pub async fn run(config: Config, sources: Sources, log: Log) -> Result<(), DaemonError> {
+pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> Result<(), DaemonError> {
     let clock = Arc::new(SystemClock::new());
     let started_at = clock.wall();
     let shutdown = Shutdown::new();
@@ -94,9 +100,13 @@ pub async fn run(config: Config, sources: Sources, log: Log) -> Result<(), Daemo
     if let Err(error) = lifecycle::raise_open_files() {
         warn!(%error, "the limit of open files could not be raised");
     }
+    let manager = Manager::of(&sources.environment);
+    let handed = handed.listener(&config.socket)?;
     paths::secure_dir(&config.state_dir)?;
-    let lock = Lock::acquire(&config.state_dir, &config.socket, started_at)?;
-    let opened = store::open(&config.state_dir, &store::Options::default())?;
+    let patience = if handed.is_some() { handover::PATIENCE } else { Duration::ZERO };
+    let lock = handover::acquire(&config.state_dir, &config.socket, started_at, patience, &shutdown);
+    let lock = manager.while_busy("waiting for the daemon before", lock).await?;
+    let opened = manager.while_busy("reading the store", open_store(&config)).await?;
     let identity_of = |boot_id| identity(&config, started_at, &opened, boot_id);
     let (deaths, died) = mpsc::unbounded_channel();
     let liveness = LocalLiveness::start(deaths).map_err(system("watching processes"))?;
@@ -117,25 +127,50 @@ pub async fn run(config: Config, sources: Sources, log: Log) -> Result<(), Daemo
         deaths: died,
     };
     let registry = opened.registry;
-    let (coordinator, running) =
-        Coordinator::start(registry, dependencies, settings).map_err(system("starting the writer"))?;
+    let start = off_worker(move || Coordinator::start(registry, dependencies, settings));
+    let started = manager.while_busy("settling what was left open", start).await?;
+    let (coordinator, running) = started.map_err(system("starting the writer"))?;
 
-    let (listener, socket) = lifecycle::bind(&lock, &config.socket)?;
+    // One that was handed over stays where it is when we end; one of our own goes with us.
+    let (listener, socket) = match handed {
+        Some(listener) => (listener, None),
+        None => lifecycle::bind(&lock, &config.socket).map(|(listener, guard)| (listener, Some(guard)))?,
+    };
     let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listening"))?;
     let (stop, stop_requests) = mpsc::channel(1);
     let terms = InForce::new(terms(&config));
     let service = server::service(coordinator.clone(), clock, identity, terms.clone(), stop)?;
-    info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
-    let reloader = Reloader { sources, config, claim, coordinator: coordinator.clone(), terms, log };
+    info!(socket = %config.socket.display(), pid = std::process::id(), handed_over = socket.is_none(), "serving");
+    let goes_on = coordinator.clone();
+    let progress = move || {
+        let goes_on = goes_on.clone();
+        async move { goes_on.progress().await }
+    };
+    let told = tokio::spawn(manager.clone().keep_told(config.socket.clone().into(), progress));
+    let (coordinating, telling) = (coordinator.clone(), manager.clone());
+    let reloader = Reloader { sources, config, claim, coordinator: coordinating, terms, log, manager: telling };
     let reloading = tokio::spawn(reloader.run(hangups));
-    let (by, subscribers) = serve(service, listener, &shutdown, stop_requests).await;
+    let (by, subscribers) = serve(service, listener, &shutdown, stop_requests, &manager).await;
     reloading.abort();
-    let stopped = stop_all(&coordinator, running, by, signals).await;
+    told.abort();
+    let stopped = stop_all(&coordinator, running, by, signals);
+    let stopped = manager.while_busy("closing the store", stopped).await;
     tell_the_last(subscribers).await;
     stopped?;
-    drop(socket);
+    drop((socket, lock));
     info!("stopped");
     Ok(())
+}
+
+/// Reads the store off the worker, which tells the service manager meanwhile.
+async fn open_store(config: &Config) -> Result<store::Opened, DaemonError> {
+    let state_dir = config.state_dir.clone();
+    Ok(off_worker(move || store::open(&state_dir, &store::Options::default())).await??)
+}
+
+async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DaemonError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|problem| DaemonError::System { operation: "starting", source: std::io::Error::other(problem) })
 }
 
 /// Serves until it is to stop, and gives the calls under way their time. Answers who asked, where that was a call, and the
@@ -145,6 +180,7 @@ async fn serve(
     listener: tokio::net::UnixListener,
     shutdown: &Shutdown,
     mut stop_requests: mpsc::Receiver<StopRequest>,
+    manager: &Manager,
 ) -> (Option<Actor>, JoinSet<()>) {
     let (announce, announced) = watch::channel(false);
     let mut serving = tokio::spawn(server::serve(service, listener, Stopping::new(announced)));
@@ -155,6 +191,7 @@ async fn serve(
     let drain = request.as_ref().and_then(|request| request.drain_ms).map_or(DRAIN, Duration::from_millis);
     info!(?drain, "stopping");
     announce.send_replace(true);
+    manager.stopping(drain).await;
     let subscribers = tokio::select! {
         ended = tokio::time::timeout(drain, &mut serving) => match ended {
             Ok(drained) => drained.unwrap_or_default(),

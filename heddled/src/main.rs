@@ -8,7 +8,7 @@ use std::time::Duration;
 use heddled::cli::{self, Start};
 use heddled::config::{Config, Sources};
 use heddled::daemon::{self, DaemonError};
-use heddled::lifecycle::exit;
+use heddled::lifecycle::{self, Handed, exit};
 use heddled::{observe, paths};
 
 /// A call allocates some dozens of small pieces; this allocator takes half the time of the system's for them.
@@ -20,26 +20,30 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let environment = paths::Environment::of_process();
+    // Before anything else opens a descriptor.
+    let handed = lifecycle::handed_over(&environment);
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     match cli::start(std::env::args_os(), &environment, &current_dir, nix::unistd::geteuid()) {
         Start::Print(text) => finish(&mut std::io::stdout(), &text, exit::OK),
         Start::Fail(text, code) => finish(&mut std::io::stderr(), &text, code),
-        Start::Run(config, sources) => match run(*config, *sources) {
-            Ok(()) => ExitCode::from(exit::OK),
-            Err(error) => finish(&mut std::io::stderr(), &format!("error: {error}\n"), error.exit_code()),
-        },
+        Start::Run(config, sources) => {
+            match handed.map_err(DaemonError::from).and_then(|it| run(*config, *sources, it)) {
+                Ok(()) => ExitCode::from(exit::OK),
+                Err(error) => finish(&mut std::io::stderr(), &format!("error: {error}\n"), error.exit_code()),
+            }
+        }
     }
 }
 
-fn run(config: Config, sources: Sources) -> Result<(), DaemonError> {
-    let log = observe::init(&config.log, &config.state_dir).map_err(anyhow::Error::from)?;
+fn run(config: Config, sources: Sources, handed: Handed) -> Result<(), DaemonError> {
+    let log = observe::init(&config.log, &config.state_dir, &sources.environment).map_err(anyhow::Error::from)?;
     use_small_pages();
     // One worker serves all connections: it never waits for a disk, and a call costs it less than handing it to another.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
-    let ended = runtime.block_on(daemon::run(config, sources, log));
+    let ended = runtime.block_on(daemon::run(config, sources, log, handed));
     // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
     runtime.shutdown_timeout(LAST_WORK);
     ended

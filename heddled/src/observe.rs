@@ -1,8 +1,10 @@
-//! What the daemon says about itself: lines on stderr, filtered by level and module.
+//! What the daemon says about itself: lines on stderr, or entries of the journal where that leads there, filtered by level
+//! and module.
 //!
 //! It may not print a secret. Invariant O1: whatever a line was made of, a reservation token in it is masked before it
 //! leaves the process. Types hide their tokens already; this is for the ones that come in by other ways.
 
+mod journal;
 mod sink;
 
 use std::io::{self, Write};
@@ -12,6 +14,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use sink::{KEPT, MOST_BYTES, Sink};
+
+use crate::paths::Environment;
+use journal::Journal;
 
 /// How every reservation token begins.
 const TOKEN_PREFIX: &[u8] = b"hrt_";
@@ -60,20 +65,27 @@ impl Log {
     }
 }
 
-/// Begins to write the log to stderr, for the whole process; see [`Sink`] for what becomes of it where stderr is the log
-/// file of this state directory.
+/// Begins to write the log, for the whole process: to the journal where stderr leads there, else to stderr; see [`Sink`] for
+/// what becomes of it where stderr is the log file of this state directory.
 ///
 /// # Errors
 ///
 /// [`ObserveError::Filter`] if the filter is not one, [`ObserveError::AlreadySet`] if it is the second time.
-pub fn init(filter_text: &str, state_dir: &Path) -> Result<Log, ObserveError> {
+pub fn init(filter_text: &str, state_dir: &Path, environment: &Environment) -> Result<Log, ObserveError> {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
     let (shown, handle) = reload::Layer::new(filter(filter_text)?);
+    let journal = Journal::behind(environment, io::stderr());
     // A layer keeps quiet about a line that it cannot write: the library's own subscriber would say so on stderr, which fails
     // too, and panics (O2).
-    let lines = tracing_subscriber::fmt::layer().with_writer(Masked(Sink::stderr(state_dir)));
-    tracing_subscriber::registry().with(shown).with(lines).try_init().map_err(ObserveError::AlreadySet)?;
+    let lines =
+        journal.is_none().then(|| tracing_subscriber::fmt::layer().with_writer(Masked(Sink::stderr(state_dir))));
+    tracing_subscriber::registry()
+        .with(shown)
+        .with(journal)
+        .with(lines)
+        .try_init()
+        .map_err(ObserveError::AlreadySet)?;
     Ok(Log(handle))
 }
 

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, NEEDS_RESTART, Sources};
 use crate::coordinator::Coordinator;
 use crate::daemon;
-use crate::lifecycle::Hangups;
+use crate::lifecycle::{Hangups, Manager};
 use crate::observe::Log;
 use crate::repo::Claim;
 use crate::server::InForce;
@@ -27,28 +27,36 @@ pub(crate) struct Reloader {
     pub(crate) terms: InForce,
     /// What the log shows.
     pub(crate) log: Log,
+    /// Who is told that it is read.
+    pub(crate) manager: Manager,
 }
 
 impl Reloader {
     /// Reads the configuration again whenever the process is told to.
     pub(crate) async fn run(mut self, mut hangups: Hangups) {
         while hangups.next().await {
-            // A service manager that is told of reloads is told here: before it, and after it.
-            self.reload().await;
+            self.manager.reloading().await;
+            let status = self.reload().await;
+            self.manager.reloaded(status).await;
         }
     }
 
-    async fn reload(&mut self) {
+    /// Does it, and says in a sentence what became of it.
+    async fn reload(&mut self) -> &'static str {
         let sources = self.sources.clone();
         let loaded = tokio::task::spawn_blocking(move || sources.load()).await;
         match loaded {
-            Ok(Ok(config)) => self.put_in_force(config),
+            Ok(Ok(config)) => {
+                self.put_in_force(config);
+                return "serving, with the configuration as it was read again";
+            }
             Ok(Err(error)) => {
                 let error = error.to_string();
                 error!(error = error.trim_end(), "the configuration is not sound: the one before stays in force");
             }
             Err(_) => error!("reading the configuration panicked: the one before stays in force"),
         }
+        "serving, with the configuration from before: what was read again is not sound"
     }
 
     fn put_in_force(&mut self, mut config: Config) {

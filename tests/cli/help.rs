@@ -35,6 +35,10 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon", "status"],
     &["daemon", "logs"],
     &["doctor"],
+    &["service"],
+    &["service", "install"],
+    &["service", "uninstall"],
+    &["service", "status"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {

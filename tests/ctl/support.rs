@@ -69,6 +69,15 @@ impl World {
         daemon.wait().expect("gone");
     }
 
+    /// Whether the daemon that was started here has ended; takes note of it.
+    pub(crate) fn is_daemon_gone(&mut self) -> bool {
+        let ended = self.daemon.as_mut().is_none_or(|daemon| !matches!(daemon.try_wait(), Ok(None)));
+        if ended {
+            self.daemon = None;
+        }
+        ended
+    }
+
     /// Waits for the daemon, which was told to stop.
     pub(crate) fn reap_daemon(&mut self) {
         self.daemon.take().expect("a daemon").wait().expect("gone");

@@ -19,6 +19,7 @@ pub(crate) const SANDBOX: &[&str] = &["CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DI
 /// What the running daemon writes into the file that it holds locked.
 #[derive(Deserialize)]
 struct LockFile {
+    pid: Option<u32>,
     socket: PathBuf,
 }
 
@@ -138,8 +139,16 @@ impl Connector {
     }
 
     fn recorded_socket(&self) -> Option<PathBuf> {
+        self.record().map(|lock| lock.socket).filter(|socket| socket.is_absolute())
+    }
+
+    /// The pid of the daemon that wrote itself down last. It may have been killed since.
+    pub(crate) fn recorded_pid(&self) -> Option<u32> {
+        self.record()?.pid
+    }
+
+    fn record(&self) -> Option<LockFile> {
         let text = fs::read_to_string(self.paths.lock()).ok()?;
-        let lock: LockFile = serde_json::from_str(text.lines().next()?).ok()?;
-        lock.socket.is_absolute().then_some(lock.socket)
+        serde_json::from_str(text.lines().next()?).ok()
     }
 }

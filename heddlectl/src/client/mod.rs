@@ -95,18 +95,21 @@ pub(crate) struct Client {
     socket: PathBuf,
     calls: u64,
     skew: Option<String>,
+    uid: u32,
+    /// Something lasts as long as this connection, so that another one cannot take its place.
+    is_tied: bool,
 }
 
 impl Client {
     /// Opens a connection, once it is sure that the socket is the user's own daemon's.
     pub(crate) fn open(socket: &Path, uid: u32) -> Result<Self, peer::OpenError> {
         let stream = peer::connect(socket, uid)?;
-        Ok(Self::over(stream, socket))
+        Ok(Self::over(stream, socket, uid))
     }
 
     /// On a connection whose peer was looked at.
-    pub(crate) fn over(stream: UnixStream, socket: &Path) -> Self {
-        Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None }
+    pub(crate) fn over(stream: UnixStream, socket: &Path, uid: u32) -> Self {
+        Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None, uid, is_tied: false }
     }
 
     /// The daemon's pid as we see it; none where it is not in our pid namespace.
@@ -130,12 +133,32 @@ impl Client {
     }
 
     /// Calls a method whose answer may take this long.
+    ///
+    /// A daemon that is replaced closes its connections. What it certainly has not read is asked again of the next one, whose
+    /// socket is there already where a service manager keeps it.
     pub(crate) fn call_within<P: Serialize>(
         &mut self,
         method: &str,
         params: &P,
         time: Duration,
     ) -> Result<Answer, CallError> {
+        let answer = match self.attempt(method, params, time) {
+            Err(CallError::Broken(cause)) if is_unread(&cause) && !self.is_tied => {
+                match peer::connect(&self.socket, self.uid) {
+                    Ok(stream) => {
+                        (self.reader, self.calls) = (BufReader::new(stream), 0);
+                        self.attempt(method, params, time)
+                    }
+                    Err(_) => Err(CallError::Broken(cause)),
+                }
+            }
+            answer => answer,
+        };
+        self.is_tied |= answer.is_ok() && matches!(method, "agent.reserve" | "agent.resume" | "events.subscribe");
+        answer
+    }
+
+    fn attempt<P: Serialize>(&mut self, method: &str, params: &P, time: Duration) -> Result<Answer, CallError> {
         let first = self.calls == 0;
         self.calls += 1;
         let id = self.calls;
@@ -225,6 +248,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a lost connection says that the daemon has not read the call: the kernel resets it then, or does not take it.
+///
+/// Only where the kernel is known to do that, and because a call is the last thing that was sent.
+fn is_unread(cause: &io::Error) -> bool {
+    cfg!(target_os = "linux") && matches!(cause.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 fn hello() -> Result<HelloParams, CallError> {

@@ -1,4 +1,5 @@
-//! Starts the daemon: detached, once, and with its own words when it does not come up.
+//! Starts the daemon: through its service where it is one, else detached, once, and with its own words when it does not
+//! come up.
 //!
 //! The daemon gets a session of its own, `/` as directory, none of our descriptors (`hidden::daemonize` sees to both) and
 //! an environment of names that are meant for it, so that nothing of the agent that happened to need it first stays
@@ -21,6 +22,7 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::hidden;
+use crate::service;
 
 /// How long a daemon may take until it listens.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -49,6 +51,9 @@ pub(crate) fn start(connector: &Connector) -> Result<Client, Error> {
     // Whoever had the lock before may have done it.
     if let Some(client) = connector.running()? {
         return Ok(client);
+    }
+    if let Some(service) = service::serving(connector) {
+        return service::start(connector, &service);
     }
     let mut log = open_private(&paths.log())?;
     let log_start = log.seek(SeekFrom::End(0)).unwrap_or_default();

@@ -160,6 +160,44 @@ fn a_connection_lost_before_the_answer_is_told_apart() {
     daemon.end();
 }
 
+/// A daemon that is replaced has taken the connection and not the call: whatever the call is, it is safe to make it again.
+#[test]
+fn what_was_certainly_not_read_is_asked_again_and_only_on_a_connection_that_holds_nothing() {
+    let daemon = Scripted::new(
+        SAME,
+        vec![
+            // Closed with the call unread.
+            Box::new(|peer| peer.reader.get_ref().peek_one()),
+            Box::new(|peer| {
+                let call = peer.call();
+                assert_eq!(call["method"], "agent.evict");
+                peer.answer(&call, &json!({"done": 1}));
+                let call = peer.call();
+                peer.answer(&call, &json!({}));
+                peer.reader.get_ref().peek_one();
+            }),
+        ],
+    );
+    let mut client = open(&daemon);
+    assert_eq!(client.call("agent.evict", &NoParams {}).expect("answered").0, r#"{"done":1}"#);
+    client.call("events.subscribe", &NoParams {}).expect("answered");
+    let lost = client.call("agent.evict", &NoParams {});
+    assert!(matches!(lost, Err(CallError::Broken(_))), "another connection would have no subscription: {lost:?}");
+    daemon.end();
+}
+
+/// Waits until there is something to read, and leaves it there.
+trait PeekOne {
+    fn peek_one(&self);
+}
+
+impl PeekOne for UnixStream {
+    fn peek_one(&self) {
+        let peeked = rustix::net::recv(self, &mut [0; 1], rustix::net::RecvFlags::PEEK);
+        assert_eq!(peeked.map(|(count, _)| count), Ok(1));
+    }
+}
+
 #[test]
 fn a_daemon_of_another_version_is_warned_of_once() {
     let daemon = Scripted::new(

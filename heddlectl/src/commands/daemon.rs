@@ -11,9 +11,11 @@ use proto_schema::{Info, NoParams, ShutdownParams};
 use super::{logs, status};
 use crate::app::App;
 use crate::cli::duration_ms;
+use crate::client::{Answer, Client};
 use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::service;
 
 /// The commands about the daemon.
 #[derive(Subcommand, Debug)]
@@ -92,9 +94,9 @@ fn reload(app: &App) -> Result<Exit, Error> {
 
 impl Stop {
     fn run(&self, app: &App) -> Result<Exit, Error> {
-        /// How often we look whether it has ended.
-        const LOOK: Duration = Duration::from_millis(5);
-        let Some(mut client) = app.connector.running()? else {
+        // To ask one to stop that is not there would start it.
+        let running = if service::is_idle(&app.connector) { None } else { app.connector.running()? };
+        let Some(mut client) = running else {
             if app.out.json {
                 app.out.print_json("{}")?;
             } else if !app.out.quiet {
@@ -102,23 +104,14 @@ impl Stop {
             }
             return Ok(Exit::OK);
         };
-        let info: Info = app.call(&mut client, "daemon.info", &NoParams {})?.read()?;
-        let answer = app.call(&mut client, "daemon.shutdown", &ShutdownParams { drain_ms: self.drain })?;
-        // It has stopped when its process is gone: until then it holds the lock.
-        let deadline = clock::now() + Duration::from_millis(self.drain.unwrap_or(10_000)) + Duration::from_secs(10);
-        let pid = Pid::from_raw(i32::try_from(info.pid).unwrap_or(i32::MAX));
-        while kill(pid, None) != Err(Errno::ESRCH) {
-            if clock::now() >= deadline {
-                return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
-                    .hint("it agreed to stop; look at its log")
-                    .command("heddlectl daemon logs"));
-            }
-            clock::pause(LOOK);
-        }
+        let (info, answer) = end(app, &mut client, self.drain)?;
         if app.out.json {
             app.out.print_json(&answer.0)?;
         } else if !app.out.quiet {
             app.out.print(&format!("heddled {} was stopped: pid {}\n", info.version, info.pid))?;
+            if service::serving(&app.connector).is_some_and(|service| service.listening) {
+                app.out.note("its service starts it again with the next call; to keep it stopped: systemctl --user stop heddled.socket");
+            }
             let active = match info.counts.active_sessions {
                 0 => return Ok(Exit::OK),
                 1 => "1 session is".to_owned(),
@@ -128,4 +121,23 @@ impl Stop {
         }
         Ok(Exit::OK)
     }
+}
+
+/// Stops the daemon and waits until it has ended: until then it holds the lock. Gives what it was, and its answer.
+pub(crate) fn end(app: &App, client: &mut Client, drain_ms: Option<u64>) -> Result<(Info, Answer), Error> {
+    /// How often we look whether it has ended.
+    const LOOK: Duration = Duration::from_millis(5);
+    let info: Info = app.call(client, "daemon.info", &NoParams {})?.read()?;
+    let answer = app.call(client, "daemon.shutdown", &ShutdownParams { drain_ms })?;
+    let deadline = clock::now() + Duration::from_millis(drain_ms.unwrap_or(10_000)) + Duration::from_secs(10);
+    let pid = Pid::from_raw(i32::try_from(info.pid).unwrap_or(i32::MAX));
+    while kill(pid, None) != Err(Errno::ESRCH) {
+        if clock::now() >= deadline {
+            return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
+                .hint("it agreed to stop; look at its log")
+                .command("heddlectl daemon logs"));
+        }
+        clock::pause(LOOK);
+    }
+    Ok((info, answer))
 }

@@ -17,6 +17,7 @@ pub(crate) mod repo;
 pub(crate) mod reserve;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod service;
 pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod thread;

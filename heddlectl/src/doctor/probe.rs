@@ -75,7 +75,7 @@ pub(crate) fn ask(path: &Path, uid: u32) -> Reach {
         Err(cause) => return Reach::Strange(format!("cannot tell who listens: {cause}")),
     }
     let pid = peer::pid(&stream);
-    let mut client = Client::over(stream, path);
+    let mut client = Client::over(stream, path, uid);
     let asked = call::<Info>(&mut client, "daemon.info")
         .and_then(|info| Ok((info, call::<Health>(&mut client, "daemon.health")?)));
     match asked {
@@ -105,8 +105,8 @@ fn call<T: serde::de::DeserializeOwned>(client: &mut Client, method: &str) -> Re
 }
 
 /// Another connection to a daemon that has answered.
-pub(crate) fn again(daemon: &Daemon) -> Option<Client> {
-    Some(Client::over(open(&daemon.socket).ok()?, &daemon.socket))
+pub(crate) fn again(daemon: &Daemon, uid: u32) -> Option<Client> {
+    Some(Client::over(open(&daemon.socket).ok()?, &daemon.socket, uid))
 }
 
 /// What an error says, in one line.

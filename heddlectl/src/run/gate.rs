@@ -108,14 +108,19 @@ pub(crate) fn pass(command: &[OsString]) -> (Error, Exit) {
     (Error::local(exit, format!("cannot run {}: {cause}", Path::new(program).display())), exit)
 }
 
+/// How the descriptor is taken. It is closed before anything else is started, where the system cannot mark it at once.
+#[cfg(target_os = "linux")]
+const TAKEN: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const TAKEN: RecvFlags = RecvFlags::empty();
+
 /// Reads the pass and puts the real standard input in the gate's place; nothing when the gate was given up.
 fn wait() -> io::Result<Option<Pass>> {
     let mut message = vec![0; 64 * 1024];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let gate = io::stdin();
-    let received =
-        rustix::net::recvmsg(&gate, &mut [IoSliceMut::new(&mut message)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let received = rustix::net::recvmsg(&gate, &mut [IoSliceMut::new(&mut message)], &mut ancillary, TAKEN)?;
     if received.bytes == 0 {
         return Ok(None);
     }

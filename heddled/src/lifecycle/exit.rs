@@ -2,7 +2,7 @@
 //!
 //! It may not exit: the code is returned from `main`, so that everything is dropped and flushed.
 
-use super::{LockError, SocketError};
+use super::{ActivationError, LockError, SocketError};
 use crate::paths::PathError;
 
 /// It did what it was asked to.
@@ -60,6 +60,19 @@ impl SocketError {
     }
 }
 
+impl ActivationError {
+    /// The exit code of a daemon that could not start because of it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Path(error) => error.exit_code(),
+            Self::Variable { .. } | Self::NotAListener(_) | Self::Elsewhere { .. } => CONFIG,
+            Self::Unsafe { .. } => PERMISSION,
+            Self::NotOpen(_) | Self::Launchd { .. } | Self::Io { .. } => UNAVAILABLE,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +84,7 @@ mod tests {
         let long = PathError::SocketTooLong { path: "/x".into(), length: 200 };
         assert_eq!(SocketError::from(long).exit_code(), 78);
         assert_eq!(SocketError::InUse { path: "/x".into() }.exit_code(), 69);
+        let elsewhere = ActivationError::Elsewhere { there: "/x".into(), expected: "/y".into() };
+        assert_eq!((elsewhere.exit_code(), ActivationError::NotOpen(3).exit_code()), (78, 69));
     }
 }

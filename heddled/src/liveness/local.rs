@@ -8,7 +8,9 @@ use std::sync::Arc;
 use proto_schema::HolderProblem;
 use tokio::sync::mpsc::UnboundedSender;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+use super::darwin::Kernel;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use super::portable::Kernel;
 #[cfg(target_os = "linux")]
 use super::process::Kernel;

@@ -6,9 +6,14 @@
 //! process that has exited is never said to live because another one got its pid; V3, what cannot be told is
 //! [`Verdict::Unknown`], which counts as alive; V4, the death of a watched process is reported at least once.
 
+#[cfg(target_os = "macos")]
+mod darwin;
 mod local;
-#[cfg(any(test, not(target_os = "linux")))]
-#[cfg_attr(target_os = "linux", expect(dead_code, reason = "on Linux it is built for its tests only"))]
+#[cfg(any(test, not(any(target_os = "linux", target_os = "macos"))))]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "macos"),
+    expect(dead_code, reason = "here it is built for its tests only")
+)]
 mod portable;
 #[cfg(target_os = "linux")]
 mod process;

@@ -1,4 +1,4 @@
-//! What any Unix says about a process: whether its pid is in use. For systems without pidfd, until kqueue is here.
+//! What any Unix says about a process: whether its pid is in use. For systems with neither pidfd nor the kqueue of macOS.
 //!
 //! It may not claim more than it knows. Limitation: without a start time a pid that was given to another process keeps
 //! its holder alive (V2 does not hold here), and every watch is a poll.

@@ -19,7 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Verdict;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+use super::darwin::{Kernel, Opened, is_readable};
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use super::portable::{Kernel, Opened, is_readable};
 #[cfg(target_os = "linux")]
 use super::process::{Kernel, Opened, is_readable};

@@ -1,7 +1,9 @@
 //! What tells one version of a file or directory from another, and how a kept directory's files are looked at.
 
 use std::ffi::CStr;
-use std::fs::{File, Metadata};
+#[cfg(target_os = "linux")]
+use std::fs::File;
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;

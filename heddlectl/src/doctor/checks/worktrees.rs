@@ -39,7 +39,7 @@ pub(super) fn worktrees(scene: &Scene) -> Vec<Finding> {
         let finding = Finding::warning(NAME, summary).fix_words(["git", "-C", &top, "worktree", "prune"]);
         findings.push(finding.detail("paths", gone.clone()));
     }
-    let mut client = scene.daemon().and_then(probe::again);
+    let mut client = scene.daemon().and_then(|daemon| probe::again(daemon, scene.uid));
     let ours = listed.iter().filter_map(|one| Some((one, one.locked_for?))).take(ASKED);
     for (one, session) in ours {
         if client.as_mut().is_some_and(|client| has_ended(client, session)) {

@@ -320,3 +320,24 @@ fn a_thread_that_keeps_changing_is_to_be_asked_for_again() {
         ask(&mut daemon, reserve(3, thread(1))).await.unwrap();
     });
 }
+
+#[test]
+fn progress_is_told_of_a_writer_that_gets_to_the_end_of_a_batch() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        let coordinator = daemon.coordinator.clone();
+        let asked = tokio::spawn(async move { coordinator.progress().await });
+        daemon.settle().await;
+        assert!(!asked.is_finished(), "N2: the writer has not taken it");
+        assert_eq!(daemon.handle(1), 1);
+        daemon.settle().await;
+        assert!(!asked.is_finished(), "N2: it may be stuck at the disk");
+        daemon.writer.commit();
+        daemon.settle().await;
+        assert!(asked.is_finished() && asked.await.unwrap());
+
+        let coordinator = daemon.coordinator.clone();
+        drop(daemon);
+        assert!(!coordinator.progress().await, "N2: there is no writer any more");
+    });
+}
