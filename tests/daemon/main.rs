@@ -7,6 +7,8 @@ mod captures;
 #[cfg(test)]
 mod cleaning;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod holders;

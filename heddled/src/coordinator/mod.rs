@@ -8,6 +8,7 @@
 mod capture;
 mod captures;
 mod clean;
+mod connections;
 mod effect;
 mod events;
 mod failure;
@@ -53,6 +54,7 @@ use tracing::warn;
 
 pub use capture::{CaptureCall, Captured};
 pub use clean::{Cleaned, Stays};
+pub use connections::Connected;
 pub use events::{Followed, Follower, Interest};
 pub use failure::Failure;
 pub use read::{SessionFilter, SessionPage};
@@ -183,6 +185,7 @@ impl Coordinator {
             rearmed: tokio::sync::Notify::new(),
             unlocking,
             left: observer::Left::default(),
+            connections: connections::Connections::default(),
             captures: captures::Captures::default(),
             removals: removals::Removals::default(),
             looks: verify::Looks::default(),

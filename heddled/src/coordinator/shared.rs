@@ -9,6 +9,7 @@ use proto_schema::{FencingToken, ThreadMode};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::captures::Captures;
+use super::connections::Connections;
 use super::failure::Failure;
 use super::inbox::{INBOX, Inbox};
 use super::message::{Done, Message, Reply};
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) unlocking: mpsc::UnboundedSender<Arc<SessionRecord>>,
     /// Sessions that have ended and whose branches have not been looked at since.
     pub(super) left: Left,
+    /// The connections that are open.
+    pub(super) connections: Connections,
     /// Captures under way.
     pub(super) captures: Captures,
     /// Worktrees that are being removed.

@@ -35,9 +35,18 @@ pub(in crate::server) async fn hello(
     Ok(HelloResult {
         protocol: common,
         server: concat!("heddled/", env!("CARGO_PKG_VERSION")).to_owned(),
-        capabilities: ["process_hold", "worktree", "request_id", "wait", "events", "http", "websocket"]
-            .map(str::to_owned)
-            .to_vec(),
+        capabilities: [
+            "process_hold",
+            "connection_hold",
+            "worktree",
+            "request_id",
+            "wait",
+            "events",
+            "http",
+            "websocket",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     })
 }
 
