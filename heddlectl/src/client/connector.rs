@@ -85,7 +85,7 @@ impl Connector {
     }
 
     /// Whether a command that needs the daemon may start it.
-    fn starts_by_itself(&self) -> bool {
+    pub(crate) fn starts_by_itself(&self) -> bool {
         !self.env.flag("HEDDLE_NO_AUTOSTART")
     }
 

@@ -112,7 +112,7 @@ impl Daemon {
         let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(super::message::hand_out(answered, publish));
         let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
-        recover(&shared, &mut writer, &settings);
+        drop(recover(&shared, &mut writer, &settings));
         let coordinator = Coordinator { shared, settings };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
