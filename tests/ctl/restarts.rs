@@ -12,10 +12,10 @@ use crate::run::{WAITS, began, end, pair, start};
 use crate::support::{HEDDLED, World, alive, heddlectl, pid, text_of, until, until_within};
 
 /// A copy of both programs, as a package or an archive would put them.
-struct Installed(PathBuf);
+pub(crate) struct Installed(PathBuf);
 
 impl Installed {
-    fn new(world: &World, name: &str) -> Self {
+    pub(crate) fn new(world: &World, name: &str) -> Self {
         let directory = world.path(name);
         std::fs::create_dir(&directory).expect("made");
         let installed = Self(directory);
@@ -24,7 +24,7 @@ impl Installed {
     }
 
     /// Puts new files in the place of the old ones, as an upgrade does: whoever runs the old ones keeps them.
-    fn replace(&self) {
+    pub(crate) fn replace(&self) {
         for program in [Path::new(HEDDLED), &heddlectl()] {
             let name = program.file_name().expect("a name");
             let new = self.0.join(name).with_extension("new");
@@ -33,7 +33,23 @@ impl Installed {
         }
     }
 
-    fn heddled(&self) -> PathBuf {
+    /// Puts a daemon there that says that it is of the next version: the same but for these few bytes.
+    pub(crate) fn upgrade(&self) {
+        let mut program = std::fs::read(HEDDLED).expect("read");
+        let (mine, next) = (SERVER.as_bytes(), NEXT_SERVER.as_bytes());
+        assert_eq!(mine.len(), next.len());
+        let places: Vec<usize> = memchr::memmem::find_iter(&program, mine).collect();
+        assert!(!places.is_empty(), "it says its version");
+        for place in places {
+            program[place..place + next.len()].copy_from_slice(next);
+        }
+        let new = self.0.join("heddled.new");
+        std::fs::write(&new, program).expect("written");
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("mode");
+        std::fs::rename(&new, self.heddled()).expect("renamed");
+    }
+
+    pub(crate) fn heddled(&self) -> PathBuf {
         self.0.join("heddled")
     }
 
@@ -44,6 +60,10 @@ impl Installed {
         command.env_remove("HEDDLE_NO_AUTOSTART").stderr(Stdio::piped()).spawn().expect("started")
     }
 }
+
+const SERVER: &str = concat!("heddled/", env!("CARGO_PKG_VERSION"));
+/// As long as ours.
+const NEXT_SERVER: &str = "heddled/9.9.9";
 
 /// Whether a process has ended, and nobody has taken note of it.
 fn is_zombie(pid: i32) -> bool {
@@ -111,6 +131,36 @@ fn the_watch_starts_the_daemon_that_an_upgrade_has_put_in_its_place() {
     let said = world.said(&child.wait_with_output().expect("ended"));
     assert_eq!(said.code, Some(0), "{said}");
     assert_eq!(world.standing("x"), pair("complete", "released"), "{said}");
+}
+
+#[test]
+fn a_daemon_of_the_next_version_under_a_run_is_told_once_and_holds_on() {
+    let mut world = World::with_daemon();
+    let other = Installed::new(&world, "other");
+    other.upgrade();
+    let mut command = world.command(&["run", "-t", "x", "--", "sh", "-c", WAITS]);
+    let said = std::fs::File::create(world.path("said")).expect("a file");
+    let mut child = command.stderr(said).spawn().expect("started");
+    began(&world);
+    for _ in 0..2 {
+        world.kill_daemon();
+        world.start_daemon_of(&other.heddled());
+        let mut look = world.command(&["daemon", "status", "--json"]);
+        until("the run is back", || {
+            let status: serde_json::Value =
+                serde_json::from_slice(&look.output().expect("ran").stdout).expect("no word of a version in it");
+            // Beside this look.
+            status["info"]["counts"]["connections"] == 2 && text_of(&world.path("said")).contains("is newer")
+        });
+    }
+    end(&world);
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    let said = text_of(&world.path("said"));
+    assert_eq!(said.matches("warning: heddled 9.9.9 is newer than heddlectl").count(), 1, "{said}");
+    let beside = world.path("other/heddlectl");
+    assert!(said.contains(&format!("next: {} status", beside.display())), "{said}");
+    let session = world.run(&["list", "-q", "-t", "x", "--json"]).stdout;
+    assert!(session.contains("\"complete\"") && session.contains("\"released\""), "{session}");
 }
 
 #[test]

@@ -249,6 +249,10 @@ fn capture(more: &Value) -> Value {
 
 fn envelopes(client: &mut Client, schemas: &mut Schemas) {
     schemas.refused(client, "protocol_unsupported", "daemon.hello", &json!({"protocol": [2, 3], "client": "test/1"}));
+    let older = json!({"protocol": [0, 0], "client": "test/0"});
+    let fault = schemas.refused(client, "protocol_unsupported", "daemon.hello", &older);
+    let (hint, details) = (fault.0["data"]["hint"].as_str().unwrap(), fault.details());
+    assert!(hint.contains("the client is older") && details["server"] == json!([1, 1]), "{fault:?}");
     schemas.refused(client, "method_not_found", "agent.sleep", &json!({}));
     let cases = [
         ("agent.reserve", json!({"thread": "t"}), "repo"),

@@ -117,7 +117,7 @@ impl Run {
         let (id, token) = (reservation.session_id, granted.token.clone());
         let watching = move |stop: &std::sync::mpsc::Receiver<()>| {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
-            watch::watch(&connector, Some(client), id, &token, stop, tell)
+            watch::watch(&connector, Some(client), id, &token, stop, tell, |skew| out.warn(skew))
         };
         // Open before it is needed; after a restart of the daemon there is time for another one, for CMD is not reaped yet.
         let ready = app.connector.running().ok().flatten();
