@@ -102,7 +102,7 @@ impl Connected {
         self.id
     }
 
-    /// Whether it holds any session.
+    /// Whether it holds any session. Looks at each that it was given since it came.
     #[must_use]
     pub fn holds_any(&self) -> bool {
         self.shared.connections.holds_any(self.id)
@@ -154,10 +154,12 @@ impl Writer {
     /// Has the connection that asked for a session hold it from its grant on.
     pub(super) fn held_by_its_caller(&self, command: &Command) {
         let Command::Reserve(reserve) = command else { return };
-        let granted = self.candidate.registry.session(reserve.id);
-        let lease = granted.and_then(|session| self.candidate.leases.get(&session.fencing_token));
-        if let (Some(connection), Some(session), Some(lease)) = (reserve.connection, granted, lease) {
-            self.shared.connections.hold(connection, session.fencing_token, lease);
+        let Some(connection) = reserve.connection else { return };
+        let granted = self.candidate.registry.session(reserve.id).map(|session| session.fencing_token);
+        let lease = granted.and_then(|token| self.candidate.leases.get(&token));
+        if let (Some(token), Some(lease)) = (granted, lease) {
+            // A lease that was made just now is not closed; where the connection is gone, it keeps its grace.
+            self.shared.connections.hold(connection, token, lease);
         }
     }
 }
