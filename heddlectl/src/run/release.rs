@@ -52,10 +52,8 @@ pub(crate) fn give_back(
     let (deadline, mut tell) = (clock::now() + patience, Some(tell));
     loop {
         let (is_old, open) = (ready.is_some(), ready.take().map_or_else(|| connector.connect(), Ok));
-        let error = match open.and_then(|mut open| Ok(open.call("agent.release", params)?)) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let answer = open.and_then(|mut open| Ok(open.call("agent.release", params)?));
+        let Err(error) = answer else { return Ok(()) };
         let is_answered = matches!(error, Error::Refused(_)) && error.kind() != Some(Kind::ShuttingDown);
         if is_answered || clock::now() >= deadline || waiting.over.load(Ordering::Acquire) {
             return Err(error);
