@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
 use proto_schema::PathText;
@@ -74,7 +75,7 @@ impl App {
             None => std::env::current_dir(),
         };
         let says_where = global.repo.is_some();
-        Ok(Self { out, connector: Connector { paths, env, uid }, directory, says_where })
+        Ok(Self { out, connector: Connector { paths, env, uid, told: Arc::default() }, directory, says_where })
     }
 
     /// The environment.
@@ -147,7 +148,7 @@ impl App {
 
     /// Warns of a daemon of another version, once.
     pub(crate) fn tell_skew(&self, client: &mut Client) {
-        if let Some(skew) = client.take_skew() {
+        if let Some(skew) = self.connector.take_skew(client) {
             self.out.warn(&skew);
         }
     }

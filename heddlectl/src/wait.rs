@@ -2,7 +2,7 @@
 //!
 //! The place in the queue lasts as long as the connection: whoever ends this process, by Ctrl-C or kill -9, gives it up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto_schema::{AnchorDriftDetails, Kind, LiveOwnerDetails, Reservation, ReserveParams};
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::client::{ANSWER, Answer, CallError, Client};
 use crate::clock;
 use crate::error::Error;
+use crate::exit::Exit;
 
 /// A thread that cannot be had at once.
 #[derive(Debug, PartialEq)]
@@ -53,7 +54,11 @@ fn sentence(thread: &str, owner: &Reservation, waiters: u64) -> String {
     format!("heddlectl: waiting for {thread}, held by {}{who}; {place}", owner.session_id)
 }
 
-/// Asks with patience. A daemon that is lost meanwhile takes its queues along: who has time left asks again.
+/// How often a daemon that is gone is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Asks with patience. A daemon that is lost meanwhile, or stops, takes its queues along: who has time left asks again, once
+/// there is one.
 pub(crate) fn ask(app: &App, client: &mut Client, params: &mut ReserveParams, wait_ms: u64) -> Result<Answer, Error> {
     let (began, patience) = (clock::now(), Duration::from_millis(wait_ms));
     loop {
@@ -61,8 +66,27 @@ pub(crate) fn ask(app: &App, client: &mut Client, params: &mut ReserveParams, wa
         // A wait of no time is none, and would be answered as such.
         params.wait_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1));
         match client.call_within("agent.reserve", params, ANSWER + left) {
-            Err(CallError::Broken(_)) if !left.is_zero() => *client = app.connect()?,
+            Err(error) if is_gone(&error) && !left.is_zero() => *client = back(app, began, patience)?,
             answer => return answer.map_err(Error::from),
+        }
+    }
+}
+
+/// Whether there is no answer, or none but that the daemon is stopping.
+fn is_gone(error: &CallError) -> bool {
+    match error {
+        CallError::Broken(_) => true,
+        CallError::Failed(error) => error.kind() == Some(Kind::ShuttingDown),
+    }
+}
+
+/// A connection to the next daemon, for as long as there is patience; it is started where that is allowed, and possible while
+/// the one before it is still stopping.
+fn back(app: &App, began: Instant, patience: Duration) -> Result<Client, Error> {
+    loop {
+        match app.connect() {
+            Err(error) if error.exit() == Exit::UNREACHABLE && clock::now() - began < patience => clock::pause(LOOK),
+            answer => return answer,
         }
     }
 }

@@ -45,7 +45,8 @@ pub use message::Message;
 pub use methods::Empty;
 pub use methods::agent::{
     Chain, EvictParams, HeartbeatParams, ListParams, ListResult, Probe, ProbeProcess, ReleaseParams, ReleaseStatus,
-    ReservationResult, ReserveParams, ReserveResult, ShowParams, ValidateParams, ValidateResult, WorktreeRequest,
+    ReservationResult, ReserveParams, ReserveResult, ResumeParams, ShowParams, ValidateParams, ValidateResult,
+    WorktreeRequest,
 };
 pub use methods::capture::{CaptureParams, CaptureResult, CaptureSummary};
 pub use methods::daemon::{

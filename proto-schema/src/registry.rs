@@ -6,9 +6,9 @@ use crate::{
     AdoptParams, CaptureParams, CaptureResult, Chain, CleanParams, CleanResult, Empty, EventParams, EvictParams,
     Health, HeartbeatParams, HelloParams, HelloResult, Info, Kind, ListParams, ListResult, Metrics, NoParams,
     OplogListParams, OplogListResult, ReadyParams, ReadyResult, ReleaseParams, RepoParams, ReservationResult,
-    ReserveParams, ReserveResult, ShowParams, ShutdownParams, SubscribeParams, SubscriptionId, ThreadListParams,
-    ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams, UnsubscribeParams, ValidateParams,
-    ValidateResult, Verification,
+    ReserveParams, ReserveResult, ResumeParams, ShowParams, ShutdownParams, SubscribeParams, SubscriptionId,
+    ThreadListParams, ThreadListResult, ThreadParams, ThreadResult, ThreadUpdateParams, UnsubscribeParams,
+    ValidateParams, ValidateResult, Verification,
 };
 
 /// The schemas of a method's parameters and of its result.
@@ -125,6 +125,13 @@ pub const METHODS: &[MethodSpec] = &[
         changes: true,
         schemas: schemas::<ReleaseParams, ReservationResult>,
         errors: &[AgentSessionNotFound, ReservationTokenMismatch, AgentSessionInactive, StoreUnavailable],
+    },
+    MethodSpec {
+        name: "agent.resume",
+        summary: "Renews a session; one that a connection holds is held by the caller's from now on: the latest wins.",
+        changes: true,
+        schemas: schemas::<ResumeParams, ReservationResult>,
+        errors: &[AgentSessionNotFound, ReservationTokenMismatch, AgentSessionInactive],
     },
     MethodSpec {
         name: "agent.list",

@@ -93,7 +93,8 @@ pub enum Alive {
     Alive,
     /// It has ended.
     Dead,
-    /// It is active, and its process cannot be looked at from here; that counts as alive.
+    /// It is active, and its process cannot be looked at from here, or the connection that holds it is lost and it may still
+    /// be resumed; that counts as alive.
     Unknown,
 }
 
@@ -138,7 +139,7 @@ pub struct Hold {
     pub heartbeat: Option<HeartbeatHold>,
     /// A process.
     pub process: Option<ProcessHold>,
-    /// The connection that reserved or resumed it.
+    /// The connection that reserved or last resumed it. Lost, it may be resumed for 10 s.
     pub connection: bool,
 }
 

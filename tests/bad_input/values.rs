@@ -79,6 +79,7 @@ fn calls(repo: &str, held: &Value) -> Vec<(&'static str, Value)> {
             }),
         ),
         ("agent.heartbeat", key(held)),
+        ("agent.resume", key(held)),
         (
             "agent.release",
             json!({"session_id": session, "reservation_token": held["reservation_token"], "status": "x"}),

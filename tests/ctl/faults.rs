@@ -16,25 +16,42 @@ pub(crate) type Answer = fn(&Value) -> Option<String>;
 
 /// A server that answers the calls, one connection after the other, with these answers in turn; the last one stays.
 pub(crate) fn scripted(world: &World, server: &'static str, answers: &[Answer]) -> Arc<Mutex<Vec<Value>>> {
+    let hello = move |call: &Value| {
+        let hello = json!({"protocol": 1, "server": server, "capabilities": []});
+        Some(json!({"jsonrpc": "2.0", "id": call["id"], "result": hello}).to_string())
+    };
+    scripted_with(world, hello, answers)
+}
+
+/// The same with another answer to the hello.
+fn scripted_with(
+    world: &World,
+    hello: impl Fn(&Value) -> Option<String> + Send + 'static,
+    answers: &[Answer],
+) -> Arc<Mutex<Vec<Value>>> {
     let listener = UnixListener::bind(world.socket()).expect("bound");
     let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
     let (calls, mut answers) = (Arc::clone(&seen), answers.to_vec());
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
-            serve(&stream, server, &mut answers, &calls);
+            serve(&stream, &hello, &mut answers, &calls);
         }
     });
     seen
 }
 
-fn serve(stream: &UnixStream, server: &str, answers: &mut Vec<Answer>, calls: &Mutex<Vec<Value>>) {
+fn serve(
+    stream: &UnixStream,
+    hello: &impl Fn(&Value) -> Option<String>,
+    answers: &mut Vec<Answer>,
+    calls: &Mutex<Vec<Value>>,
+) {
     let mut writer = stream;
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
         let call: Value = serde_json::from_str(&line).expect("a call");
         let said = if call["method"] == "daemon.hello" {
-            let hello = json!({"protocol": 1, "server": server, "capabilities": []});
-            Some(json!({"jsonrpc": "2.0", "id": call["id"], "result": hello}).to_string())
+            hello(&call)
         } else {
             calls.lock().expect("unpoisoned").push(call.clone());
             let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0] };
@@ -98,8 +115,78 @@ fn a_daemon_of_another_version_is_warned_of_on_stderr_only() {
     let said = world.run(&["list", "--json"]);
     assert_eq!(said.code, Some(0), "members of tomorrow are ignored: {said}");
     assert!(serde_json::from_str::<Value>(&said.stdout).is_ok(), "{said}");
-    assert!(said.stderr.contains("heddled 99.0.0 is running"), "{said}");
+    assert!(said.stderr.contains("warning: heddled 99.0.0 is newer than heddlectl"), "{said}");
     assert_eq!(world.run(&["list", "--json", "--quiet"]).stderr, "");
+}
+
+#[test]
+fn an_older_daemon_is_warned_of_with_what_replaces_it() {
+    let world = World::new();
+    let _calls = scripted(&world, "heddled/0.0.9", &[list]);
+    let said = world.run(&["list", "--json"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert!(!said.stdout.contains("0.0.9"), "never in the output: {said}");
+    insta::assert_snapshot!(said.stderr.replace(env!("CARGO_PKG_VERSION"), "$VERSION"), @r"
+    warning: heddled 0.0.9 is older than heddlectl $VERSION, which starts its own once that is stopped; sessions stay
+    next: heddlectl daemon stop
+    ");
+    assert_eq!(world.run(&["list", "-q"]).stderr, "");
+}
+
+#[test]
+fn a_version_is_told_once_however_often_it_connects() {
+    let world = World::new();
+    let calls = scripted(&world, "heddled/99.0.0", &[lost, list]);
+    let said = world.run(&["list"]);
+    assert_eq!((said.code, said.stderr.matches("is newer").count()), (Some(0), 1), "{said}");
+    assert_eq!(calls.lock().expect("unpoisoned").len(), 2);
+}
+
+/// An error as the wire has it.
+fn error(call: &Value, code: i32, kind: &str, message: &str) -> String {
+    let data = json!({"kind": kind, "error": message, "hint": "use the heddlectl of this version", "unsafe_condition": null,
+        "would_change": null, "preserved": null, "primary_command": "/opt/heddlectl status",
+        "recovery_commands": ["/opt/heddlectl status"], "retryable": false, "retry_after_ms": null,
+        "details": {"server": [2, 3]}, "request": null});
+    json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": code, "message": message, "data": data}}).to_string()
+}
+
+#[test]
+fn a_daemon_that_knows_no_hello_serves_all_the_same() {
+    let world = World::new();
+    let unknown = |call: &Value| {
+        let error = json!({"code": -32601, "message": "no such method"});
+        Some(json!({"jsonrpc": "2.0", "id": call["id"], "error": error}).to_string())
+    };
+    let refusal: Answer = |call| Some(error(call, 1401, "limit_exceeded", "too many"));
+    let _calls = scripted_with(&world, unknown, &[list, refusal]);
+    let said = world.run(&["list"]);
+    assert!(said.code == Some(0) && said.stderr.contains("warning: heddled is older than heddlectl"), "{said}");
+    let said = world.run(&["list", "-q"]);
+    assert!(said.code == Some(75) && said.stderr.contains("too many"), "a refusal is its own: {said}");
+}
+
+#[test]
+fn a_daemon_without_a_common_version_is_told_with_the_command_that_helps() {
+    let world = World::new();
+    let none = "this daemon speaks versions 2 to 3, the client 1 to 1";
+    let refuse = move |call: &Value| Some(error(call, 1202, "protocol_unsupported", none));
+    let unreadable: Answer = |call| Some(error(call, -32600, "invalid_request", "not a call of version 2"));
+    let _calls = scripted_with(&world, refuse, &[unreadable, unreadable, list]);
+    insta::assert_snapshot!(world.run(&["list"]), @r"
+    ! error: this daemon speaks versions 2 to 3, the client 1 to 1
+    ! hint: use the heddlectl of this version
+    ! next: /opt/heddlectl status
+    [exit 69]
+    ");
+    let said = world.run(&["list", "--json"]);
+    assert_eq!((said.code, &said.error()["data"]["details"]["server"]), (Some(69), &json!([2, 3])));
+    let said = world.run(&["list"]);
+    assert_eq!(
+        (said.code, said.stderr.as_str()),
+        (Some(0), &*format!("warning: {none}\n")),
+        "done all the same: {said}"
+    );
 }
 
 #[test]

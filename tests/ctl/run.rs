@@ -11,24 +11,24 @@ use nix::unistd::Pid;
 use crate::support::{World, alive, pid, text_of, until, until_within};
 
 /// A command that says when it runs, and goes on until it is told to stop.
-const WAITS: &str =
+pub(crate) const WAITS: &str =
     "echo $$ > ready.tmp; mv ready.tmp ready; while [ ! -e stop ]; do sleep 0.01; done; echo done > finished";
 
-fn began(world: &World) -> i32 {
+pub(crate) fn began(world: &World) -> i32 {
     until("the command runs", || world.path("app/ready").exists());
     text_of(&world.path("app/ready")).trim().parse().unwrap_or_default()
 }
 
-fn start(world: &World, script: &str) -> Child {
+pub(crate) fn start(world: &World, script: &str) -> Child {
     let mut command = world.command(&["run", "--thread", "x", "--", "sh", "-c", script]);
     command.stderr(Stdio::piped()).spawn().expect("started")
 }
 
-fn end(world: &World) {
+pub(crate) fn end(world: &World) {
     std::fs::write(world.path("app/stop"), "").expect("written");
 }
 
-fn pair(status: &str, reason: &str) -> (String, String) {
+pub(crate) fn pair(status: &str, reason: &str) -> (String, String) {
     (status.to_owned(), reason.to_owned())
 }
 

@@ -173,6 +173,21 @@ fn a_daemon_that_a_run_had_to_start_can_be_told_to_stop() {
     until("it has stopped", || !alive(second));
 }
 
+/// It is the child of that `run`, which goes on.
+#[test]
+fn a_daemon_that_a_run_had_to_start_is_gone_when_it_was_stopped() {
+    let mut world = World::with_daemon();
+    let script = "echo > ready; while [ ! -e stop ]; do sleep 0.01; done";
+    let mut run = eager(&world, &["run", "-q", "-t", "x", "--", "sh", "-c", script]).spawn().expect("started");
+    until("the command runs", || world.path("app/ready").exists());
+    world.kill_daemon();
+    until("another daemon serves", || world.run(&["list"]).code == Some(0));
+    let said = world.run(&["daemon", "stop"]);
+    assert!(said.code == Some(0) && said.stdout.contains("was stopped"), "{said}");
+    std::fs::write(world.path("app/stop"), "").expect("written");
+    assert_eq!(run.wait().expect("ended").code(), Some(0));
+}
+
 /// A slip in the socket's path is no reason to stop the daemon that other agents work with.
 #[test]
 fn a_socket_of_nowhere_is_told_as_such_while_the_daemon_runs_elsewhere() {

@@ -54,7 +54,12 @@ impl World {
 
     /// Starts the daemon, which must not run, and waits until it serves.
     pub(crate) fn start_daemon(&mut self) {
-        let mut command = Command::new(HEDDLED);
+        self.start_daemon_of(Path::new(HEDDLED));
+    }
+
+    /// The same with another program.
+    pub(crate) fn start_daemon_of(&mut self, program: &Path) {
+        let mut command = Command::new(program);
         self.environment(&mut command).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(self.path("heddled.log")).expect("a log"));
         self.daemon = Some(command.spawn().expect("heddled starts"));
@@ -76,6 +81,13 @@ impl World {
             self.daemon = None;
         }
         ended
+    }
+
+    /// Tells the daemon to stop, and waits until it has.
+    pub(crate) fn stop_daemon(&mut self) {
+        let daemon = self.daemon.as_ref().expect("a daemon");
+        kill(pid(daemon), Signal::SIGTERM).expect("told");
+        self.reap_daemon();
     }
 
     /// Waits for the daemon, which was told to stop.
@@ -208,7 +220,9 @@ impl World {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         if String::from_utf8_lossy(&environment).contains(&*self.path("state").to_string_lossy()) {
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-            until("the daemon is gone", || !alive(pid));
+            if !std::thread::panicking() {
+                until("the daemon is gone", || !alive(pid));
+            }
         }
     }
 }

@@ -81,6 +81,37 @@ fn ctrl_c_and_a_kill_give_the_place_up_and_nothing_is_left_running() {
     assert!(!world.path("app/ran").exists(), "no command ran without its thread");
 }
 
+/// The queue is the daemon's memory: who waits asks the next one again.
+#[test]
+fn who_waits_goes_on_waiting_when_the_daemon_was_stopped_or_killed() {
+    for (is_killed, starts_it) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::with_daemon();
+        let held = world.reserve("x");
+        let mut command = world.command(&["run", "-q", "-t", "x", "--wait", "1h", "--", "true"]);
+        if starts_it {
+            command.env_remove("HEDDLE_NO_AUTOSTART");
+        }
+        let waiting = start(&mut command);
+        until("it waits", || waiters(&world) == 1);
+        if is_killed {
+            world.kill_daemon();
+        } else {
+            world.stop_daemon();
+        }
+        if !starts_it {
+            world.start_daemon();
+        }
+        until("it waits again", || {
+            let status = world.run(&["status", "--json"]).stdout;
+            serde_json::from_str(&status).is_ok_and(|all: serde_json::Value| all["info"]["counts"]["waiters"] == 1)
+        });
+        assert_eq!(world.run(&["release", "--session", &held]).code, Some(0));
+        let said = ended(&world, waiting);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "killed: {is_killed}: {said}");
+        assert_eq!(world.standing("x"), ("complete".to_owned(), "released".to_owned()));
+    }
+}
+
 /// The daemon sees the end of a command before its heddlectl can say how it was. Who waits must not have it recorded as dead.
 #[test]
 fn a_run_that_succeeds_is_complete_also_where_somebody_waits() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
+use crate::restarts::Installed;
 use crate::support::{World, pid, steady, until};
 
 /// A watch that runs; killed when this is dropped.
@@ -101,6 +102,41 @@ fn it_goes_on_by_itself_when_the_daemon_was_killed_and_is_back() {
     assert_eq!(rest, [""; 0]);
     assert_eq!(said.matches("the connection to the daemon is lost").count(), 3, "once each time: {said}");
     assert_eq!(said.lines().filter(|line| line.contains("revision")).count(), 3, "{said}");
+}
+
+/// Stopped in order, killed, and replaced by the next version: each event once, and of the version it tells once.
+#[test]
+fn it_goes_on_through_stops_kills_and_upgrades() {
+    let mut world = World::with_daemon();
+    let next = Installed::new(&world, "next");
+    next.upgrade();
+    let watching = Watching::start(&world, &["--json", "--all-repos", "--after", "0"]);
+    let mut events = vec![watching.event()];
+    for round in 0..6 {
+        let said = world.run(&["reserve", "-q", "--no-hold-for-agent", "--thread", &format!("t{round}")]);
+        assert_eq!(said.code, Some(0), "{said}");
+        match round % 2 {
+            0 => world.kill_daemon(),
+            _ => world.stop_daemon(),
+        }
+        if round < 2 {
+            world.start_daemon();
+        } else {
+            world.start_daemon_of(&next.heddled());
+        }
+    }
+    while events.iter().filter(|event| event["kind"] == "daemon_started").count() < 7 {
+        events.push(watching.event());
+    }
+    for (event, revision) in events.iter().zip(1..) {
+        assert_eq!(event["revision"], revision, "no gap, nothing twice: {events:?}");
+    }
+    assert_eq!(events.iter().filter(|event| event["kind"] == "daemon_stopped").count(), 3);
+    assert_eq!(events.iter().filter(|event| event["kind"] == "reserved").count(), 6);
+    check(&events);
+    let (said, rest) = watching.end(Signal::SIGINT);
+    assert_eq!(rest, [""; 0]);
+    assert_eq!(said.matches("heddled 9.9.9 is newer").count(), 1, "{said}");
 }
 
 #[test]

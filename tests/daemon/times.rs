@@ -59,6 +59,7 @@ fn request(repo: &Path, thread: &str, ttl_ms: u64) -> ReserveRequest {
         path: None,
         ttl_ms: Some(ttl_ms),
         hold_for_pid: None,
+        connection: None,
         peer: None,
         request: None,
         token: None,

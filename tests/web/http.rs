@@ -50,6 +50,9 @@ fn a_hold_by_connection_is_refused_over_plain_http() {
     let fault = Http::open(&daemon).call("agent.reserve", &params).unwrap_err();
     assert_eq!((&fault.0["code"], &fault.details()["field"]), (&json!(-32602), &json!("hold_connection")));
     assert!(fault.details()["expected"].as_str().unwrap().contains("HTTP"), "{:?}", fault.0);
+    let held = daemon.client().reserve(repo.at(), "t");
+    let fault = Http::open(&daemon).call("agent.resume", &key(&held)).unwrap_err();
+    assert_eq!(fault.0["code"], json!(-32602), "its connection is nobody's: {fault:?}");
 }
 
 #[test]

@@ -79,6 +79,31 @@ fn a_grant_that_is_read_stays() {
     }
 }
 
+/// A WebSocket that says goodbye, one that ends its input alone, and one that is gone: none of them says more.
+#[test]
+fn a_websocket_that_holds_a_session_is_lost_however_it_ends() {
+    let place = Place::new();
+    let daemon = place.start();
+    let repo = place.repo("r");
+    let mut lines = daemon.client();
+    let mut web = Web::open(&daemon);
+    for round in 0..9 {
+        let params = json!({"repo": repo.at(), "thread": format!("t{round}"), "hold_connection": true});
+        let held = web.call("agent.reserve", &params).unwrap()["reservation"].take();
+        assert_eq!((&held["hold"]["connection"], &lines.show(&held)["alive"]), (&json!(true), &json!("alive")));
+        let mut gone = std::mem::replace(&mut web, Web::open(&daemon));
+        match round % 3 {
+            0 => drop(gone),
+            1 => gone.0.close(None).unwrap(),
+            _ => gone.0.get_mut().shutdown(Shutdown::Write).unwrap(),
+        }
+        eventually("its loss is seen", || (lines.show(&held)["alive"] == "unknown").then_some(()));
+        let resumed = web.call("agent.resume", &key(&held)).unwrap();
+        assert_eq!(resumed["reservation"]["alive"], "alive");
+        assert_eq!(lines.show(&held)["status"], "active");
+    }
+}
+
 #[test]
 fn a_caller_that_can_ask_again_keeps_its_session() {
     let place = Place::new();

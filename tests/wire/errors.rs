@@ -58,7 +58,7 @@ fn sessions(client: &mut Client, schemas: &mut Schemas, repo: &Repo) {
     assert_eq!(fault.details()["owner"]["session_id"], held["session_id"]);
     let mut wrong = key(&held);
     wrong["reservation_token"] = token(&mut Random::new(11)).into();
-    for method in ["agent.heartbeat", "agent.release"] {
+    for method in ["agent.heartbeat", "agent.resume", "agent.release"] {
         schemas.refused(client, "reservation_token_mismatch", method, &wrong);
     }
     malformed(client, schemas, &held);
@@ -113,7 +113,7 @@ fn malformed(client: &mut Client, schemas: &mut Schemas, held: &Value) {
         (id, id, "reservation_token_mismatch"),
     ] {
         let who = json!({"session_id": session_id, "reservation_token": token});
-        for method in ["agent.heartbeat", "agent.release"] {
+        for method in ["agent.heartbeat", "agent.resume", "agent.release"] {
             let fault = schemas.refused(client, kind, method, &who);
             assert!(
                 token == "" || !fault.0.to_string().contains(token.as_str().unwrap()) || token == id,
@@ -249,7 +249,11 @@ fn capture(more: &Value) -> Value {
 
 fn envelopes(client: &mut Client, schemas: &mut Schemas) {
     schemas.refused(client, "protocol_unsupported", "daemon.hello", &json!({"protocol": [2, 3], "client": "test/1"}));
-    schemas.refused(client, "method_not_found", "agent.resume", &json!({}));
+    let older = json!({"protocol": [0, 0], "client": "test/0"});
+    let fault = schemas.refused(client, "protocol_unsupported", "daemon.hello", &older);
+    let (hint, details) = (fault.0["data"]["hint"].as_str().unwrap(), fault.details());
+    assert!(hint.contains("the client is older") && details["server"] == json!([1, 1]), "{fault:?}");
+    schemas.refused(client, "method_not_found", "agent.sleep", &json!({}));
     let cases = [
         ("agent.reserve", json!({"thread": "t"}), "repo"),
         ("agent.reserve", json!({"repo": "relative", "thread": "t"}), "repo"),

@@ -54,6 +54,7 @@ fn every_method_answers_as_its_schema_says() {
     moved["hold_for_pid"] = holder.pid().into();
     assert_eq!(schemas.ok(client, "agent.heartbeat", &moved)["reservation"]["hold"]["process"]["pid"], holder.pid());
     assert_eq!(schemas.ok(client, "agent.validate", &key(plain))["valid"], true);
+    assert_eq!(schemas.ok(client, "agent.resume", &key(plain))["reservation"]["hold"]["connection"], false);
     let shown = schemas.ok(client, "agent.show", &json!({"session_id": plain["session_id"]}));
     assert_eq!(shown["chain"][0]["session_id"], parent["session_id"]);
     let new = repo.loose_commit("HEAD", "two");

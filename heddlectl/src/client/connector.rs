@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 
@@ -32,9 +33,21 @@ pub(crate) struct Connector {
     pub(crate) env: Env,
     /// Who we are.
     pub(crate) uid: u32,
+    /// What was told of the daemon's version.
+    pub(crate) told: Arc<Mutex<Option<String>>>,
 }
 
 impl Connector {
+    /// What is to be told of the version of the daemon at the other end, if it has not been told: one that is started again is
+    /// no news.
+    pub(crate) fn take_skew(&self, client: &mut Client) -> Option<String> {
+        let skew = client.take_skew()?;
+        let mut told = self.told.lock().ok()?;
+        let is_news = told.as_ref() != Some(&skew);
+        told.replace(skew.clone());
+        is_news.then_some(skew)
+    }
+
     /// A connection to the daemon, which is started if need be.
     pub(crate) fn connect(&self) -> Result<Client, Error> {
         match self.running()? {
@@ -86,7 +99,7 @@ impl Connector {
     }
 
     /// Whether a command that needs the daemon may start it.
-    fn starts_by_itself(&self) -> bool {
+    pub(crate) fn starts_by_itself(&self) -> bool {
         !self.env.flag("HEDDLE_NO_AUTOSTART")
     }
 

@@ -4,6 +4,7 @@
 //! is noticed without another round trip.
 
 pub(crate) mod connector;
+mod hello;
 pub(crate) mod peer;
 pub(crate) mod start;
 
@@ -14,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto_schema::{ErrorObject, HelloParams, HelloResult, Request, SubscriptionId};
+use proto_schema::{ErrorObject, Kind, Request, SubscriptionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -164,7 +165,7 @@ impl Client {
         let id = self.calls;
         let mut message = Vec::with_capacity(512);
         if first {
-            write_call(&mut message, 0, "daemon.hello", &hello()?)?;
+            write_call(&mut message, 0, "daemon.hello", &hello::params()?)?;
         }
         write_call(&mut message, id, method, params)?;
         let stream = self.reader.get_mut();
@@ -236,12 +237,23 @@ impl Client {
                 }
             })?;
             match (line.id, line.result, line.error) {
-                (Some(0), Some(result), _) => self.skew = skew(result.get()),
+                (Some(0), Some(result), _) => self.skew = hello::skew(result.get(), self.reader.get_ref()),
                 // What was asked may have been done all the same, so its own answer is waited for.
-                (Some(0), None, Some(error)) => hello_refused = Some(refused(error.get())),
+                (Some(0), None, Some(error)) => match refused(error.get()) {
+                    error if error.kind() == Some(Kind::ProtocolUnsupported) => {
+                        self.skew = Some(error.report().message.to_owned());
+                        hello_refused = Some(error);
+                    }
+                    // It does not know of hellos, or not of ours: that is no reason why a call fails.
+                    _ => self.skew = Some(hello::without_hello()),
+                },
                 (Some(answered), Some(result), _) if answered == id => return Ok(Answer(result.get().to_owned())),
                 // An error without an id is about what we sent last: it could not be read, or is over a limit.
                 (answered, _, Some(error)) if answered.is_none_or(|answered| answered == id) => {
+                    if hello_refused.is_some() {
+                        // It is told by the error.
+                        self.skew = None;
+                    }
                     return Err(CallError::Failed(hello_refused.unwrap_or_else(|| refused(error.get()))));
                 }
                 _ => {}
@@ -255,23 +267,6 @@ impl Client {
 /// Only where the kernel is known to do that, and because a call is the last thing that was sent.
 fn is_unread(cause: &io::Error) -> bool {
     cfg!(target_os = "linux") && matches!(cause.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-}
-
-fn hello() -> Result<HelloParams, CallError> {
-    let client = concat!("heddlectl/", env!("CARGO_PKG_VERSION"));
-    let client = client.parse().map_err(|error| CallError::Failed(Error::garbled(error)))?;
-    Ok(HelloParams { protocol: proto_schema::PROTOCOL, client })
-}
-
-/// What to say when the daemon is of another version than this program.
-fn skew(result: &str) -> Option<String> {
-    let hello: HelloResult = serde_json::from_str(result).ok()?;
-    let ours = concat!("heddled/", env!("CARGO_PKG_VERSION"));
-    (hello.server != ours).then(|| {
-        let mine = env!("CARGO_PKG_VERSION");
-        let theirs = hello.server.replace('/', " ");
-        format!("{theirs} is running, this is heddlectl {mine}, which starts once that is stopped\nnext: heddlectl daemon stop")
-    })
 }
 
 fn refused(wire: &str) -> Error {

@@ -62,6 +62,7 @@ pub(crate) fn start(connector: &Connector) -> Result<Client, Error> {
     loop {
         if let Some(client) = connector.running()? {
             drop(lock);
+            reap(daemon);
             return Ok(client);
         }
         let ended = daemon.try_wait().map_err(|cause| Error::io("watch the daemon", &program, &cause))?;
@@ -74,6 +75,14 @@ pub(crate) fn start(connector: &Connector) -> Result<Client, Error> {
         }
         clock::pause(LOOK);
     }
+}
+
+/// Takes note of the daemon's end, should we live longer, as `run` may: whoever waits for it to be gone must not find it
+/// unreaped.
+fn reap(mut daemon: Child) {
+    let reaping = move || drop(daemon.wait());
+    // Without a thread it stays unreaped until we end.
+    drop(std::thread::Builder::new().name("daemon".to_owned()).spawn(reaping));
 }
 
 fn did_not_start(

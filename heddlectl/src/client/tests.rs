@@ -211,7 +211,7 @@ fn a_daemon_of_another_version_is_warned_of_once() {
     );
     let mut client = open(&daemon);
     client.call("x.y", &NoParams {}).expect("answered");
-    assert!(client.take_skew().expect("a warning").starts_with("heddled 99.0.0 is running"));
+    assert!(client.take_skew().expect("a warning").starts_with("heddled 99.0.0 is newer"));
     client.call("x.y", &NoParams {}).expect("answered");
     assert_eq!(client.take_skew(), None);
     daemon.end();

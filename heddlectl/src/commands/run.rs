@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::grant::{self, Granted};
 use crate::probe;
 use crate::run::gate::{self, Gated};
+use crate::run::release::{self, Waiting};
 use crate::run::signals::Signals;
 use crate::run::supervise::{Ended, supervise};
 use crate::run::watch::{self, Lost};
@@ -86,10 +87,15 @@ impl Run {
         let reservation = granted.reservation();
         self.tell(app, reservation);
         let ended = self.start(app, gated, client, granted);
-        let done = matches!(&ended, Ok(ended) if ended.status.success() && ended.lost.is_none());
-        if !matches!(&ended, Ok(ended) if ended.lost.is_some() || ended.released) {
-            let status = if done { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
-            release(app, granted, status);
+        const KEPT: &str = "the session was not given back; the daemon ends it, for its process is gone";
+        match &ended {
+            // What could not even be started.
+            Err(_) => release(app, granted, ReleaseStatus::Abandoned),
+            Ok(Ended { lost: Some(_), .. } | Ended { released: Some(Ok(())), .. }) => {}
+            // The daemon sees the process end too, and may have been first.
+            Ok(Ended { released: Some(Err(error)), .. }) if error.kind() == Some(Kind::AgentSessionInactive) => {}
+            Ok(Ended { released: Some(Err(error)), .. }) => app.warn_of(KEPT, error),
+            Ok(Ended { released: None, .. }) => app.out.warn(KEPT),
         }
         Ok(exit_code(ended?.status))
     }
@@ -111,16 +117,17 @@ impl Run {
         let (id, token) = (reservation.session_id, granted.token.clone());
         let watching = move |stop: &std::sync::mpsc::Receiver<()>| {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
-            watch::watch(&connector, Some(client), id, &token, stop, tell)
+            watch::watch(&connector, Some(client), id, &token, stop, tell, |skew| out.warn(skew))
         };
         // Open before it is needed; after a restart of the daemon there is time for another one, for CMD is not reaped yet.
         let ready = app.connector.running().ok().flatten();
         let (again, params) = (app.connector.clone(), released(granted, ReleaseStatus::Complete));
-        let release = move |succeeded| {
+        let (says, name) = (app.out.clone(), reservation.thread.clone());
+        let release = move |succeeded, waiting: &Waiting| {
             let status = if succeeded { ReleaseStatus::Complete } else { ReleaseStatus::Abandoned };
             let params = ReleaseParams { status: Some(status), ..params };
-            let say = |client: Option<Client>| client.is_some_and(|mut one| one.call("agent.release", &params).is_ok());
-            say(ready) || say(again.running().ok().flatten())
+            let tell = || says.note(&format!("heddlectl: waiting for the daemon, to give {name} back to it"));
+            release::give_back(&again, ready, &params, waiting, tell)
         };
         let on_lost = |lost| app.out.alert(&format!("{}; stopping the command", told(lost, reservation)));
         supervise(child, signals, release, watching, on_lost).map_err(failed)
@@ -163,7 +170,7 @@ fn released(granted: &Granted, status: ReleaseStatus) -> ReleaseParams {
     }
 }
 
-/// Gives the session back. The daemon sees the process end too, and may have been first.
+/// Gives the session back of a command that was not started. The daemon sees its process end too, and may have been first.
 fn release(app: &App, granted: &Granted, status: ReleaseStatus) {
     if let Err(error) = app.ask("agent.release", &released(granted, status))
         && error.kind() != Some(Kind::AgentSessionInactive)

@@ -45,12 +45,26 @@ fn time_left(reservation: &Reservation, now_ms: i64) -> String {
     heartbeat.map_or_else(|| "-".to_owned(), |heartbeat| left(heartbeat.expires_at.unix_ms() - now_ms))
 }
 
+/// How the connection of a session that one holds is.
+fn connection(reservation: &Reservation) -> &'static str {
+    match (reservation.alive, &reservation.hold.process) {
+        (Alive::Unknown, None) => "its connection is lost; it ends unless it is resumed within 10 s",
+        // The wire has one word for both.
+        (Alive::Unknown, Some(_)) => "its connection is lost, or its process cannot be looked at from here",
+        (Alive::Alive | Alive::Dead, _) => "while its connection is open",
+    }
+}
+
 /// What keeps it alive, in words.
 pub(crate) fn held(reservation: &Reservation, now_ms: i64) -> String {
     let hold = &reservation.hold;
     let mut words = Vec::new();
     if let Some(process) = &hold.process {
-        let unknown = if reservation.alive == Alive::Unknown { ", which cannot be looked at from here" } else { "" };
+        let unknown = if reservation.alive == Alive::Unknown && !hold.connection {
+            ", which cannot be looked at from here"
+        } else {
+            ""
+        };
         words.push(format!("while process {} lives{unknown}", process.pid));
     }
     if let Some(heartbeat) = &hold.heartbeat {
@@ -58,7 +72,7 @@ pub(crate) fn held(reservation: &Reservation, now_ms: i64) -> String {
         words.push(format!("{} left, {ttl} from each heartbeat", left(heartbeat.expires_at.unix_ms() - now_ms)));
     }
     if hold.connection {
-        words.push("while its connection is open".to_owned());
+        words.push(connection(reservation).to_owned());
     }
     words.join("; ")
 }
@@ -67,6 +81,7 @@ fn row(reservation: &Reservation, page: Page) -> Row {
     let mut facts: Vec<_> = ended(reservation, page.now_ms).into_iter().collect();
     if reservation.status == SessionStatus::Active {
         facts.extend(reservation.hold.process.as_ref().map(|process| format!("process {}", process.pid)));
+        facts.extend(reservation.hold.connection.then(|| connection(reservation).to_owned()));
     }
     // `show` has the whole task; a path must be whole everywhere.
     facts.extend(reservation.task.as_ref().map(|task| page.line(task.as_str())));

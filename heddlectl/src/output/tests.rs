@@ -149,6 +149,29 @@ fn a_session_as_a_card() {
     ");
 }
 
+#[test]
+fn a_session_that_its_connection_holds_says_how_that_is() {
+    let hold = |process: Value| json!({"heartbeat": null, "process": process, "connection": true});
+    let process = json!({"pid": 7, "boot_id": "b"});
+    for (alive, process, words) in [
+        ("alive", Value::Null, "held      while its connection is open"),
+        ("unknown", Value::Null, "held      its connection is lost; it ends unless it is resumed within 10 s"),
+        ("unknown", process.clone(), "its connection is lost, or its process cannot"),
+        ("alive", process, "held      while process 7 lives; while its connection is open"),
+    ] {
+        let one = reservation(&json!({"alive": alive, "hold": hold(process)}));
+        let card = plain(&sessions::card("agent", &one, PAGE));
+        assert!(card.contains(words), "{words}: {card}");
+    }
+    let row = reservation(&json!({"alive": "unknown", "hold": hold(Value::Null), "task": "Fix the build"}));
+    insta::assert_snapshot!(plain(&sessions::list(&[row], PAGE)), @r"
+    SESSION                     STATUS  THREAD         HOLDER  AGE  LEFT
+    agent-abcdefghij234567abcd  active  feature/login  -        3m     -
+        its connection is lost; it ends unless it is resumed within 10 s
+        Fix the build
+    ");
+}
+
 fn thread(holder: Value, changes: &Value) -> Thread {
     let mut value = json!({
         "id": "thread-1", "repo": "/home/me/app", "thread": "feature/login", "target_thread": "main",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{Child, ExitStatus};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::release::Waiting;
 use super::signals::{self, Arrived, Signals};
 use super::watch::Lost;
 use crate::clock;
+use crate::error::Error;
 
 /// How long CMD may take to end by itself after it was told to.
 const GRACE: Duration = Duration::from_secs(10);
@@ -19,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// What can happen while CMD runs.
 #[derive(Debug)]
 enum Event {
-    /// CMD has ended, and has not been reaped; whether its session was given back.
-    Exited(bool),
+    /// CMD has ended, and has not been reaped; what came of giving its session back.
+    Exited(Result<(), Error>),
     /// A signal came for it.
     Signal(Arrived),
     /// Its reservation is lost.
@@ -34,17 +37,17 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// Why it was stopped by us, if it was.
     pub(crate) lost: Option<Lost>,
-    /// Whether its session was given back already.
-    pub(crate) released: bool,
+    /// What came of giving its session back; none where that was given up.
+    pub(crate) released: Option<Result<(), Error>>,
 }
 
-/// Waits for `child`. `release` is called on the very thread that sees its end, with whether it succeeded, and says whether
-/// the session was given back. Until then the child is not reaped: the daemon sees its end too, and by that it knows that
-/// it is to be told how it was. `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
+/// Waits for `child`. `release` is called on the very thread that sees its end, with whether it succeeded, and gives the
+/// session back. Until then the child is not reaped: the daemon sees its end too, and by that it knows that it is to be told
+/// how it was. `watch` runs beside it until its receiver is told to stop or it finds the reservation lost.
 pub(crate) fn supervise(
     mut child: Child,
     mut signals: Signals,
-    release: impl FnOnce(bool) -> bool + Send + 'static,
+    release: impl FnOnce(bool, &Waiting) -> Result<(), Error> + Send + 'static,
     watch: impl FnOnce(&mpsc::Receiver<()>) -> Option<Lost> + Send + 'static,
     on_lost: impl Fn(Lost),
 ) -> io::Result<Ended> {
@@ -60,10 +63,11 @@ pub(crate) fn supervise(
             }
         }
     })?;
-    let sender = events.clone();
+    let (sender, waiting) = (events.clone(), Arc::new(Waiting::default()));
+    let waits = Arc::clone(&waiting);
     thread::Builder::new().name("exit".to_owned()).spawn(move || {
         let succeeded = wait_unreaped(pid);
-        sender.send(Event::Exited(release(succeeded))).ok();
+        sender.send(Event::Exited(release(succeeded, &waits))).ok();
     })?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         if let Some(lost) = watch(&stopped) {
@@ -81,13 +85,16 @@ pub(crate) fn supervise(
                     signals::send(pid, Signal::SIGKILL);
                     inbox.recv().map_err(io::Error::other)?
                 }
-                Err(RecvTimeoutError::Disconnected) => Event::Exited(false),
+                Err(RecvTimeoutError::Disconnected) => break None,
             },
         };
         match event {
-            Event::Exited(released) => break released,
+            Event::Exited(released) => break Some(released),
+            // Whoever does not want to wait for the daemon.
+            Event::Signal(_) if waiting.has_begun() => break None,
             Event::Signal(arrived) => signals::pass_on(arrived, pid),
             Event::Lost(why) => {
+                waiting.end();
                 on_lost(why);
                 lost = Some(why);
                 signals::send(pid, Signal::SIGTERM);

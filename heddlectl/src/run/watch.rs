@@ -29,6 +29,7 @@ pub(crate) fn watch(
     token: &ReservationToken,
     stop: &Receiver<()>,
     tell: impl Fn(&Error),
+    warn: impl Fn(&str),
 ) -> Option<Lost> {
     let params =
         ValidateParams { session_id: session_id.into(), reservation_token: token.clone().into(), thread: None };
@@ -38,7 +39,11 @@ pub(crate) fn watch(
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
         }
-        match ask(connector, &mut client, &params) {
+        let answer = ask(connector, &mut client, &params);
+        if let Some(skew) = client.as_mut().and_then(|open| connector.take_skew(open)) {
+            warn(&skew);
+        }
+        match answer {
             Ok(result) if result.valid => told = false,
             Ok(result) => return lost(&result),
             Err(error) => {

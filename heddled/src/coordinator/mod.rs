@@ -8,6 +8,7 @@
 mod capture;
 mod captures;
 mod clean;
+mod connections;
 mod effect;
 mod events;
 mod failure;
@@ -53,6 +54,7 @@ use tracing::warn;
 
 pub use capture::{CaptureCall, Captured};
 pub use clean::{Cleaned, Stays};
+pub use connections::Connected;
 pub use events::{Followed, Follower, Interest};
 pub use failure::Failure;
 pub use read::{SessionFilter, SessionPage};
@@ -183,6 +185,7 @@ impl Coordinator {
             rearmed: tokio::sync::Notify::new(),
             unlocking,
             left: observer::Left::default(),
+            connections: connections::Connections::default(),
             captures: captures::Captures::default(),
             removals: removals::Removals::default(),
             looks: verify::Looks::default(),
@@ -192,14 +195,14 @@ impl Coordinator {
         });
         let (answers, answered) = mpsc::unbounded_channel();
         let mut writer = Writer::new(Arc::clone(&shared), store, answers);
-        recover(&shared, &mut writer, &settings);
+        let unsaid = recover(&shared, &mut writer, &settings);
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
         // It ends with the writer, whose last answers are still handed out.
         tokio::spawn(message::hand_out(answered, publish));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
             tokio::spawn(observer::run(Arc::clone(&shared), Arc::clone(&settings))),
-            tokio::spawn(forward(Arc::clone(&shared), deaths)),
+            tokio::spawn(forward(Arc::clone(&shared), deaths, unsaid)),
             tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
         Ok((Self { shared }, Running { writer, tasks }))
@@ -312,14 +315,20 @@ pub fn hash(token: &ReservationToken) -> TokenHash {
     TokenHash(Sha256::digest(token.secret()).into())
 }
 
-/// Tells the writer of every process that was found dead, once whoever started it has had the time to say how it ended.
-async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<HolderProcess>) {
+/// Tells the writer of every process that was found dead, once whoever started it has had the time to say how it ended. Of
+/// those that ended while the daemon was not there, `unsaid` are given as much of it as there is: their parents look for the
+/// daemon first.
+async fn forward(
+    shared: Arc<Shared>,
+    mut deaths: mpsc::UnboundedReceiver<HolderProcess>,
+    unsaid: BTreeSet<HolderProcess>,
+) {
     while let Some(process) = deaths.recv().await {
         if shared.is_waited_for(&process) && !shared.liveness.may_have_succeeded(&process) {
             // Should the writer be behind, they hear of it below.
             drop(shared.post(Message::Gone(process.clone())));
         }
-        let shared = Arc::clone(&shared);
+        let (shared, is_unsaid) = (Arc::clone(&shared), unsaid.contains(&process));
         tokio::spawn(async move {
             let mut looked_at = shared.clock.monotonic_ms();
             for _ in 0..MOST_GRACES {
@@ -329,7 +338,8 @@ async fn forward(shared: Arc<Shared>, mut deaths: mpsc::UnboundedReceiver<Holder
                 let has_waited = Duration::from_millis(now.saturating_sub(std::mem::replace(&mut looked_at, now)));
                 // Whoever wakes this late may have its word unread, too.
                 let is_starved = has_waited > RELEASE_GRACE * 2;
-                if !is_starved && !shared.liveness.is_being_reaped(&process) {
+                let may_be_told = is_unsaid && shared.liveness.may_have_succeeded(&process);
+                if !is_starved && !may_be_told && !shared.liveness.is_being_reaped(&process) {
                     break;
                 }
             }
@@ -357,8 +367,9 @@ fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> boo
     matches!(shared.repo.claim(&repo.git_dir, &settings.claim, era), Err(repo::Error::Owned { .. }))
 }
 
-/// Makes the state that was loaded the state of this daemon.
-fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
+/// Makes the state that was loaded the state of this daemon. Answers the holders that have ended without anybody having said
+/// yet how: their sessions have not ended.
+fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) -> BTreeSet<HolderProcess> {
     writer.change(Change::DaemonStarted { version: Arc::clone(&settings.version), pid: std::process::id() });
     let loaded = shared.committed.load_full();
     for repo in loaded.registry.repos() {
@@ -368,7 +379,7 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
             writer.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(repo) })));
         }
     }
-    let adopted = adopted(shared, settings);
+    let (adopted, mut unsaid) = (adopted(shared, settings), BTreeSet::new());
     for session in loaded.registry.active(None) {
         writer.begin(session);
         if adopted.contains(&session.repo) {
@@ -376,10 +387,15 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
             continue;
         }
         reserve::settle_at_start(shared, session).into_iter().for_each(|change| writer.change(change));
-        match session.hold.process.as_ref().map(|process| shared.liveness.check(process)) {
-            Some(Verdict::Exited) => writer.end(session.id, proto_schema::EndReason::ProcessExited),
-            Some(Verdict::BootChanged) => writer.end(session.id, proto_schema::EndReason::BootChanged),
-            Some(Verdict::Alive | Verdict::Unknown) | None => {}
+        let Some(process) = &session.hold.process else { continue };
+        match shared.liveness.check(process) {
+            // The watch that has begun finds it, too.
+            Verdict::Exited if shared.liveness.may_have_succeeded(process) => {
+                unsaid.insert(process.clone());
+            }
+            Verdict::Exited => writer.end(session.id, proto_schema::EndReason::ProcessExited),
+            Verdict::BootChanged => writer.end(session.id, proto_schema::EndReason::BootChanged),
+            Verdict::Alive | Verdict::Unknown => {}
         }
     }
     let held = loaded.registry.active(None).map(|session| session.repo).collect::<BTreeSet<_>>();
@@ -390,4 +406,5 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) {
         }
     }
     writer.commit();
+    unsaid
 }

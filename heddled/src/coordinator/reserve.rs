@@ -18,8 +18,8 @@ use super::waiting::Seat;
 use super::worktrees::lock_reason;
 use super::{Coordinator, hash};
 use crate::registry::{
-    AgentRecord, Change, Command, Decision, Ending, HoldRecord, Intent, Refusal, RepoSeen, RequestRecord, Reserve,
-    SessionRecord, TokenHash, decide, replay,
+    AgentRecord, Change, Command, ConnectionId, Decision, Ending, HoldRecord, HolderProcess, Intent, Refusal, RepoSeen,
+    RequestRecord, Reserve, SessionRecord, TokenHash, decide, replay,
 };
 use crate::repo::{Anchor, Expected, Sighting, shown};
 
@@ -45,6 +45,8 @@ pub struct ReserveRequest {
     pub ttl_ms: Option<u64>,
     /// The process that holds it.
     pub hold_for_pid: Option<i32>,
+    /// The connection that holds it.
+    pub connection: Option<ConnectionId>,
     /// The caller's own pid, by the socket's peer credentials.
     pub peer: Option<i32>,
     /// The request, where the caller named it.
@@ -55,6 +57,12 @@ pub struct ReserveRequest {
     pub agent: Arc<AgentRecord>,
     /// Whether the caller waits for a thread that is held, and for how long.
     pub wait: Option<Patience>,
+}
+
+impl ReserveRequest {
+    fn hold(&self, process: Option<HolderProcess>) -> HoldRecord {
+        HoldRecord { ttl_ms: self.ttl_ms, process, connection: self.connection.is_some() }
+    }
 }
 
 /// A request on its way, with what was drawn for it.
@@ -110,7 +118,7 @@ impl Coordinator {
     /// worktree could not be made after the session was recorded: then it is recorded as failed, and the cause is told.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reserved, Failure> {
         let (id, secret) = draw()?;
-        let token = request.token.clone().unwrap_or(secret);
+        let (token, connection) = (request.token.clone().unwrap_or(secret), request.connection);
         let is_anchored = matches!(request.anchor, Anchor::Revision(_));
         let mut waiting = request.wait.as_ref().map(|patience| Waiting::new(&self.shared, id, patience, is_anchored));
         let seat = waiting.as_ref().map(Waiting::seat);
@@ -128,7 +136,11 @@ impl Coordinator {
                 asking.await.unwrap_or(Err(Failure::Broken("reserving")))?
             }
         };
-        let view = self.snapshot().view(&done.session);
+        let view = match connection.filter(|_| !done.fresh) {
+            // Whoever knows the request and its secret is the owner, on a new connection perhaps.
+            Some(connection) => self.resume(done.session.id, hash(&token), connection).await?,
+            None => self.snapshot().view(&done.session),
+        };
         Ok(Reserved { view, token, replayed: !done.fresh })
     }
 
@@ -305,7 +317,7 @@ fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<
         return None;
     }
     let path = sighting.repo.worktree.as_deref().map(shown);
-    let hold = HoldRecord { ttl_ms: request.ttl_ms, process: None, connection: false };
+    let hold = request.hold(None);
     let limits = (shared.clock.wall(), settings.max_active);
     Some(Reserve { hold, path, era, ..asked.reserve(sighting, (seen, false), limits) })
 }
@@ -332,7 +344,7 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
     };
     let known = committed.registry.repo_at(repo.key);
     let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
-    let hold = HoldRecord { ttl_ms: request.ttl_ms, process, connection: false };
+    let hold = request.hold(process);
     let (era, limits) = (committed.registry.era(), (shared.clock.wall(), settings.max_active));
     let reserve = Reserve { hold, path, era, ..asked.reserve(sighting, (seen, moved), limits) };
     let command = Command::Reserve(Box::new(reserve));
@@ -368,6 +380,7 @@ impl Asked {
             seen,
             era: 0,
             hold: HoldRecord::default(),
+            connection: request.connection,
             agent: Arc::clone(&request.agent),
             path: None,
             target_thread: request.target_thread.clone().or(checked_out).filter(|target| *target != request.thread),

@@ -36,9 +36,19 @@ impl Coordinator {
         if let Some(pid) = heartbeat.hold_for_pid {
             self.move_hold(id, token, heartbeat.peer, pid).await?;
         }
+        self.keep(id, token, |committed, session| self.beat(committed, session, heartbeat)).await
+    }
+
+    /// Does something with the lease of an active session: `touch` answers false where that is closed.
+    pub(super) async fn keep(
+        &self,
+        id: SessionId,
+        token: TokenHash,
+        touch: impl Fn(&Snapshot, &Arc<SessionRecord>) -> Result<bool, Failure>,
+    ) -> Result<View, Failure> {
         let committed = self.shared.committed.load();
-        let session = authorized(&committed.registry, id, token)?;
-        if self.beat(&committed, session, heartbeat)? {
+        let session = active(authorized(&committed.registry, id, token)?)?;
+        if touch(&committed, session)? {
             return Ok(committed.view(session));
         }
         // The session is being ended: wait for what becomes of it.
@@ -46,14 +56,19 @@ impl Coordinator {
         self.barrier().await?;
         let committed = self.snapshot();
         let session = active(authorized(&committed.registry, id, token)?)?;
-        if self.beat(&committed, session, heartbeat)? {
+        if touch(&committed, session)? {
             return Ok(committed.view(session));
         }
         Err(Failure::Broken("the lease of an active session is closed"))
     }
 
     /// Renews the lease of an active session; false when it is closed.
-    fn beat(&self, committed: &Snapshot, session: &Arc<SessionRecord>, heartbeat: Heartbeat) -> Result<bool, Failure> {
+    pub(super) fn beat(
+        &self,
+        committed: &Snapshot,
+        session: &Arc<SessionRecord>,
+        heartbeat: Heartbeat,
+    ) -> Result<bool, Failure> {
         active(session)?;
         let Some(lease) = committed.leases.get(&session.fencing_token) else { return Ok(false) };
         let beat = Beat {

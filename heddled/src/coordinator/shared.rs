@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Settings;
 use super::captures::Captures;
+use super::connections::Connections;
 use super::failure::Failure;
 use super::inbox::{INBOX, Inbox};
 use super::message::{Done, Message, Reply};
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) unlocking: mpsc::UnboundedSender<Arc<SessionRecord>>,
     /// Sessions that have ended and whose branches have not been looked at since.
     pub(super) left: Left,
+    /// The connections that are open.
+    pub(super) connections: Connections,
     /// Captures under way.
     pub(super) captures: Captures,
     /// Worktrees that are being removed.

@@ -31,6 +31,8 @@ pub struct View {
     pub pulse: Pulse,
     /// When its lease runs out, in lease time; none where heartbeats do not count or it has ended.
     pub deadline: Option<u64>,
+    /// Until when it may be resumed, in lease time; none but where the connection that holds it is lost.
+    pub lost_until: Option<u64>,
 }
 
 impl Snapshot {
@@ -48,7 +50,8 @@ impl Snapshot {
             session: Arc::clone(session),
             repo: self.registry.repo(session.repo).cloned(),
             pulse: lease.as_ref().map_or(session.pulse, |lease| lease.pulse()),
-            deadline: lease.and_then(|lease| lease.deadline()),
+            deadline: lease.as_ref().and_then(|lease| lease.deadline()),
+            lost_until: lease.and_then(|lease| lease.lost_until()),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         let committed = shared.committed.load_full();
         let due = shared.deadlines.lock().due(shared.lease_clock.now(now), |session| {
-            committed.leases.get(&session).and_then(|lease| lease.lock().deadline())
+            committed.leases.get(&session).and_then(|lease| lease.lock().runs_out())
         });
         if shared.lease_now() < reprieve {
             due.into_iter().for_each(|session| shared.look_at(reprieve, session));

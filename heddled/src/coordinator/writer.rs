@@ -160,6 +160,7 @@ impl Writer {
             Ok(Decision::Change(change)) => {
                 let session = change.session();
                 self.change(change);
+                self.held_by_its_caller(&command);
                 let done = session.and_then(|id| self.candidate.registry.session(id).cloned());
                 let result = done.map(|session| Done { session, fresh: true }).ok_or(Failure::Broken("no session"));
                 self.replies.push((reply, result));
@@ -252,7 +253,7 @@ impl Writer {
     /// Gives an active session its lease and has its process watched.
     pub(super) fn begin(&mut self, session: &Arc<SessionRecord>) {
         let lease = Lease::new(session, self.shared.lease_now());
-        if let Some(deadline) = lease.deadline() {
+        if let Some(deadline) = lease.runs_out() {
             self.effects.push(Effect::Deadline(deadline, session.fencing_token));
         }
         if let Some(process) = &session.hold.process {
@@ -356,23 +357,25 @@ impl Writer {
             let Some(lease) = self.candidate.leases.get(token).cloned() else { continue };
             let session = self.candidate.registry.granted(*token).filter(|session| session.is_active()).cloned();
             let Some(session) = session else { continue };
-            // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch.
-            let is_busy = session.intent.is_some() || self.shared.captures.delay_expiry(session.id, now);
-            let may_end = !self.failed && !is_busy;
-            let (overdue, deadline) = {
+            let is_captured = self.shared.captures.delay_expiry(session.id, now);
+            let (overdue, may_end, runs_out) = {
                 let mut lease = lease.lock();
-                let overdue = lease.is_overdue(now);
-                if overdue && may_end {
+                let overdue = lease.overdue(now);
+                // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch. Only
+                // silence waits for a capture: a holder that is gone is gone.
+                let is_busy = session.intent.is_some() || (is_captured && overdue == Some(EndReason::HeartbeatExpired));
+                let may_end = !self.failed && !is_busy;
+                if overdue.is_some() && may_end {
                     // In the same breath: a heartbeat between the look and the end would be taken, and then forgotten.
                     lease.close();
                 }
-                (overdue, lease.deadline())
+                (overdue, may_end, lease.runs_out())
             };
-            if overdue && may_end {
-                self.end(session.id, EndReason::HeartbeatExpired);
-            } else if let Some(deadline) = deadline {
-                let again = if overdue { now + LOOK_AGAIN_MS } else { deadline };
-                self.shared.look_at(again, *token);
+            match (overdue, runs_out) {
+                (Some(reason), _) if may_end => self.end(session.id, reason),
+                (Some(_), _) => self.shared.look_at(now + LOOK_AGAIN_MS, *token),
+                (None, Some(runs_out)) => self.shared.look_at(runs_out, *token),
+                (None, None) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::change::Actor;
+use super::lease::ConnectionId;
 use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
 
 /// A repository as it was just found.
@@ -46,6 +47,8 @@ pub struct Reserve {
     pub era: u64,
     /// What keeps the session alive.
     pub hold: HoldRecord,
+    /// The connection that holds it, where one does. It is not recorded: no connection outlives the daemon.
+    pub connection: Option<ConnectionId>,
     /// Who the agent is.
     pub agent: Arc<AgentRecord>,
     /// The worktree it works in.

@@ -2,10 +2,15 @@
 //!
 //! Lease time is monotonic time that stops while the machine or the daemon does; see `lease_clock`. A heartbeat moves one
 //! [`Lease`] and nothing else: [`Deadlines`] only holds lower bounds, and looks at the lease when one of them comes up.
+//!
+//! Which connection holds a session is nothing that lasts, so it is here and not in the record, which only says that one
+//! does. A connection that is lost is a deadline like a heartbeat that does not come: the session has [`GRACE_MS`] to be taken
+//! over by another. A lease begins with its connection lost, and whoever was granted it takes it at once: so what nobody
+//! takes, at a grant as after a restart, is free in the end.
 
 use std::collections::BTreeSet;
 
-use proto_schema::{FencingToken, Timestamp, Usage};
+use proto_schema::{EndReason, FencingToken, Timestamp, Usage};
 
 use super::record::{Pulse, SessionRecord};
 
@@ -26,23 +31,43 @@ pub struct Beat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
+/// How long a session whose connection is lost may be resumed, in milliseconds of lease time.
+pub const GRACE_MS: u64 = 10_000;
+
+/// Numbers a connection within the life of one daemon.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// The connection of a session that one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    /// It is open.
+    Open(ConnectionId),
+    /// It is lost, or none has been there yet; the session may be resumed until then.
+    Lost { until: u64 },
+}
+
 /// What a live session has that changes with every heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
     ttl_ms: Option<u64>,
     deadline: u64,
+    /// None where no connection holds it.
+    connection: Option<Connection>,
     pulse: Pulse,
     unsaved: bool,
     closed: bool,
 }
 
 impl Lease {
-    /// The lease of a session that is granted, or found at the start, at `now`: with its full time to live.
+    /// The lease of a session that is granted, or found at the start, at `now`: with its full time to live, and the full time
+    /// for a connection to take it.
     #[must_use]
     pub fn new(session: &SessionRecord, now: u64) -> Self {
         let ttl_ms = session.hold.ttl_ms;
         let deadline = now.saturating_add(ttl_ms.unwrap_or(0));
-        Self { ttl_ms, deadline, pulse: session.pulse, unsaved: false, closed: false }
+        let connection = session.hold.connection.then(|| Connection::lost(now));
+        Self { ttl_ms, deadline, connection, pulse: session.pulse, unsaved: false, closed: false }
     }
 
     /// Takes a sign of life. Answers whether it is the first since the last that was written behind.
@@ -66,16 +91,62 @@ impl Lease {
         Ok(first)
     }
 
-    /// When it runs out, in lease time; none where heartbeats do not count.
+    /// Has a connection hold it from now on, whichever did before. One that no connection holds stays as it is.
+    ///
+    /// # Errors
+    /// [`Closed`]: never a resurrection.
+    pub fn take(&mut self, by: ConnectionId) -> Result<(), Closed> {
+        if self.closed {
+            return Err(Closed);
+        }
+        self.connection = self.connection.map(|_| Connection::Open(by));
+        Ok(())
+    }
+
+    /// A connection is lost at `now`. Answers until when the session may be resumed, if it was held by this one.
+    pub fn lose(&mut self, connection: ConnectionId, now: u64) -> Option<u64> {
+        if self.connection != Some(Connection::Open(connection)) {
+            return None;
+        }
+        self.connection = Some(Connection::lost(now));
+        self.lost_until()
+    }
+
+    /// Whether this connection holds it.
+    #[must_use]
+    pub fn is_held_by(&self, connection: ConnectionId) -> bool {
+        !self.closed && self.connection == Some(Connection::Open(connection))
+    }
+
+    /// When its heartbeats run out, in lease time; none where they do not count.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         self.ttl_ms.map(|_| self.deadline)
     }
 
-    /// Whether it has run out.
+    /// Until when it may be resumed, in lease time; none where no connection holds it, and while that is open.
     #[must_use]
-    pub fn is_overdue(&self, now: u64) -> bool {
-        !self.closed && self.deadline().is_some_and(|deadline| deadline <= now)
+    pub fn lost_until(&self) -> Option<u64> {
+        match self.connection {
+            Some(Connection::Lost { until }) => Some(until),
+            Some(Connection::Open(_)) | None => None,
+        }
+    }
+
+    /// When it runs out, for whatever reason comes first; none while nothing of it is a matter of time.
+    #[must_use]
+    pub fn runs_out(&self) -> Option<u64> {
+        [self.deadline(), self.lost_until()].into_iter().flatten().min()
+    }
+
+    /// Why it has run out, if it has. That its connection is lost for good comes first: nothing delays that.
+    #[must_use]
+    pub fn overdue(&self, now: u64) -> Option<EndReason> {
+        let is_over = |end: Option<u64>| !self.closed && end.is_some_and(|end| end <= now);
+        if is_over(self.lost_until()) {
+            return Some(EndReason::ConnectionLost);
+        }
+        is_over(self.deadline()).then_some(EndReason::HeartbeatExpired)
     }
 
     /// The signs of life.
@@ -97,6 +168,12 @@ impl Lease {
     /// Lets heartbeats in again: the end of its session did not come to be.
     pub fn reopen(&mut self) {
         self.closed = false;
+    }
+}
+
+impl Connection {
+    fn lost(now: u64) -> Self {
+        Self::Lost { until: now.saturating_add(GRACE_MS) }
     }
 }
 
@@ -165,8 +242,8 @@ mod tests {
     #[test]
     fn a_lease_runs_out_its_ttl_after_the_last_sign_of_life() {
         let mut lease = lease(Some(1000), 50);
-        assert!(!lease.is_overdue(1049));
-        assert!(lease.is_overdue(1050));
+        assert_eq!(lease.overdue(1049), None);
+        assert_eq!(lease.overdue(1050), Some(EndReason::HeartbeatExpired));
         assert_eq!(lease.renew(beat(500)), Ok(true), "the first since the last that was written behind");
         assert_eq!(lease.renew(beat(400)), Ok(false), "a late one");
         assert_eq!(lease.deadline(), Some(1500), "and it does not shorten the lease");
@@ -176,7 +253,55 @@ mod tests {
     fn a_session_that_lives_by_other_means_has_no_deadline() {
         let mut lease = lease(None, 50);
         assert_eq!(lease.renew(beat(60)), Ok(true));
-        assert_eq!((lease.deadline(), lease.is_overdue(u64::MAX)), (None, false));
+        assert_eq!((lease.deadline(), lease.overdue(u64::MAX)), (None, None));
+    }
+
+    fn held(ttl_ms: Option<u64>, now: u64) -> Lease {
+        let mut registry = crate::registry::Registry::default();
+        let mut reserve = crate::registry::tests::reserve(1, "a");
+        reserve.hold = crate::registry::HoldRecord { ttl_ms, process: None, connection: true };
+        Lease::new(&crate::registry::tests::grant(&mut registry, reserve), now)
+    }
+
+    #[test]
+    fn a_session_whose_connection_is_lost_has_its_grace_and_the_latest_connection_wins() {
+        let (first, second) = (ConnectionId(1), ConnectionId(2));
+        let mut lease = held(None, 50);
+        assert_eq!(lease.runs_out(), Some(50 + GRACE_MS), "what nobody takes is free in the end");
+        assert_eq!(lease.take(first), Ok(()));
+        assert_eq!((lease.runs_out(), lease.overdue(u64::MAX)), (None, None), "it is open");
+        assert_eq!(lease.take(second), Ok(()));
+        assert_eq!(
+            (lease.lose(first, 60), lease.lost_until()),
+            (None, None),
+            "the drop of the earlier one ends nothing"
+        );
+        assert_eq!(lease.lose(second, 1000), Some(1000 + GRACE_MS));
+        assert_eq!(lease.lose(second, 2000), None, "it is lost once");
+        assert_eq!(lease.renew(beat(5000)), Ok(true));
+        assert_eq!(lease.overdue(999 + GRACE_MS), None);
+        assert_eq!(lease.overdue(1000 + GRACE_MS), Some(EndReason::ConnectionLost), "a heartbeat is no resumption");
+        assert_eq!(lease.take(first), Ok(()));
+        assert_eq!(lease.overdue(u64::MAX), None);
+    }
+
+    #[test]
+    fn it_is_dead_as_soon_as_one_of_its_holds_says_so() {
+        let mut lease = held(Some(1000), 0);
+        assert_eq!(lease.overdue(1000), Some(EndReason::HeartbeatExpired), "before its grace is over");
+        lease.renew(beat(15_000)).unwrap();
+        assert_eq!(lease.overdue(GRACE_MS), Some(EndReason::ConnectionLost));
+        lease.take(ConnectionId(1)).unwrap();
+        assert_eq!((lease.overdue(15_999), lease.overdue(16_000)), (None, Some(EndReason::HeartbeatExpired)));
+        lease.close();
+        assert_eq!(lease.take(ConnectionId(2)), Err(Closed), "R4: never a resurrection");
+    }
+
+    #[test]
+    fn a_session_that_no_connection_holds_is_not_held_by_one_that_resumes_it() {
+        let mut lease = lease(Some(1000), 0);
+        assert_eq!(lease.take(ConnectionId(1)), Ok(()));
+        assert_eq!((lease.lose(ConnectionId(1), 5), lease.runs_out()), (None, Some(1000)));
     }
 
     #[test]
@@ -185,7 +310,7 @@ mod tests {
         lease.close();
         let before = lease.pulse();
         assert_eq!(lease.renew(beat(1)), Err(Closed), "R4: never a resurrection");
-        assert_eq!((lease.pulse(), lease.is_overdue(5000)), (before, false));
+        assert_eq!((lease.pulse(), lease.overdue(5000)), (before, None));
         lease.reopen();
         assert_eq!(lease.renew(beat(1)), Ok(true));
     }

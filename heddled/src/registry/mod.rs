@@ -33,7 +33,7 @@ pub use change::{Actor, Change, Ending, Entry};
 pub use command::{Command, RepoSeen, Reserve};
 pub use decide::{Decision, active, authorized, decide, find, repeats, replay};
 pub use holder::HolderProcess;
-pub use lease::{Beat, Closed, Deadlines, Lease};
+pub use lease::{Beat, Closed, ConnectionId, Deadlines, GRACE_MS, Lease};
 pub use merge::{Merging, merge};
 pub use observe::{Observation, observe};
 pub use operation::{Detail, OperationRecord};

@@ -19,7 +19,7 @@ use git::{git, name_conflict, not_found};
 
 use super::error::{WireError, internal, invalid_params, limit};
 use super::{Context, wire};
-use crate::coordinator::Failure;
+use crate::coordinator::{Failure, View};
 use crate::registry::{Refusal, SessionRecord};
 
 const UNTOUCHED: &str = "no ref and no reservation was changed";
@@ -217,32 +217,42 @@ fn span(ms: u64) -> String {
     format!("{}{unit}", ms / unit_ms)
 }
 
-fn held_by(owner: &SessionRecord) -> String {
-    match (&owner.hold.process, owner.hold.ttl_ms) {
-        (Some(process), None) => format!("held for process {}", process.pid),
-        (Some(process), Some(ttl)) => {
-            format!("held for process {} and by heartbeats within {}", process.pid, span(ttl))
-        }
-        (None, Some(ttl)) => format!("held by heartbeats within {}", span(ttl)),
-        (None, None) => "held".to_owned(),
-    }
+fn held_by(context: &Context, view: &View) -> String {
+    let hold = &view.session.hold;
+    let connection = || match context.coordinator.since_lost(view) {
+        Some((ago, left)) => format!(
+            "by its connection, which was lost {} s ago: free in {} s unless it is resumed",
+            ago / 1000,
+            left.div_ceil(1000)
+        ),
+        None => "by its connection".to_owned(),
+    };
+    let holds = [
+        hold.process.as_ref().map(|process| format!("for process {}", process.pid)),
+        hold.ttl_ms.map(|ttl| format!("by heartbeats within {}", span(ttl))),
+        hold.connection.then(connection),
+    ];
+    let holds: Vec<String> = holds.into_iter().flatten().collect();
+    ["held", &holds.join(" and ")].join(" ")
 }
 
 fn live_owner(context: &Context, owner: &Arc<SessionRecord>, same_request: bool, about: &About) -> WireError {
     let (id, thread) = (owner.id, owner.thread.as_str());
     let snapshot = context.coordinator.snapshot();
     let waiters = snapshot.waiters(owner) as u64;
-    let owned = wire::reservation(context, &snapshot.view(owner), None);
+    let view = snapshot.view(owner);
+    let owned = wire::reservation(context, &view, None);
     let details = LiveOwnerDetails { owner: owned, waiters, same_request };
     let hint = "look at who holds it; then wait for it, reserve another thread, or evict the holder with a reason";
     WireError::new(Kind::LiveOwner, format!("thread '{thread}' is held by {id}"), hint, &details)
-        .because(holds(owner), "a second writer would start a competing history", UNTOUCHED)
+        .because(holds(context, &view), "a second writer would start a competing history", UNTOUCHED)
         .with_commands(ways_out(owner, about))
 }
 
-fn holds(owner: &SessionRecord) -> String {
+fn holds(context: &Context, view: &View) -> String {
+    let owner = &view.session;
     let (id, thread, since) = (owner.id, &owner.thread, owner.started_at);
-    format!("{id} holds '{thread}' since {since} at {}, {}", owner.anchor_state, held_by(owner))
+    format!("{id} holds '{thread}' since {since} at {}, {}", owner.anchor_state, held_by(context, view))
 }
 
 /// What helps whoever wants a thread that is held.
@@ -262,7 +272,7 @@ fn wait_timeout(context: &Context, owner: &Arc<SessionRecord>, position: usize, 
     };
     let hint = "look at who holds it; then wait longer, reserve another thread, or evict the holder with a reason";
     WireError::new(Kind::WaitTimeout, format!("thread '{thread}' was not free in time; {before}"), hint, &details)
-        .because(holds(owner), "a second writer would start a competing history", UNTOUCHED)
+        .because(holds(context, &view), "a second writer would start a competing history", UNTOUCHED)
         .with_commands(ways_out(owner, about))
 }
 

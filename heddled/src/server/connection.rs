@@ -4,6 +4,9 @@
 //! A call that was taken is always brought to its end, also when its caller is gone: a decided change is not taken back. A
 //! caller that is lost before it has read a grant that it could not ask for again gets that session ended. Calls that wait
 //! for a thread end when their caller hangs up, and when the daemon stops.
+//!
+//! A connection that holds sessions is lost when its peer has hung up, or this side has closed it; a peer that has only ended
+//! its input is still there, and the connection stays for as long as it holds any.
 
 use std::io;
 use std::sync::Arc;
@@ -28,9 +31,9 @@ use super::events::Events;
 use super::framing::Frame;
 use super::order::Order;
 use super::peer::{HangUp, Peer, has_read_all};
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Via};
 use super::{Limits, Service, Stopping};
-use crate::coordinator::Stay;
+use crate::coordinator::{Connected, Stay};
 
 /// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -40,6 +43,9 @@ const MAX_EVENTS_WAITING: usize = 64 * 1024;
 
 /// How often a half-closed connection is asked whether its grant was read.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How often a half-closed connection is asked whether it still holds a session.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long it is asked.
 const ASK_AT_MOST: u32 = 6000;
@@ -59,6 +65,8 @@ struct Connection<'a> {
     caller: Caller,
     /// Tells the calls whether their caller is still there.
     stay: watch::Sender<Stay>,
+    /// Its part in holding sessions; none once it is lost.
+    connected: Option<Connected>,
     protocol: Protocol,
     order: Order,
     calls: FuturesUnordered<BoxFuture<'static, Answer>>,
@@ -70,6 +78,8 @@ struct Connection<'a> {
     unsaid: Vec<SessionId>,
     /// No more input is taken: it has ended, or something in it was too wrong to go on, or the daemon is stopping.
     ended: bool,
+    /// The peer has ended its input, and may still read.
+    is_half_closed: bool,
     /// What is told without being asked for.
     events: Events,
     /// It stays for the last events only.
@@ -83,6 +93,7 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
     let protocol = Protocol::new(&limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
     let events = Events::new(service.coordinator.clone());
+    let connected = service.coordinator.connected();
     let mut connection = Connection {
         service: &service,
         limits,
@@ -90,10 +101,12 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
             peer,
             via: protocol.via(),
             stay: stays,
+            connection: connected.id(),
             subscriptions: events.subscriptions(),
             names: service.names.clone(),
         },
         stay,
+        connected: Some(connected),
         protocol,
         order: Order::default(),
         calls: FuturesUnordered::new(),
@@ -102,6 +115,7 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
         unread: Vec::new(),
         unsaid: Vec::new(),
         ended: false,
+        is_half_closed: false,
         events,
         lingering: None,
         partial_since: None,
@@ -129,7 +143,7 @@ impl Connection<'_> {
             if self.ended && self.calls.is_empty() {
                 if self.events.are_live() {
                     self.linger();
-                } else if self.out.is_empty() {
+                } else if self.out.is_empty() && !self.stays() {
                     self.protocol.farewell(&mut self.out);
                     if self.out.is_empty() {
                         return self.wait_until_read(input.as_ref(), after).await;
@@ -140,7 +154,9 @@ impl Connection<'_> {
             let wants_events = self.wants_events();
             let incomplete = self.incomplete_for();
             // Its end cannot be seen where no input is wanted.
-            let is_unseen = !self.wants_input() && !self.calls.is_empty() && *self.stay.borrow() == Stay::Here;
+            let stays = self.stays();
+            let is_awaited = !self.calls.is_empty() && *self.stay.borrow() == Stay::Here;
+            let is_unseen = !self.wants_input() && (is_awaited || stays);
             if is_unseen && hang_up.is_none() {
                 hang_up = HangUp::of(input.as_ref()).ok();
             }
@@ -166,6 +182,7 @@ impl Connection<'_> {
                     }
                 }
                 () = elapse(incomplete) => self.end(),
+                () = elapse(Some(LOOK_AGAIN)), if stays => {}
                 () = hung_up(hang_up.as_ref()), if is_unseen => self.lose(input.as_ref()),
                 () = &mut told_to_stop, if !is_stopping => {
                     is_stopping = true;
@@ -191,6 +208,12 @@ impl Connection<'_> {
         self.events.are_live() && self.out.len() - self.written < MAX_EVENTS_WAITING
     }
 
+    /// Whether it is kept for what it holds alone.
+    fn stays(&self) -> bool {
+        let holds = || self.connected.as_ref().is_some_and(Connected::holds_any);
+        self.is_half_closed && self.calls.is_empty() && *self.stay.borrow() == Stay::Here && holds()
+    }
+
     /// Takes no more input; with it end the subscriptions of this connection.
     fn end(&mut self) {
         self.ended = true;
@@ -214,6 +237,7 @@ impl Connection<'_> {
     /// The peer has hung up: nobody waits for anything any more. That it left something unread comes as an error.
     fn lose(&mut self, stream: &UnixStream) {
         self.stay.send_replace(Stay::Lost);
+        self.connected = None;
         self.events.end();
         if self.out.is_empty() && matches!(stream.take_error(), Ok(None)) {
             self.unread.clear();
@@ -229,6 +253,8 @@ impl Connection<'_> {
 
     fn end_input(&mut self) {
         self.end();
+        // Of the others, none says more once its input has ended.
+        self.is_half_closed = self.protocol.via() == Via::Lines;
         if let Some(frame) = self.protocol.last_frame() {
             self.take(frame);
         }
@@ -375,7 +401,11 @@ impl Connection<'_> {
     /// Brings what was taken to its end, and ends the sessions that nobody knows the token of.
     async fn finish(mut self, over: Over) {
         self.events.end();
-        self.stay.send_replace(Stay::Lost);
+        let was = self.stay.send_replace(Stay::Lost);
+        match self.connected.take() {
+            Some(connected) if was == Stay::Stopping => connected.stop(),
+            connected => drop(connected),
+        }
         let mut lost = std::mem::take(&mut self.unsaid);
         if matches!(over, Over::Lost) {
             lost.append(&mut self.unread);

@@ -6,9 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
+use jsonrpsee::Extensions;
 use jsonrpsee::core::server::{MethodCallback, MethodResponse, Methods};
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
-use jsonrpsee::{ConnectionId, Extensions};
 use parking_lot::Mutex;
 use proto_schema::{MethodSpec, SessionId};
 use serde::de::{self, Deserializer, Visitor};
@@ -24,6 +24,7 @@ use super::peer::Peer;
 use super::protocol::Via;
 use super::request::{Names, RequestName};
 use crate::coordinator::Stay;
+use crate::registry::ConnectionId;
 
 /// The largest answer in bytes; lists are bounded, so nothing of ours comes near it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -67,6 +68,8 @@ pub(super) struct Caller {
     pub(super) via: Via,
     /// Whether it is still there.
     pub(super) stay: watch::Receiver<Stay>,
+    /// Its connection, which may hold sessions.
+    pub(super) connection: ConnectionId,
     /// What it is told without asking.
     pub(super) subscriptions: Arc<Subscriptions>,
     /// Names its calls.
@@ -295,7 +298,7 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) 
     });
     let mut extensions = Extensions::new();
     extensions.insert(Arc::clone(&call));
-    let connection = ConnectionId(0);
+    let connection = jsonrpsee::ConnectionId(0);
     let response = match callback {
         MethodCallback::Async(method) => {
             let called = method(id.clone(), params, connection, MAX_ANSWER, extensions);

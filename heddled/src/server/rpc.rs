@@ -28,6 +28,7 @@ pub(super) fn methods(context: Context) -> Result<Methods, RegisterMethodError> 
     method(m, "agent.reserve", agent::reserve)?;
     method(m, "agent.heartbeat", agent::heartbeat)?;
     method(m, "agent.release", agent::release)?;
+    method(m, "agent.resume", agent::resume)?;
     method(m, "agent.list", agent::list)?;
     method(m, "agent.show", agent::show)?;
     method(m, "agent.validate", agent::validate)?;

@@ -16,7 +16,7 @@ use crate::repo::Comparison;
 
 /// A session as everybody may see it; with its token only for its own caller.
 pub(super) fn reservation(context: &Context, view: &View, token: Option<ReservationToken>) -> Reservation {
-    let View { session, repo, pulse, deadline } = view;
+    let View { session, repo, pulse, deadline, lost_until } = view;
     let agent = &session.agent;
     let expires_at = |ttl_ms: u64| match (deadline, session.completed_at) {
         (Some(deadline), _) => later(context.coordinator.now(), context.coordinator.until(*deadline)),
@@ -43,7 +43,7 @@ pub(super) fn reservation(context: &Context, view: &View, token: Option<Reservat
             connection: session.hold.connection,
         },
         alive: match session.status {
-            SessionStatus::Active if context.coordinator.is_unknown(session) => Alive::Unknown,
+            SessionStatus::Active if lost_until.is_some() || context.coordinator.is_unknown(session) => Alive::Unknown,
             SessionStatus::Active => Alive::Alive,
             SessionStatus::Complete | SessionStatus::Abandoned | SessionStatus::Merged => Alive::Dead,
         },

@@ -81,7 +81,9 @@ pub struct ReserveParams {
     /// Hold the session for this process, in the caller's pid namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_for_pid: Option<i32>,
-    /// Hold the session for this connection.
+    /// Hold the session for this connection, not over plain HTTP. When it is lost, or the daemon was started again, there are
+    /// 10 s to call `agent.resume` on another one; then the session ends as `connection_lost`. The same request sent again
+    /// on another connection has that one hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_connection: Option<bool>,
     /// Wait in the thread's queue for this long, in milliseconds, if it is held or others wait for it: first come, first
@@ -193,6 +195,16 @@ pub struct HeartbeatParams {
     /// Move the process hold to this process, in the caller's pid namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_for_pid: Option<i32>,
+}
+
+/// Parameters of `agent.resume`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeParams {
+    /// The session.
+    pub session_id: Shown<SessionId>,
+    /// Its secret.
+    pub reservation_token: Shown<ReservationToken>,
 }
 
 /// How an agent gives its session back.

@@ -4,6 +4,7 @@
 mod captures;
 mod cases;
 mod clean;
+mod connections;
 mod events;
 mod fakes;
 mod simulator;
@@ -100,6 +101,7 @@ impl Daemon {
             captures: crate::coordinator::captures::Captures::default(),
             removals: crate::coordinator::removals::Removals::default(),
             looks: crate::coordinator::verify::Looks::default(),
+            connections: crate::coordinator::connections::Connections::default(),
             settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
             published,
@@ -110,7 +112,7 @@ impl Daemon {
         let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(super::message::hand_out(answered, publish));
         let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
-        recover(&shared, &mut writer, &settings);
+        drop(recover(&shared, &mut writer, &settings));
         let coordinator = Coordinator { shared };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
@@ -167,7 +169,7 @@ impl Daemon {
         shared.lease_clock.tick(now);
         let committed = shared.committed.load_full();
         let due = shared.deadlines.lock().due(shared.lease_clock.now(now), |session| {
-            committed.leases.get(&session).and_then(|lease| lease.lock().deadline())
+            committed.leases.get(&session).and_then(|lease| lease.lock().runs_out())
         });
         if !due.is_empty() {
             shared.post(Message::Overdue(due)).unwrap();
@@ -211,6 +213,7 @@ fn reserve(number: u64, name: ThreadName) -> ReserveRequest {
         path: None,
         ttl_ms: Some(10_000),
         hold_for_pid: None,
+        connection: None,
         peer: None,
         request: None,
         token: Some(token(number)),

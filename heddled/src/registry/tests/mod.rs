@@ -61,6 +61,7 @@ pub(crate) fn reserve(number: u64, thread: &str) -> Reserve {
         seen: u64::MAX,
         era: u64::MAX,
         hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false },
+        connection: None,
         agent: Arc::new(agent()),
         path: None,
         target_thread: None,

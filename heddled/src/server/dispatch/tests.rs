@@ -13,6 +13,7 @@ fn caller() -> Caller {
         peer: Peer { uid: 0, pid: None },
         via: Via::Lines,
         stay: watch::channel(Stay::Here).1,
+        connection: ConnectionId(0),
         subscriptions: Arc::default(),
         names: Names::default(),
     }

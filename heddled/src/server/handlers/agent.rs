@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto_schema::{
     Chain, EvictParams, FencingToken, HeartbeatParams, Kind, ListParams, ListResult, ReleaseParams, ReleaseStatus,
-    ReservationResult, SessionStatus, ShowParams, ValidateParams, ValidateResult,
+    ReservationResult, ResumeParams, SessionStatus, ShowParams, ValidateParams, ValidateResult,
 };
 
 pub(in crate::server) use super::capture::capture;
@@ -16,6 +16,7 @@ use crate::server::Context;
 use crate::server::advice::{About, explain, thread_name};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
+use crate::server::protocol::Via;
 use crate::server::shown::{hashed, named};
 use crate::server::{params, verification, wire};
 
@@ -33,6 +34,21 @@ pub(in crate::server) async fn heartbeat(
     };
     let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
     let view = context.coordinator.heartbeat(session, token, heartbeat).await;
+    let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
+    Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
+}
+
+/// `agent.resume`.
+pub(in crate::server) async fn resume(
+    context: Arc<Context>,
+    call: Arc<Call>,
+    params: ResumeParams,
+) -> Result<ReservationResult, WireError> {
+    if call.caller.via == Via::Http {
+        return Err(invalid_params(".", "a connection that stays, over the socket's own lines or WebSocket"));
+    }
+    let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
+    let view = context.coordinator.resume(session, token, call.caller.connection).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })
 }

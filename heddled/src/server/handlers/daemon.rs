@@ -28,17 +28,38 @@ pub(in crate::server) async fn hello(
     if common < lowest.max(PROTOCOL[0]) {
         let error =
             format!("this daemon speaks versions {} to {}, the client {lowest} to {highest}", PROTOCOL[0], PROTOCOL[1]);
-        let hint = "install the same version of both, then restart the daemon; sessions stay";
+        let (hint, commands) = if highest < PROTOCOL[0] {
+            ("the client is older than this daemon: use the heddlectl of this version", own_client())
+        } else {
+            let restart = vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()];
+            ("this daemon is older than the client: stop it and start the new one; sessions stay", restart)
+        };
         return Err(WireError::new(Kind::ProtocolUnsupported, error, hint, &ProtocolDetails { server: PROTOCOL })
-            .with_commands(vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()]));
+            .with_commands(commands));
     }
     Ok(HelloResult {
         protocol: common,
         server: concat!("heddled/", env!("CARGO_PKG_VERSION")).to_owned(),
-        capabilities: ["process_hold", "worktree", "request_id", "wait", "events", "http", "websocket"]
-            .map(str::to_owned)
-            .to_vec(),
+        capabilities: [
+            "process_hold",
+            "connection_hold",
+            "worktree",
+            "request_id",
+            "wait",
+            "events",
+            "http",
+            "websocket",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     })
+}
+
+/// The heddlectl that was installed with this daemon, as a command; none where there is none beside it.
+fn own_client() -> Vec<String> {
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("heddlectl")));
+    let client = beside.filter(|path| path.is_file()).and_then(|path| Some(path.to_str()?.to_owned()));
+    client.into_iter().map(|path| shell_words::join([path.as_str(), "status"])).collect()
 }
 
 /// `daemon.info`.

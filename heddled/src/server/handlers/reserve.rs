@@ -69,13 +69,11 @@ fn request(
     named: Option<RequestRecord>,
     about: &About,
 ) -> Result<ReserveRequest, WireError> {
-    if params.hold_connection == Some(true) && call.caller.via == Via::Http {
+    let connection = params.hold_connection.unwrap_or(false).then_some(call.caller.connection);
+    if connection.is_some() && call.caller.via == Via::Http {
         let expected =
             "absent over plain HTTP, whose connections belong to no caller: send it as a line or over WebSocket";
         return Err(invalid_params("hold_connection", expected));
-    }
-    if params.hold_connection == Some(true) {
-        return Err(invalid_params("hold_connection", "absent: this version does not hold for connections yet"));
     }
     if params.request_id.is_some() && params.reservation_token.is_none() {
         return Err(invalid_params("reservation_token", "the caller's own secret, which a request_id needs"));
@@ -102,7 +100,8 @@ fn request(
         return Err(invalid_params("path", "absent when a worktree is asked for: the answer says where it is"));
     }
     // Another hold carries the session alone, unless heartbeats were asked for too.
-    let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then(|| context.terms.now().default_ttl_ms));
+    let is_held = params.hold_for_pid.is_some() || connection.is_some();
+    let ttl_ms = params.ttl_ms.or_else(|| (!is_held).then(|| context.terms.now().default_ttl_ms));
     Ok(ReserveRequest {
         repo: params::absolute("repo", &params.repo)?,
         thread: thread_name(&params.thread, about)?,
@@ -112,6 +111,7 @@ fn request(
         path: absolute("path", &params.path)?,
         ttl_ms,
         hold_for_pid: params.hold_for_pid,
+        connection,
         peer: call.caller.peer.pid,
         request: named,
         token: params.reservation_token.clone(),

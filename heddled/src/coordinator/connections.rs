@@ -1,0 +1,165 @@
+//! The connections that are open, and the sessions that each of them holds: liveness like that of a process, but seen by the
+//! server, which says when a connection comes and when it goes.
+//!
+//! A connection that goes ends nothing. Each session that it still holds has its grace (`registry::GRACE_MS`), in which another
+//! connection may resume it; whoever resumed it before is the one that counts. What is held is memory: at a start every session
+//! that a connection held has its grace.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use proto_schema::{FencingToken, SessionId};
+
+use super::Coordinator;
+use super::failure::Failure;
+use super::session::Heartbeat;
+use super::shared::Shared;
+use super::snapshot::View;
+use super::writer::Writer;
+use crate::registry::{Command, ConnectionId, GRACE_MS, Lease, TokenHash};
+
+/// A session that a connection holds, or once held: its lease knows better.
+type Held = (FencingToken, Weak<Mutex<Lease>>);
+
+/// The open connections.
+#[derive(Default)]
+pub(super) struct Connections(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    last: u64,
+    held: HashMap<ConnectionId, Vec<Held>>,
+}
+
+impl Connections {
+    fn open(&self) -> ConnectionId {
+        let mut open = self.0.lock();
+        open.last += 1;
+        let id = ConnectionId(open.last);
+        open.held.insert(id, Vec::new());
+        id
+    }
+
+    /// Has a connection hold a session from now on, if it is still there: else the session keeps its grace. False where the
+    /// lease is closed.
+    fn hold(&self, connection: ConnectionId, session: FencingToken, lease: &Arc<Mutex<Lease>>) -> bool {
+        // Locked until it is noted: a connection that goes meanwhile must find it.
+        let mut open = self.0.lock();
+        let Some(held) = open.held.get_mut(&connection) else { return true };
+        if lease.lock().take(connection).is_err() {
+            return false;
+        }
+        if held.len() == held.capacity() {
+            // Before it grows: a connection may hold one session after the other for as long as it likes.
+            held.retain(|(_, lease)| lease.strong_count() > 0);
+        }
+        held.push((session, Arc::downgrade(lease)));
+        true
+    }
+
+    fn holds_any(&self, connection: ConnectionId) -> bool {
+        let open = self.0.lock();
+        let holds = |(_, lease): &Held| lease.upgrade().is_some_and(|lease| lease.lock().is_held_by(connection));
+        open.held.get(&connection).is_some_and(|held| held.iter().any(holds))
+    }
+
+    /// How many sessions are remembered of a connection.
+    #[cfg(test)]
+    pub(super) fn remembered(&self, connection: ConnectionId) -> usize {
+        self.0.lock().held.get(&connection).map_or(0, Vec::len)
+    }
+
+    fn close(&self, connection: ConnectionId) -> Vec<Held> {
+        self.0.lock().held.remove(&connection).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// A connection is lost: the sessions that it holds have their grace from now on.
+    fn lost(&self, connection: ConnectionId) {
+        let now = self.lease_now();
+        for (session, lease) in self.connections.close(connection) {
+            let until = lease.upgrade().and_then(|lease| lease.lock().lose(connection, now));
+            if let Some(until) = until {
+                tracing::debug!(token = session.0, "the connection that holds a session is lost");
+                self.look_at(until, session);
+            }
+        }
+    }
+}
+
+/// A connection that is open. It is lost when this is dropped.
+pub struct Connected {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+}
+
+impl Connected {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whether it holds any session. Looks at each that it was given since it came.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        self.shared.connections.holds_any(self.id)
+    }
+
+    /// It is closed because the daemon stops: what it holds is not lost by that. The next start gives it its grace.
+    pub fn stop(self) {
+        self.shared.connections.close(self.id);
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.shared.lost(self.id);
+    }
+}
+
+impl Coordinator {
+    /// A connection has come.
+    #[must_use]
+    pub fn connected(&self) -> Connected {
+        Connected { shared: Arc::clone(&self.shared), id: self.shared.connections.open() }
+    }
+
+    /// Renews a session. One that a connection holds is held by this one from now on: the latest wins.
+    ///
+    /// # Errors
+    /// `Refused`: not found, token, inactive.
+    pub async fn resume(&self, id: SessionId, token: TokenHash, by: ConnectionId) -> Result<View, Failure> {
+        let beat = Heartbeat { progress: false, usage: None, hold_for_pid: None, peer: None };
+        self.keep(id, token, |committed, session| {
+            let lease = committed.leases.get(&session.fencing_token).filter(|_| session.hold.connection);
+            // First: once it is held, it is not ended for want of a connection.
+            let is_held = lease.is_none_or(|lease| self.shared.connections.hold(by, session.fencing_token, lease));
+            if is_held { self.beat(committed, session, beat) } else { Ok(false) }
+        })
+        .await
+    }
+
+    /// How long ago the connection of a session was lost, and how long it may still be resumed, in milliseconds.
+    #[must_use]
+    pub fn since_lost(&self, view: &View) -> Option<(u64, u64)> {
+        let left = self.until(view.lost_until?);
+        Some((GRACE_MS.saturating_sub(left), left))
+    }
+}
+
+impl Writer {
+    /// Has the connection that asked for a session hold it from its grant on.
+    pub(super) fn held_by_its_caller(&self, command: &Command) {
+        let Command::Reserve(reserve) = command else { return };
+        let Some(connection) = reserve.connection else { return };
+        let granted = self.candidate.registry.session(reserve.id).map(|session| session.fencing_token);
+        let lease = granted.and_then(|token| self.candidate.leases.get(&token));
+        if let (Some(token), Some(lease)) = (granted, lease) {
+            // A lease that was made just now is not closed; where the connection is gone, it keeps its grace.
+            self.shared.connections.hold(connection, token, lease);
+        }
+    }
+}
