@@ -138,6 +138,8 @@ class Client(Methods):
                 raise Unreachable("the client is closed")
             if not self._connection.is_open:
                 self._connection = self._connection_of(Retry(self._patience).connect(self._socket))
+                if self._is_closed:
+                    self._connection.close()
             return self._connection
 
     def _connection_of(self, wire: Wire) -> Connection:

@@ -1,0 +1,70 @@
+//! A daemon whose answers a test chooses.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What the daemon does when it is called: lines, or none to hang up.
+type Script = dyn FnMut(&Value) -> Option<Vec<Value>> + Send;
+
+/// A fake daemon. Its threads end with the test.
+pub(crate) struct Fake {
+    directory: TempDir,
+    calls: Arc<Mutex<Vec<Value>>>,
+}
+
+/// The answer to a call.
+pub(crate) fn result(call: &Value, result: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": call["id"], "result": result})
+}
+
+fn serve(stream: UnixStream, script: &Mutex<Box<Script>>, calls: &Mutex<Vec<Value>>) {
+    let mut output = stream.try_clone().unwrap();
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        let call: Value = serde_json::from_str(&line).unwrap();
+        let answers = if call["method"] == "daemon.hello" {
+            Some(vec![result(&call, &json!({"protocol": 1, "server": "heddled/0", "capabilities": []}))])
+        } else {
+            calls.lock().unwrap().push(call.clone());
+            script.lock().unwrap()(&call)
+        };
+        let Some(answers) = answers else { return };
+        for answer in answers {
+            if writeln!(output, "{answer}").is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Fake {
+    pub(crate) fn start(script: impl FnMut(&Value) -> Option<Vec<Value>> + Send + 'static) -> Self {
+        let directory = tempfile::Builder::new().prefix("hd").tempdir().unwrap();
+        std::fs::DirBuilder::new().mode(0o700).create(directory.path().join("s")).unwrap();
+        let fake = Self { directory, calls: Arc::default() };
+        let listener = UnixListener::bind(fake.socket()).unwrap();
+        let (script, calls): (Arc<Mutex<Box<Script>>>, _) =
+            (Arc::new(Mutex::new(Box::new(script))), fake.calls.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (script, calls) = (script.clone(), calls.clone());
+                std::thread::spawn(move || serve(stream, &script, &calls));
+            }
+        });
+        fake
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("s/d.sock")
+    }
+
+    /// Every call of a method, hello aside.
+    pub(crate) fn calls(&self, method: &str) -> Vec<Value> {
+        self.calls.lock().unwrap().iter().filter(|call| call["method"] == method).cloned().collect()
+    }
+}
