@@ -21,4 +21,16 @@ fn the_example_works_as_it_stands_there(language: Language) {
     assert_eq!(threads["reservations"][0]["status"], "complete");
 }
 
-in_both_languages!(the_example_works_as_it_stands_there);
+/// What the README of a package shows first is type-checked and run.
+fn the_readme_works_as_it_stands_there(language: Language) {
+    let place = Place::new();
+    let repo = place.repo("repo");
+    let daemon = place.start();
+    let Some(mut command) = language.readme(repo.at(), &place.root) else { return };
+    let out = succeed(command.env("HEDDLE_SOCKET", daemon.socket()));
+    assert!(out.lines().count() == 1, "it prints what to do next: {out}");
+    let listed = daemon.client().ok("agent.list", &serde_json::json!({"repo": repo.at(), "thread": "fix-login"}));
+    assert_eq!(listed["reservations"][0]["status"], "complete");
+}
+
+in_both_languages!(the_example_works_as_it_stands_there, the_readme_works_as_it_stands_there);

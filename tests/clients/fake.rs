@@ -1,7 +1,7 @@
 //! A daemon whose answers a test chooses.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -44,8 +44,20 @@ fn serve(stream: UnixStream, script: &Mutex<Box<Script>>, calls: &Mutex<Vec<Valu
 
 impl Fake {
     pub(crate) fn start(script: impl FnMut(&Value) -> Option<Vec<Value>> + Send + 'static) -> Self {
-        let directory = tempfile::Builder::new().prefix("hd").tempdir().unwrap();
-        std::fs::DirBuilder::new().mode(0o700).create(directory.path().join("s")).unwrap();
+        Self::within(Self::directory(), script)
+    }
+
+    /// A directory as a daemon makes it for its socket.
+    pub(crate) fn directory() -> TempDir {
+        let mode = std::fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().prefix("hd").permissions(mode).tempdir().unwrap()
+    }
+
+    /// One whose socket lies in this directory.
+    pub(crate) fn within(
+        directory: TempDir,
+        script: impl FnMut(&Value) -> Option<Vec<Value>> + Send + 'static,
+    ) -> Self {
         let fake = Self { directory, calls: Arc::default() };
         let listener = UnixListener::bind(fake.socket()).unwrap();
         let (script, calls): (Arc<Mutex<Box<Script>>>, _) =
@@ -60,7 +72,7 @@ impl Fake {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.path().join("s/d.sock")
+        self.directory.path().join("d.sock")
     }
 
     /// Every call of a method, hello aside.

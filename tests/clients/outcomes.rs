@@ -58,6 +58,22 @@ fn what_may_have_happened_is_not_repeated(language: Language) {
     puppet.ok(json!({"do": "call", "method": "agent.capture", "params": {}}));
 }
 
+/// Also what may be repeated may have happened, once it was sent and there is nobody left to ask.
+fn what_was_sent_and_never_answered_may_have_happened(language: Language) {
+    let directory = Fake::directory();
+    let socket = directory.path().join("d.sock");
+    let fake = Fake::within(directory, move |_| {
+        std::fs::remove_file(&socket).unwrap();
+        None
+    });
+    let Some(mut command) = language.command("tests/puppet") else { return };
+    let mut puppet = Puppet::launch(command.env("HEDDLE_SOCKET", fake.socket()).env("PUPPET_PATIENCE_MS", "100"));
+    puppet.told("connected");
+    let reserve = json!({"do": "reserve", "as": "mine", "params": {"repo": "/r", "thread": "mine"}});
+    assert_eq!(puppet.ask(reserve.clone()).unwrap_err()["error"], "OutcomeUnknown");
+    assert_eq!(puppet.ask(reserve).unwrap_err()["error"], "Unreachable", "this one was never sent");
+}
+
 /// A subscriber that fell behind goes on where it was told to; what it is told again it does not tell.
 fn a_subscription_goes_on_where_it_was(language: Language) {
     let mut subscriptions = 0;
@@ -97,5 +113,6 @@ fn a_subscription_goes_on_where_it_was(language: Language) {
 in_both_languages!(
     what_is_safe_to_repeat_is_repeated,
     what_may_have_happened_is_not_repeated,
+    what_was_sent_and_never_answered_may_have_happened,
     a_subscription_goes_on_where_it_was,
 );

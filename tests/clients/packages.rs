@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tools::{lacking, node, place, python_package, python_with, succeed, typescript_package};
+use crate::tools::{block, lacking, node, place, python_package, python_with, succeed, typescript_package};
 
 /// An empty directory below the target directory.
 fn empty(name: &str) -> PathBuf {
@@ -24,8 +24,13 @@ fn only(directory: &Path, end: &str) -> PathBuf {
 #[test]
 fn the_python_client_is_typed_to_the_last_word() {
     let Some(python) = python_with("mypy") else { return };
+    let readme = empty("readme").join("readme.py");
+    std::fs::write(&readme, block(&python_package(), "python")).unwrap();
     let mut mypy = Command::new(python);
-    mypy.args(["-m", "mypy", "--strict", "--cache-dir"]).arg(place().join("mypy")).args(["src", "examples", "tests"]);
+    mypy.args(["-m", "mypy", "--strict", "--cache-dir"])
+        .arg(place().join("mypy"))
+        .args(["src", "examples", "tests"])
+        .arg(readme);
     let said = succeed(mypy.current_dir(python_package()));
     assert!(said.contains("no issues found"), "{said}");
 }

@@ -1,12 +1,16 @@
 //! Where a client looks for its daemon, and what it does not trust.
 
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use serde_json::json;
 
+use crate::fake::Fake;
 use crate::puppet::Puppet;
-use crate::support::Place;
+use crate::support::{Actor, Place, role, say};
 use crate::tools::{Language, in_both_languages};
 
 /// SPEC 7: `$HEDDLE_SOCKET`, the runtime directory, the temporary directory, and at last what the lock file says.
@@ -64,6 +68,35 @@ fn a_directory_that_others_write_into_is_not_trusted(language: Language) {
         refuses(&directory.join("s"));
         assert!(listener.accept().is_err(), "nobody has connected");
     }
+}
+
+/// Python asks the system who listens; Node cannot, and trusts the socket's owner. Run again as the role, this test is a
+/// daemon of another user, in a directory of ours.
+#[test]
+fn a_daemon_of_another_user_is_not_trusted() {
+    if role().is_some() {
+        let path = std::env::var("HEDDLE_SOCKET").unwrap();
+        let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(stream.as_raw_fd(), &UnixAddr::new(path.as_str()).unwrap()).unwrap();
+        // The system keeps who called `listen`.
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(12345)).unwrap();
+        listen(&stream, Backlog::new(5).unwrap()).unwrap();
+        say("LISTENING");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        writeln!(std::io::stdout(), "clients: not run here: only root may be somebody else").unwrap();
+        return;
+    }
+    let directory = Fake::directory();
+    let socket = directory.path().join("d.sock");
+    let mut other = Actor::start("sockets::a_daemon_of_another_user_is_not_trusted", "other", &socket);
+    other.hear("LISTENING");
+    let Some(mut command) = Language::Python.command("tests/puppet") else { return };
+    let told = Puppet::launch(command.env("HEDDLE_SOCKET", &socket)).told("not connected");
+    assert_eq!(told["error"], "Unsafe");
+    assert!(told["text"].as_str().unwrap().contains("runs as user 12345"), "{told}");
 }
 
 in_both_languages!(the_socket_is_found_where_the_daemon_listens, a_directory_that_others_write_into_is_not_trusted);

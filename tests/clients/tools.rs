@@ -121,6 +121,7 @@ pub(crate) fn typescript_package() -> Option<&'static Path> {
             std::fs::remove_dir_all(package.join(old)).ok();
         }
         copy(&root().join("packaging/clients/typescript"), &package);
+        std::fs::write(package.join("examples/readme.ts"), block(&package, "ts")).unwrap();
         succeed(Command::new(node).arg(compiler).args(["-p", "."]).current_dir(&package));
         Some(package)
     });
@@ -130,25 +131,48 @@ pub(crate) fn typescript_package() -> Option<&'static Path> {
     built.as_deref()
 }
 
+/// The first code of this language in a package's README.
+pub(crate) fn block(package: &Path, language: &str) -> String {
+    let readme = std::fs::read_to_string(package.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
 impl Language {
-    /// A command that runs one of the package's programs with nothing of this environment but where programs are.
-    pub(crate) fn command(self, program: &str) -> Option<Command> {
-        let mut command = match self {
-            Self::Python => {
-                let package = python_package();
-                let mut command = Command::new(python()?);
-                command.arg(package.join(program).with_extension("py"));
-                command.env_clear().env("PYTHONPATH", package.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
-                command
-            }
+    /// The README's code, about this repository, as a program in this directory.
+    pub(crate) fn readme(self, repo: &str, directory: &Path) -> Option<Command> {
+        let (code, path) = match self {
+            Self::Python => (block(&python_package(), "python"), directory.join("readme.py")),
             Self::TypeScript => {
-                let package = typescript_package()?;
-                let mut command = Command::new(node("node")?);
-                command.arg(package.join("dist").join(program).with_extension("js")).env_clear();
-                command
+                let built = typescript_package()?.join("dist/examples");
+                // Beside the compiled one, for that is where it finds the package.
+                let path = built.join(format!("readme-{}.js", std::process::id()));
+                (std::fs::read_to_string(built.join("readme.js")).unwrap(), path)
             }
         };
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        assert!(code.contains("/path/to/your/repository"));
+        std::fs::write(&path, code.replace("/path/to/your/repository", repo)).unwrap();
+        self.run(&path)
+    }
+
+    /// A command that runs one of the package's programs.
+    pub(crate) fn command(self, program: &str) -> Option<Command> {
+        match self {
+            Self::Python => self.run(&python_package().join(program).with_extension("py")),
+            Self::TypeScript => self.run(&typescript_package()?.join("dist").join(program).with_extension("js")),
+        }
+    }
+
+    /// Runs a file with the package at hand, and with nothing of this environment but where programs are.
+    fn run(self, file: &Path) -> Option<Command> {
+        let mut command = Command::new(match self {
+            Self::Python => python()?,
+            Self::TypeScript => node("node")?,
+        });
+        command.arg(file).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        if self == Self::Python {
+            command.env("PYTHONPATH", python_package().join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
+        }
         Some(command)
     }
 }

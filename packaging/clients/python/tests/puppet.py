@@ -80,7 +80,7 @@ class Puppet:
 
 def main() -> None:
     try:
-        client = heddle.Client()
+        client = heddle.Client(patience=float(os.environ.get("PUPPET_PATIENCE_MS", "30000")) / 1000)
     except heddle.Error as error:
         say(told="not connected", error=type(error).__name__, text=str(error))
         return

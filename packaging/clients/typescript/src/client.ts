@@ -40,7 +40,8 @@ export type ReserveOptions = Omit<ReserveParams, "request_id" | "reservation_tok
  * A connection to the user's daemon that comes back when it is lost.
  *
  * A call whose connection is lost is sent again where that is safe: reads, heartbeats, releases, and every reserve, for
- * it carries a request id and a secret of its own. Any other throws `OutcomeUnknown`.
+ * it carries a request id and a secret of its own. Any other throws `OutcomeUnknown`, and so does one of these that is not
+ * answered in the end.
  */
 export class Client extends Methods implements AsyncDisposable {
   readonly #socket: string | undefined;
@@ -116,7 +117,10 @@ export class Client extends Methods implements AsyncDisposable {
     const isRepeatable = REPEATABLE.has(method) || (method === "agent.reserve" && request_id !== undefined);
     let why = "";
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      const connection = await this.#connected();
+      const connection = await this.#connected().catch((error: unknown) => {
+        // When there is a reason, it was sent before.
+        throw why === "" ? error : new OutcomeUnknown(method, (error as Error).message);
+      });
       if (wait > 0) {
         // The time that was waited before counts; 0 would not wait at all.
         params = { ...params, wait_ms: Math.max(1, Math.round(wait - (performance.now() - began))) };
@@ -136,9 +140,7 @@ export class Client extends Methods implements AsyncDisposable {
         }
       }
     }
-    throw REPEATABLE.has(method)
-      ? new Unreachable(`${method} was not answered: ${why}`)
-      : new OutcomeUnknown(method, why);
+    throw new OutcomeUnknown(method, why);
   }
 
   /** A connection that stands, as far as is known. */

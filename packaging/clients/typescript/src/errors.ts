@@ -42,7 +42,7 @@ export class Refused extends HeddleError {
   }
 }
 
-/** There is no daemon to ask, and nothing was changed: none listens, or it did not answer in time. */
+/** There is no daemon to ask, and nothing was changed: none listens, or it does not say hello. */
 export class Unreachable extends HeddleError {}
 
 /** The socket could be somebody else's. Nothing was sent there. */

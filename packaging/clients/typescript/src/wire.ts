@@ -163,6 +163,7 @@ export class Connection {
 
   /** Ends the connection; who waits on it is told that it is lost. */
   close(): void {
+    this.#isOpen = false;
     this.#wire.close();
   }
 

@@ -91,7 +91,7 @@ async function obey(client: Client, order: Order): Promise<void> {
 }
 
 try {
-  const client = await Client.connect();
+  const client = await Client.connect({ patience: Number(process.env["PUPPET_PATIENCE_MS"] ?? 30_000) });
   say({ told: "connected" });
   for await (const line of createInterface({ input: process.stdin })) {
     void obey(client, JSON.parse(line) as Order);

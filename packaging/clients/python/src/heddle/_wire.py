@@ -125,6 +125,7 @@ class Connection:
 
     def close(self) -> None:
         """Ends the connection; who waits on it is told that it is lost."""
+        self._is_open = False
         self._wire.close()
 
     def _read(self) -> None:

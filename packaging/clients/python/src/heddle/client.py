@@ -40,7 +40,8 @@ class Client(Methods):
     `patience`: how many seconds to go on trying to connect after a connection was lost. The first attempt is one.
 
     A call whose connection is lost is sent again where that is safe: reads, heartbeats, releases, and every reserve,
-    for it carries a request id and a secret of its own. Any other raises `OutcomeUnknown`.
+    for it carries a request id and a secret of its own. Any other raises `OutcomeUnknown`, and so does one of these
+    that is not answered in the end.
     """
 
     def __init__(self, socket: Optional[str] = None, *, patience: float = 30.0) -> None:
@@ -105,8 +106,15 @@ class Client(Methods):
         """Calls a method by its name on the wire."""
         began = time.monotonic()
         wait_ms = params.get("wait_ms") or 0
+        why = ""
         for _ in range(ATTEMPTS):
-            connection = self._connected()
+            try:
+                connection = self._connected()
+            except Error as error:
+                if not why:
+                    raise
+                # It was sent before.
+                raise OutcomeUnknown(method, str(error)) from error
             if wait_ms:
                 # The time that was waited before counts; 0 would not wait at all.
                 waited = int((time.monotonic() - began) * 1000)
@@ -118,6 +126,8 @@ class Client(Methods):
                 why = "the time is up"
                 break
             except Lost as lost:
+                # Who writes may see it before who reads; the next attempt must not find it open.
+                connection.close()
                 why = str(lost)
             except Refused as refusal:
                 if refusal.kind != "shutting_down" or not _is_repeatable(method, params):
@@ -127,8 +137,6 @@ class Client(Methods):
                 why = str(refusal)
             if not _is_repeatable(method, params):
                 break
-        if method in REPEATABLE:
-            raise Unreachable(f"{method} was not answered: {why}")
         raise OutcomeUnknown(method, why)
 
     def _connected(self) -> Connection:

@@ -37,7 +37,7 @@ class Refused(Error):
 
 
 class Unreachable(Error):
-    """There is no daemon to ask, and nothing was changed: none listens, or it did not answer in time."""
+    """There is no daemon to ask, and nothing was changed: none listens, or it does not say hello."""
 
 
 class Unsafe(Error):
