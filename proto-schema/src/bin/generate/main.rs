@@ -3,6 +3,7 @@
 //! nothing and fails where a file differs.
 
 mod model;
+mod page;
 mod python;
 mod typescript;
 

@@ -16,10 +16,10 @@ pub(crate) enum Shape {
     Any,
     /// An object of which nothing is said.
     Object,
-    List(Box<Shape>),
+    List(Box<Self>),
     /// A type by its name.
     Named(String),
-    Nullable(Box<Shape>),
+    Nullable(Box<Self>),
 }
 
 /// One member of a record.
@@ -163,7 +163,7 @@ fn shape(schema: &Value) -> Outcome<Shape> {
             _ => Err(format!("no such types are known: {schema}")),
         },
         Value::Null => Ok(Shape::Any),
-        _ => Err(format!("no such type is known: {schema}")),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(format!("no such type is known: {schema}")),
     }
 }
 
@@ -188,10 +188,13 @@ fn fields(schema: &Value, way: Way) -> Outcome<Vec<Field>> {
             Way::Params | Way::Both => required.contains(&name.as_str()),
             Way::Received => schema.get("default").is_none(),
         };
-        let shape = match shape(schema)? {
-            Shape::Nullable(shape) if way == Way::Params && !needed => *shape,
-            shape => shape,
-        };
+        let mut shape = shape(schema)?;
+        if let Shape::Nullable(of) = &shape
+            && way == Way::Params
+            && !needed
+        {
+            shape = Shape::clone(of);
+        }
         fields.push(Field { name: name.clone(), doc: description(schema), shape, needed });
     }
     fields.sort_by_key(|field| !field.needed);

@@ -4,6 +4,7 @@
 
 use crate::NOTICE;
 use crate::model::{Definition, Field, Method, Model, Shape, Type, class_name};
+use crate::page::Page;
 
 pub(crate) fn files(model: &Model) -> [(&'static str, String); 3] {
     [("types.py", types(model)), ("_methods.py", methods(model)), ("refusals.py", refusals(model))]
@@ -91,19 +92,19 @@ fn head(summary: &str) -> String {
 }
 
 fn types(model: &Model) -> String {
-    let mut page = head("The types of the wire.");
-    page.push_str("from typing import Any, List, Literal, Optional, TypedDict, Union\n\n");
-    page.push_str(&format!("VERSION = \"{}\"\n\"\"\"The version of this package.\"\"\"\n", model.version));
+    let mut page = Page::new(head("The types of the wire."));
+    page.add("from typing import Any, List, Literal, Optional, TypedDict, Union\n\n");
+    page.add(format!("VERSION = \"{}\"\n\"\"\"The version of this package.\"\"\"\n", model.version));
     let [lowest, highest] = model.protocol;
-    page.push_str(&format!(
+    page.add(format!(
         "PROTOCOL = ({lowest}, {highest})\n\"\"\"The protocol versions it speaks, lowest and highest.\"\"\"\n"
     ));
     // Parameters are keyword arguments of the stubs.
     let is_params = |of: &&Type| model.methods.iter().any(|method| method.params_type == of.name);
     let (params, types): (Vec<&Type>, Vec<&Type>) = model.types.iter().partition(is_params);
     for of in types {
-        page.push_str("\n\n");
-        page.push_str(&definition(of));
+        page.add("\n\n");
+        page.add(definition(of));
     }
     for of in params {
         if let Definition::Record(fields) = &of.definition
@@ -112,11 +113,11 @@ fn types(model: &Model) -> String {
             let chosen: Vec<Field> =
                 fields.iter().filter(|field| !field.needed && !is_of_the_request(field)).cloned().collect();
             let name = of.name.replace("Params", "Options");
-            page.push_str("\n\n");
-            page.push_str(&record(&name, "What a reserve may be given beside the repository and the thread.", &chosen));
+            page.add("\n\n");
+            page.add(record(&name, "What a reserve may be given beside the repository and the thread.", &chosen));
         }
     }
-    page
+    page.done()
 }
 
 /// What makes a request repeatable is drawn by the client.
@@ -135,13 +136,10 @@ fn stub(method: &Method, name: &str, params: &[&Field], call: &str) -> String {
     let listed: String = params.iter().map(|field| format!("        {},\n", parameter(field))).collect();
     let receiver =
         if listed.is_empty() { "self".to_owned() } else { format!("\n        self,\n        *,\n{listed}    ") };
-    let mut doc = method.doc.clone();
-    if !params.is_empty() {
-        doc.push('\n');
-    }
-    for field in params {
-        doc.push_str(&format!("\n{}: {}", field.name, field.doc.replace('\n', "\n    ")));
-    }
+    let explained: String =
+        params.iter().map(|field| format!("\n{}: {}", field.name, field.doc.replace('\n', "\n    "))).collect();
+    let gap = if explained.is_empty() { "" } else { "\n" };
+    let doc = format!("{}{gap}{explained}", method.doc);
     let given: String = params.iter().map(|field| format!("            \"{0}\": {0},\n", field.name)).collect();
     let given = if given.is_empty() { "{}".to_owned() } else { format!("{{\n{given}        }}") };
     format!(
@@ -153,48 +151,44 @@ fn stub(method: &Method, name: &str, params: &[&Field], call: &str) -> String {
 }
 
 fn methods(model: &Model) -> String {
-    let mut page = head("A stub for each method.");
-    page.push_str("import abc\nfrom typing import Any, Dict, List, Optional\n\nfrom . import types as t\n\n");
-    page.push_str("REPEATABLE = frozenset(\n    [\n");
+    let mut page = Page::new(head("A stub for each method."));
+    page.add("import abc\nfrom typing import Any, Dict, List, Optional\n\nfrom . import types as t\n\n");
+    page.add("REPEATABLE = frozenset(\n    [\n");
     for method in model.methods.iter().filter(|method| method.repeatable) {
-        page.push_str(&format!("        \"{}\",\n", method.name));
+        page.add(format!("        \"{}\",\n", method.name));
     }
-    page.push_str(
+    page.add(
         "    ]\n)\n\"\"\"The methods that change nothing more when they are called again after a lost answer.\"\"\"\n",
     );
-    page.push_str("\n\nclass Methods(abc.ABC):\n    \"\"\"Every method of the daemon. An argument that is None is left out.\"\"\"\n");
-    page.push_str("\n    @abc.abstractmethod\n    def call(self, method: str, params: Dict[str, Any]) -> Any:\n");
-    page.push_str("        \"\"\"Calls a method and gives its result.\"\"\"\n");
+    page.add("\n\nclass Methods(abc.ABC):\n    \"\"\"Every method of the daemon. An argument that is None is left out.\"\"\"\n");
+    page.add("\n    @abc.abstractmethod\n    def call(self, method: str, params: Dict[str, Any]) -> Any:\n");
+    page.add("        \"\"\"Calls a method and gives its result.\"\"\"\n");
     for method in model.methods.iter().filter(|method| method.has_stub()) {
         let params: Vec<&Field> = method.params.iter().collect();
-        page.push_str(&stub(method, &method.name.replace('.', "_"), &params, "call"));
+        page.add(stub(method, &method.name.replace('.', "_"), &params, "call"));
     }
-    page.push_str(
-        "\n\nclass SessionMethods(abc.ABC):\n    \"\"\"The methods that a session calls about itself.\"\"\"\n",
-    );
-    page.push_str("\n    @abc.abstractmethod\n    def call(self, method: str, params: Dict[str, Any]) -> Any:\n");
-    page.push_str("        \"\"\"Calls a method with the session's id and secret and gives its result.\"\"\"\n");
+    page.add("\n\nclass SessionMethods(abc.ABC):\n    \"\"\"The methods that a session calls about itself.\"\"\"\n");
+    page.add("\n    @abc.abstractmethod\n    def call(self, method: str, params: Dict[str, Any]) -> Any:\n");
+    page.add("        \"\"\"Calls a method with the session's id and secret and gives its result.\"\"\"\n");
     for method in model.methods.iter().filter(|method| method.is_of_a_session()) {
-        page.push_str(&stub(method, &method.name_in_session(), &method.params_beside_the_session(), "call"));
+        page.add(stub(method, &method.name_in_session(), &method.params_beside_the_session(), "call"));
     }
-    page
+    page.done()
 }
 
 fn refusals(model: &Model) -> String {
-    let mut page = head("What the daemon refuses, one class for each kind.");
-    page.push_str("from typing import Dict, Literal, Type\n\nfrom . import types as t\nfrom .errors import Refused\n");
-    let mut table = String::new();
+    let mut page = Page::new(head("What the daemon refuses, one class for each kind."));
+    page.add("from typing import Dict, Literal, Type\n\nfrom . import types as t\nfrom .errors import Refused\n");
     for error in &model.errors {
         let (class, kind) = (class_name(&error.kind), &error.kind);
         let doc = docstring(&error.doc, "    ");
-        page.push_str(&format!(
+        page.add(format!(
             "\n\nclass {class}(Refused):\n{doc}\n    kind: Literal[\"{kind}\"]\n    details: t.{}\n",
             error.details
         ));
-        table.push_str(&format!("    \"{kind}\": {class},\n"));
     }
-    page.push_str(&format!(
-        "\n\nREFUSALS: Dict[str, Type[Refused]] = {{\n{table}}}\n\"\"\"The class of each kind.\"\"\"\n"
-    ));
-    page
+    let table: String =
+        model.errors.iter().map(|error| format!("    \"{0}\": {1},\n", error.kind, class_name(&error.kind))).collect();
+    page.add(format!("\n\nREFUSALS: Dict[str, Type[Refused]] = {{\n{table}}}\n\"\"\"The class of each kind.\"\"\"\n"));
+    page.done()
 }

@@ -2,6 +2,7 @@
 
 use crate::NOTICE;
 use crate::model::{Definition, Field, Model, Shape, Type, class_name};
+use crate::page::Page;
 
 pub(crate) fn files(model: &Model) -> [(&'static str, String); 3] {
     [("types.ts", types(model)), ("methods.ts", methods(model)), ("refusals.ts", refusals(model))]
@@ -15,10 +16,8 @@ fn written(shape: &Shape, prefix: &str) -> String {
         Shape::Bool => "boolean".to_owned(),
         Shape::Any => "unknown".to_owned(),
         Shape::Object => "Record<string, unknown>".to_owned(),
-        Shape::List(of) => match of.as_ref() {
-            Shape::Nullable(_) => format!("({})[]", written(of, prefix)),
-            _ => format!("{}[]", written(of, prefix)),
-        },
+        Shape::List(of) if matches!(**of, Shape::Nullable(_)) => format!("({})[]", written(of, prefix)),
+        Shape::List(of) => format!("{}[]", written(of, prefix)),
         Shape::Named(name) => format!("{prefix}{name}"),
         Shape::Nullable(of) => format!("{} | null", written(of, prefix)),
     }
@@ -68,17 +67,17 @@ fn head(summary: &str) -> String {
 }
 
 fn types(model: &Model) -> String {
-    let mut page = head("The types of the wire.");
-    page.push_str(&format!("/** The version of this package. */\nexport const VERSION = \"{}\";\n\n", model.version));
+    let mut page = Page::new(head("The types of the wire."));
+    page.add(format!("/** The version of this package. */\nexport const VERSION = \"{}\";\n\n", model.version));
     let [lowest, highest] = model.protocol;
-    page.push_str("/** The protocol versions it speaks, lowest and highest. */\n");
-    page.push_str(&format!("export const PROTOCOL: readonly [number, number] = [{lowest}, {highest}];\n"));
+    page.add("/** The protocol versions it speaks, lowest and highest. */\n");
+    page.add(format!("export const PROTOCOL: readonly [number, number] = [{lowest}, {highest}];\n"));
     for of in &model.types {
-        page.push('\n');
+        page.add("\n");
         let is_sent = model.methods.iter().any(|method| method.params_type == of.name);
-        page.push_str(&definition(of, is_sent));
+        page.add(definition(of, is_sent));
     }
-    page
+    page.done()
 }
 
 /// `agent.reserve` as the name of a stub: `agentReserve`.
@@ -88,24 +87,24 @@ fn stub_name(name: &str) -> String {
 }
 
 fn methods(model: &Model) -> String {
-    let mut page = head("A stub for each method.");
-    page.push_str("import type * as t from \"./types.js\";\n\n");
-    page.push_str("/** What each method is given and answers. */\nexport interface MethodTypes {\n");
+    let mut page = Page::new(head("A stub for each method."));
+    page.add("import type * as t from \"./types.js\";\n\n");
+    page.add("/** What each method is given and answers. */\nexport interface MethodTypes {\n");
     for method in &model.methods {
         let result = written(&method.result, "t.");
-        page.push_str(&format!("  \"{}\": {{ params: t.{}; result: {result} }};\n", method.name, method.params_type));
+        page.add(format!("  \"{}\": {{ params: t.{}; result: {result} }};\n", method.name, method.params_type));
     }
-    page.push_str("}\n\n/** The methods that change nothing more when they are called again after a lost answer. */\n");
-    page.push_str("export const REPEATABLE: ReadonlySet<string> = new Set([\n");
+    page.add("}\n\n/** The methods that change nothing more when they are called again after a lost answer. */\n");
+    page.add("export const REPEATABLE: ReadonlySet<string> = new Set([\n");
     for method in model.methods.iter().filter(|method| method.repeatable) {
-        page.push_str(&format!("  \"{}\",\n", method.name));
+        page.add(format!("  \"{}\",\n", method.name));
     }
-    page.push_str("]);\n\n/** Every method of the daemon. */\nexport abstract class Methods {\n");
-    page.push_str("  /** Calls a method and gives its result. */\n");
-    page.push_str("  abstract call<M extends keyof MethodTypes>(method: M, params: MethodTypes[M][\"params\"]): Promise<MethodTypes[M][\"result\"]>;\n");
+    page.add("]);\n\n/** Every method of the daemon. */\nexport abstract class Methods {\n");
+    page.add("  /** Calls a method and gives its result. */\n");
+    page.add("  abstract call<M extends keyof MethodTypes>(method: M, params: MethodTypes[M][\"params\"]): Promise<MethodTypes[M][\"result\"]>;\n");
     for method in model.methods.iter().filter(|method| method.has_stub()) {
         let default = if method.params.iter().any(|param| param.needed) { "" } else { " = {}" };
-        page.push_str(&format!(
+        page.add(format!(
             "\n{}  {}(params: t.{}{default}): Promise<{}> {{\n    return this.call(\"{}\", params);\n  }}\n",
             comment(&method.doc, "  "),
             stub_name(&method.name),
@@ -114,22 +113,20 @@ fn methods(model: &Model) -> String {
             method.name,
         ));
     }
-    page.push_str("}\n\n/** What names a session and shows its secret. */\n");
-    page.push_str("export type SessionKey = \"session_id\" | \"reservation_token\";\n\n");
-    page.push_str("/** The methods that a session calls about itself. */\nexport type SessionMethod =");
+    page.add("}\n\n/** What names a session and shows its secret. */\n");
+    page.add("export type SessionKey = \"session_id\" | \"reservation_token\";\n\n");
+    page.add("/** The methods that a session calls about itself. */\nexport type SessionMethod =");
     let of_sessions = || model.methods.iter().filter(|method| method.is_of_a_session());
     for method in of_sessions() {
-        page.push_str(&format!("\n  | \"{}\"", method.name));
+        page.add(format!("\n  | \"{}\"", method.name));
     }
-    page.push_str(
-        ";\n\n/** The methods that a session calls about itself. */\nexport abstract class SessionMethods {\n",
-    );
-    page.push_str("  /** Calls a method with the session's id and secret and gives its result. */\n");
-    page.push_str("  abstract call<M extends SessionMethod>(method: M, params: Omit<MethodTypes[M][\"params\"], SessionKey>): Promise<MethodTypes[M][\"result\"]>;\n");
+    page.add(";\n\n/** The methods that a session calls about itself. */\nexport abstract class SessionMethods {\n");
+    page.add("  /** Calls a method with the session's id and secret and gives its result. */\n");
+    page.add("  abstract call<M extends SessionMethod>(method: M, params: Omit<MethodTypes[M][\"params\"], SessionKey>): Promise<MethodTypes[M][\"result\"]>;\n");
     for method in of_sessions() {
         let params = method.params_beside_the_session();
         let default = if params.iter().any(|param| param.needed) { "" } else { " = {}" };
-        page.push_str(&format!(
+        page.add(format!(
             "\n{}  {}(params: Omit<t.{}, SessionKey>{default}): Promise<{}> {{\n    return this.call(\"{}\", params);\n  }}\n",
             comment(&method.doc, "  "),
             stub_name(&method.name_in_session()),
@@ -138,24 +135,25 @@ fn methods(model: &Model) -> String {
             method.name,
         ));
     }
-    page + "}\n"
+    page.add("}\n");
+    page.done()
 }
 
 fn refusals(model: &Model) -> String {
-    let mut page = head("What the daemon refuses, one class for each kind.");
-    page.push_str("import type * as t from \"./types.js\";\nimport { Refused } from \"./errors.js\";\n");
-    let mut table = String::new();
+    let mut page = Page::new(head("What the daemon refuses, one class for each kind."));
+    page.add("import type * as t from \"./types.js\";\nimport { Refused } from \"./errors.js\";\n");
     for error in &model.errors {
         let (class, kind) = (class_name(&error.kind), &error.kind);
-        page.push_str(&format!(
+        page.add(format!(
             "\n{}export class {class} extends Refused {{\n  declare readonly kind: \"{kind}\";\n  declare readonly details: t.{};\n}}\n",
             comment(&error.doc, ""),
             error.details
         ));
-        table.push_str(&format!("  {kind}: {class},\n"));
     }
-    page.push_str(&format!(
+    let table: String =
+        model.errors.iter().map(|error| format!("  {}: {},\n", error.kind, class_name(&error.kind))).collect();
+    page.add(format!(
         "\n/** The class of each kind. */\nexport const REFUSALS: Readonly<Record<string, typeof Refused>> = {{\n{table}}};\n"
     ));
-    page
+    page.done()
 }
