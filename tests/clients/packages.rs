@@ -69,19 +69,20 @@ fn the_python_package_installs() {
 
 #[test]
 fn the_typescript_package_installs() {
-    let (Some(package), Some(npm), Some(node)) = (typescript_package(), node("npm"), node("node")) else { return };
-    if Command::new(&npm).arg("--version").output().is_err() {
+    let Some(package) = typescript_package() else { return };
+    let (Some(mut pack), Some(mut install), Some(mut run)) = (node("npm"), node("npm"), node("node")) else { return };
+    if node("npm").is_some_and(|mut npm| npm.arg("--version").output().is_err()) {
         return lacking("npm is missing");
     }
     let packed = empty("packed");
-    let pack = ["pack", "--ignore-scripts", "--loglevel", "error", "--pack-destination"];
-    succeed(Command::new(&npm).args(pack).arg(&packed).current_dir(package));
+    pack.args(["pack", "--ignore-scripts", "--loglevel", "error", "--pack-destination"]);
+    succeed(pack.arg(&packed).current_dir(package));
     let user = empty("user");
     std::fs::write(user.join("package.json"), "{\"private\": true, \"type\": \"module\"}").unwrap();
-    let install = ["install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"];
-    succeed(Command::new(&npm).args(install).arg(only(&packed, ".tgz")).current_dir(&user));
+    install.args(["install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
+    succeed(install.arg(only(&packed, ".tgz")).current_dir(&user));
     let program = "import { Client, VERSION } from '@heddled/client'; console.log(typeof Client.connect, VERSION)";
-    let said = succeed(Command::new(node).args(["--input-type=module", "-e", program]).current_dir(&user));
+    let said = succeed(run.args(["--input-type=module", "-e", program]).current_dir(&user));
     assert_eq!(said.trim(), format!("function {}", env!("CARGO_PKG_VERSION")));
     assert!(user.join("node_modules/@heddled/client/dist/src/index.d.ts").exists(), "its types are for its users, too");
     assert!(!user.join("node_modules/@heddled/client/dist/tests").exists(), "its tests are not");

@@ -80,14 +80,20 @@ pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     None
 }
 
-/// Node and what comes with it, if it is new enough.
-pub(crate) fn node(program: &str) -> Option<PathBuf> {
+/// Node, or what comes with it, if it is new enough.
+pub(crate) fn node(program: &str) -> Option<Command> {
     let new_enough = "const [major, minor] = process.versions.node.split('.').map(Number);
         process.exit(major > 18 || (major === 18 && minor >= 18) ? 0 : 1)";
-    for directory in [PathBuf::new(), place().join("venv/bin")] {
-        if is_there(&directory.join("node"), &["-e", new_enough]) {
-            return Some(directory.join(program));
-        }
+    if is_there(Path::new("node"), &["-e", new_enough]) {
+        return Some(Command::new(program));
+    }
+    let installed = place().join("node");
+    if is_there(&installed.join("node"), &["-e", new_enough]) {
+        let mut command = Command::new(installed.join(program));
+        // npm looks for Node there.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", installed.display()));
+        return Some(command);
     }
     lacking("Node of 18.18 or newer is missing");
     None
@@ -110,7 +116,7 @@ fn copy(from: &Path, to: &Path) {
 pub(crate) fn typescript_package() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let node = node("node")?;
+        let mut node = node("node")?;
         let package = place().join("typescript");
         let compiler = package.join("node_modules/typescript/bin/tsc");
         if !compiler.exists() {
@@ -122,7 +128,7 @@ pub(crate) fn typescript_package() -> Option<&'static Path> {
         }
         copy(&root().join("packaging/clients/typescript"), &package);
         std::fs::write(package.join("examples/readme.ts"), block(&package, "ts")).unwrap();
-        succeed(Command::new(node).arg(compiler).args(["-p", "."]).current_dir(&package));
+        succeed(node.arg(compiler).args(["-p", "."]).current_dir(&package));
         Some(package)
     });
     if built.is_none() {
@@ -165,10 +171,10 @@ impl Language {
 
     /// Runs a file with the package at hand, and with nothing of this environment but where programs are.
     fn run(self, file: &Path) -> Option<Command> {
-        let mut command = Command::new(match self {
-            Self::Python => python()?,
+        let mut command = match self {
+            Self::Python => Command::new(python()?),
             Self::TypeScript => node("node")?,
-        });
+        };
         command.arg(file).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if self == Self::Python {
             command.env("PYTHONPATH", python_package().join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
