@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, result};
+use crate::fake::{Fake, inactive, result};
 use crate::puppet::Puppet;
 use crate::support::{Place, within};
 use crate::tools::{Language, in_both_languages};
@@ -56,10 +56,7 @@ fn what_a_connection_holds_is_resumed_first(language: Language) {
         "agent.resume" => {
             resumed += 1;
             if resumed == 3 {
-                let data = json!({"kind": "agent_session_inactive", "error": "it has ended", "hint": "reserve anew",
-                    "recovery_commands": [], "retryable": false,
-                    "details": {"status": "abandoned", "end_reason": "connection_lost", "completed_at": null}});
-                return Some(vec![json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": 1005, "data": data}})]);
+                return Some(vec![inactive(call)]);
             }
             Some(vec![result(call, &reservation(&Value::Null))])
         }

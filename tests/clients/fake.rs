@@ -23,6 +23,14 @@ pub(crate) fn result(call: &Value, result: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": call["id"], "result": result})
 }
 
+/// The refusal of a call whose session has ended.
+pub(crate) fn inactive(call: &Value) -> Value {
+    let data = json!({"kind": "agent_session_inactive", "error": "it has ended", "hint": "reserve anew",
+        "recovery_commands": [], "retryable": false,
+        "details": {"status": "abandoned", "end_reason": "connection_lost", "completed_at": null}});
+    json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": 1005, "message": "it has ended", "data": data}})
+}
+
 fn serve(stream: UnixStream, script: &Mutex<Box<Script>>, calls: &Mutex<Vec<Value>>) {
     let mut output = stream.try_clone().unwrap();
     for line in BufReader::new(stream).lines().map_while(Result::ok) {

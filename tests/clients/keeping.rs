@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::fake::{Fake, inactive, result};
 use crate::puppet::Puppet;
 use crate::support::{Place, eventually};
 use crate::tools::{Language, in_both_languages};
@@ -45,6 +46,31 @@ fn a_lost_reservation_is_told_and_of_no_more_use(language: Language) {
         assert_eq!(refused["error"], "ReservationLost", "{method}: {refused}");
     }
     assert!(!puppet.has_told("lost"), "it is told once");
+}
+
+/// A heartbeat that was under way when the session was released is refused; that is not how a session is lost.
+fn the_end_of_a_release_is_no_loss(language: Language) {
+    let session = "agent-aaaaaaaaaaaaaaaaaaaa";
+    let told = move |status: &str| {
+        json!({"reservation": {"session_id": session, "thread": "mine", "status": status, "reservation_token": null,
+            "fencing_token": 1, "path": null, "hold": {"process": null, "connection": false,
+            "heartbeat": {"ttl_ms": 1000, "expires_at": "2026-01-02T03:04:05.678Z"}}}})
+    };
+    let mut beat = None;
+    let fake = Fake::start(move |call| match call["method"].as_str().unwrap() {
+        "agent.heartbeat" => {
+            beat = Some(call.clone());
+            Some(Vec::new())
+        }
+        "agent.release" => Some(vec![inactive(beat.as_ref().unwrap()), result(call, &told("complete"))]),
+        _ => Some(vec![result(call, &told("active"))]),
+    });
+    let Some(mut puppet) = Puppet::start(language, &fake.socket()) else { return };
+    puppet.reserve("mine", &json!({"repo": "/r", "thread": "mine"}));
+    eventually("a heartbeat is under way", || (fake.calls("agent.heartbeat").len() == 1).then_some(()));
+    puppet.ok(json!({"do": "held", "as": "mine", "method": "agent.release", "params": {}}));
+    puppet.ok(json!({"do": "call", "method": "daemon.info", "params": {}}));
+    assert!(!puppet.has_told("lost"));
 }
 
 fn a_block_that_ends_gives_its_thread_back(language: Language) {
@@ -101,6 +127,7 @@ fn no_token_is_printed(language: Language) {
 in_both_languages!(
     heartbeats_come_by_themselves,
     a_lost_reservation_is_told_and_of_no_more_use,
+    the_end_of_a_release_is_no_loss,
     a_block_that_ends_gives_its_thread_back,
     a_refusal_is_an_error_of_its_own_kind,
     no_token_is_printed,

@@ -12,6 +12,10 @@ from typing import Iterator, Optional
 
 from .errors import Unreachable, Unsafe
 
+TIME = 10.0
+"""How long connecting, and each answer until a connection is settled, may take, in seconds: a daemon that hangs must not
+hang its clients."""
+
 
 def connect(named: Optional[str]) -> socket.socket:
     """Connects to the daemon: at `named`, else at `$HEDDLE_SOCKET`, else where the daemon listens by default, else
@@ -67,6 +71,7 @@ def _recorded() -> Optional[str]:
 def _open(path: str) -> socket.socket:
     _check_directory(os.path.dirname(path))
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    stream.settimeout(TIME)
     try:
         stream.connect(path)
         _check_peer(stream, path)

@@ -14,9 +14,6 @@ from .errors import Refused
 from .refusals import REFUSALS
 from .types import PROTOCOL, VERSION
 
-HANDSHAKE = 10.0
-"""How long each answer may take until a connection is settled, in seconds: a daemon that hangs must not hang clients."""
-
 
 class Lost(Exception):
     """The connection has ended."""
@@ -39,7 +36,6 @@ class Wire:
         self._writing = threading.Lock()
         self._last = 0
         try:
-            self._stream.settimeout(HANDSHAKE)
             self.ask("daemon.hello", {"protocol": list(PROTOCOL), "client": f"heddle-python/{VERSION}"})
         except BaseException:
             self.close()
