@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Callable, Dict, Optional
 
-from . import _socket
+from . import _endpoint
 from ._secret import hide
 from .errors import Refused
 from .refusals import REFUSALS
@@ -31,7 +31,7 @@ class Wire:
     """A connection whose lines are read by one reader in turn."""
 
     def __init__(self, path: Optional[str]) -> None:
-        self._stream = _socket.connect(path)
+        self._stream = _endpoint.connect(path)
         self._lines = self._stream.makefile("rb")
         self._writing = threading.Lock()
         self._last = 0
