@@ -18,3 +18,12 @@ schema:
 bench *args:
     cargo build --release --workspace
     cargo bench -p heddled --bench load -- {{args}}
+
+# Write docs/cli.md from what --help says.
+reference:
+    cargo build --workspace
+    UPDATE_REFERENCE=1 cargo test -p heddled --test packages reference
+
+# Build the Debian package of what is checked out.
+deb *args:
+    sh packaging/deb.sh {{args}}

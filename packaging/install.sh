@@ -4,6 +4,9 @@
 #   sh packaging/install.sh [REPOSITORY]
 #
 # Needs Rust and Git. Installs into cargo's own directory, and changes nothing in the repository.
+#
+# To uninstall: heddlectl daemon stop; cargo uninstall heddled heddlectl; then remove ~/.local/state/heddle, the registry, and
+# `heddle-registry` from the Git directory of each repository that agents worked in.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 repository=${1:-.}
@@ -29,4 +32,8 @@ case ":$PATH:" in
   *":$bin:"*) ;;
   *) echo "note: add $bin to your PATH" >&2 ;;
 esac
+{
+  echo "note: completions: heddlectl completions --help; manual pages: heddlectl man ~/.local/share/man/man1"
+  echo "note: to uninstall: heddlectl daemon stop; cargo uninstall heddled heddlectl"
+} >&2
 exec "$bin/heddlectl" --repo "$repository" demo

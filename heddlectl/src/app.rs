@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cli::{self, Cli};
 use crate::client::connector::Connector;
 use crate::client::{Answer, CallError, Client};
+use crate::complete;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -38,6 +39,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         plain.fail(&error);
         return exit;
     }
+    if let Some(exit) = complete::dispatch(&arguments) {
+        return exit;
+    }
     plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
     let cli = match parsed {
@@ -50,7 +54,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let done = cli.command.run(&out, || App::new(&cli.global, out.clone(), Env::of_process()));
+    let done = cli.command.run(&out, &cli.global, || App::new(&cli.global, out.clone(), Env::of_process()));
     match (done, &cli.global.socket) {
         (Ok(exit), _) => exit,
         (Err(error), None) => out.fail(&error),

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::App;
 use crate::commands::{
-    capture, completions, daemon, demo, evict, heartbeat, list, log, man, ready, release, repo, reserve, run, schema,
-    show, status, thread, validate, watch,
+    capture, completions, daemon, demo, doctor, evict, heartbeat, list, log, man, ready, release, repo, reserve, run,
+    schema, show, status, thread, validate, watch,
 };
 use crate::error::Error;
 use crate::exit::Exit;
@@ -28,7 +28,8 @@ ready, 69 no daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration,
 
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
-#[command(name = "heddlectl", version, disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
+#[command(name = "heddlectl", version = env!("HEDDLE_VERSION"))]
+#[command(disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -65,6 +66,11 @@ enum Color {
 }
 
 impl Global {
+    /// Those of a command line that says no more than where to look.
+    pub(crate) fn at(repo: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self { json: false, repo, socket, color: Color::Never, quiet: true }
+    }
+
     /// How to print.
     pub(crate) fn output(&self) -> Output {
         let color = match self.color {
@@ -115,6 +121,9 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show how the daemon is, and this repository: exit 1 when one of them is broken
     Status(status::Status),
+    /// Find out what is wrong with the daemon or around it: exit 1 when something is
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
     /// Start, stop or look at the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
@@ -135,7 +144,12 @@ pub(crate) enum Command {
 
 impl Command {
     /// Does it. What is said without a daemon needs no more than an output: packagers have no home directory.
-    pub(crate) fn run(&self, out: &Output, app: impl FnOnce() -> Result<App, Error>) -> Result<Exit, Error> {
+    pub(crate) fn run(
+        &self,
+        out: &Output,
+        global: &Global,
+        app: impl FnOnce() -> Result<App, Error>,
+    ) -> Result<Exit, Error> {
         match self {
             Self::Run(command) => command.run(&app()?),
             Self::Reserve(command) => command.run(&app()?),
@@ -151,6 +165,7 @@ impl Command {
             Self::Log(command) => command.run(&app()?),
             Self::Watch(command) => command.run(&app()?),
             Self::Status(command) => command.run(&app()?),
+            Self::Doctor(command) => command.run(out, global),
             Self::Daemon(command) => command.run(&app()?),
             Self::Repo(command) => command.run(&app()?),
             Self::Demo(command) => command.run(&app()?),

@@ -8,6 +8,8 @@ mod cli;
 mod client;
 mod clock;
 mod commands;
+mod complete;
+mod doctor;
 mod env;
 mod error;
 mod exit;

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 
 /// The most bytes that a path of a Unix socket may have, its final NUL not counted.
-const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+pub(crate) const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// The places of one daemon.
 #[derive(Clone, Debug)]
@@ -23,34 +23,18 @@ pub(crate) struct Paths {
 impl Paths {
     /// Finds them: `--socket`, then the environment, then the defaults.
     pub(crate) fn find(env: &Env, flag: Option<&Path>, uid: u32) -> Result<Self, Error> {
-        let absolute = |name: &str| env.os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let named = flag
-            .map(Path::to_path_buf)
-            .or_else(|| env.os("HEDDLE_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from));
-        let socket = match &named {
-            Some(path) => std::path::absolute(path).map_err(|cause| Error::io("find the socket", path, &cause))?,
-            None => match absolute("XDG_RUNTIME_DIR") {
-                Some(runtime) => runtime.join("heddle/heddled.sock"),
-                None => {
-                    let temporary = absolute("TMPDIR").unwrap_or_else(|| "/tmp".into());
-                    temporary.join(format!("heddle-{uid}/heddled.sock"))
-                }
-            },
-        };
+        let (socket, named) = socket(env, flag, uid)?;
         let length = socket.as_os_str().len();
         if length > SOCKET_PATH_MAX {
             return Err(Error::local(Exit::CONFIG, format!("the socket's path is too long: {}", socket.display()))
                 .fact(format!("it has {length} bytes, and a Unix socket's path may have {SOCKET_PATH_MAX}"))
                 .hint("set HEDDLE_SOCKET to a shorter path, in a directory of your own with mode 0700"));
         }
-        let state = absolute("HEDDLE_STATE_DIR")
-            .or_else(|| absolute("XDG_STATE_HOME").map(|home| home.join("heddle")))
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/state/heddle")));
-        let state = state.ok_or_else(|| {
+        let state = state(env).ok_or_else(|| {
             Error::local(Exit::CONFIG, "there is no place for the daemon's state: HOME is not set")
                 .hint("set HOME, or HEDDLE_STATE_DIR to an absolute path")
         })?;
-        Ok(Self { socket, named: named.is_some(), state })
+        Ok(Self { socket, named, state })
     }
 
     /// The file that the running daemon holds locked, and in which it says where it listens.
@@ -67,6 +51,35 @@ impl Paths {
     pub(crate) fn log(&self) -> PathBuf {
         self.state.join("heddled.log")
     }
+}
+
+fn absolute(env: &Env, name: &str) -> Option<PathBuf> {
+    env.os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Where the socket is, however long that path may be, and whether somebody named it.
+pub(crate) fn socket(env: &Env, flag: Option<&Path>, uid: u32) -> Result<(PathBuf, bool), Error> {
+    let named = flag
+        .map(Path::to_path_buf)
+        .or_else(|| env.os("HEDDLE_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from));
+    let socket = match &named {
+        Some(path) => std::path::absolute(path).map_err(|cause| Error::io("find the socket", path, &cause))?,
+        None => match absolute(env, "XDG_RUNTIME_DIR") {
+            Some(runtime) => runtime.join("heddle/heddled.sock"),
+            None => {
+                let temporary = absolute(env, "TMPDIR").unwrap_or_else(|| "/tmp".into());
+                temporary.join(format!("heddle-{uid}/heddled.sock"))
+            }
+        },
+    };
+    Ok((socket, named.is_some()))
+}
+
+/// Where the state is, if there is such a place.
+pub(crate) fn state(env: &Env) -> Option<PathBuf> {
+    absolute(env, "HEDDLE_STATE_DIR")
+        .or_else(|| absolute(env, "XDG_STATE_HOME").map(|home| home.join("heddle")))
+        .or_else(|| absolute(env, "HOME").map(|home| home.join(".local/state/heddle")))
 }
 
 #[cfg(test)]

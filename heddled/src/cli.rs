@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use nix::unistd::Uid;
 
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::lifecycle::exit;
 use crate::paths::Environment;
 
 /// The daemon that decides which coding agent holds which thread of a Git repository.
 #[derive(Parser, Debug)]
-#[command(name = "heddled", version, disable_help_subcommand = true)]
+#[command(name = "heddled", version = env!("HEDDLE_VERSION"), disable_help_subcommand = true)]
 pub struct Cli {
     /// Read this configuration file [env: HEDDLE_CONFIG; default: ~/.config/heddle/heddled.toml]
     #[arg(long, value_name = "FILE")]
@@ -40,8 +40,8 @@ pub struct Cli {
 /// What `main` is to do.
 #[derive(Debug)]
 pub enum Start {
-    /// Serve.
-    Run(Box<Config>),
+    /// Serve, and read the configuration from there when told to read it again.
+    Run(Box<Config>, Box<Sources>),
     /// Print this to stdout and exit with [`exit::OK`].
     Print(String),
     /// Print this to stderr and exit with this code.
@@ -69,9 +69,10 @@ where
         state_dir: absolute(cli.state_dir),
         log: cli.log,
     };
-    match Config::load(flags, environment, uid) {
+    let sources = Sources { flags, environment: environment.clone(), uid };
+    match sources.load() {
         Ok(config) if cli.check_config => print(&config),
-        Ok(config) => Start::Run(Box::new(config)),
+        Ok(config) => Start::Run(Box::new(config), Box::new(sources)),
         Err(error) => Start::Fail(describe(&error), exit::CONFIG),
     }
 }
@@ -105,7 +106,9 @@ mod tests {
 
     #[test]
     fn relative_flags_start_from_the_current_directory() {
-        let Start::Run(config) = run(&["--socket", "s.sock", "--state-dir", "/d", "--log", "debug"]) else { panic!() };
+        let Start::Run(config, _) = run(&["--socket", "s.sock", "--state-dir", "/d", "--log", "debug"]) else {
+            panic!()
+        };
         assert_eq!((config.socket.as_path(), config.state_dir.as_path()), (Path::new("/cwd/s.sock"), Path::new("/d")));
         assert_eq!(config.log, "debug");
     }
@@ -126,7 +129,7 @@ mod tests {
                 assert!(message.starts_with("error: "), "{message}");
                 code
             }
-            Start::Run(_) | Start::Print(_) => panic!("{arguments:?} is accepted"),
+            Start::Run(..) | Start::Print(_) => panic!("{arguments:?} is accepted"),
         };
         assert_eq!(code(&["--config", "none.toml"]), 78);
         assert_eq!(code(&["--check-config", "--log", "heddled=loud"]), 78);

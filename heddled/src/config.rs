@@ -2,8 +2,9 @@
 //!
 //! It may not read the process's environment or touch what it names, but for the file itself. Precedence: flag, then
 //! variable, then file, then default. A setting that is not understood is an error, never ignored: nobody may believe
-//! that something was configured that was not. Every setting takes effect at a restart.
+//! that something was configured that was not. What takes effect at a reload, and what at a restart, `changes` says.
 
+mod changes;
 mod file;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::observe;
 use crate::paths::{self, Environment, PathError};
 
+pub use changes::NEEDS_RESTART;
 pub use file::{FileProblem, MAX_FILE_BYTES};
 
 /// The time to live of a session that does not ask for one, in milliseconds.
@@ -155,6 +157,28 @@ pub enum ConfigError {
     /// A path that follows from the environment will not do.
     #[error(transparent)]
     Path(#[from] PathError),
+}
+
+/// Where the configuration comes from, so that it can be read again.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// What the command line says.
+    pub flags: Flags,
+    /// The environment that the process was started with.
+    pub environment: Environment,
+    /// Whose daemon this is.
+    pub uid: Uid,
+}
+
+impl Sources {
+    /// Reads everything.
+    ///
+    /// # Errors
+    ///
+    /// See [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.flags.clone(), &self.environment, self.uid)
+    }
 }
 
 impl Config {

@@ -13,14 +13,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::coordinator::{Coordinator, Dependencies, Running, Settings};
-use crate::lifecycle::{self, Lock, LockError, Shutdown, SocketError, Stop, exit};
+use crate::lifecycle::{self, Hangups, Lock, LockError, Shutdown, SocketError, Stop, exit};
 use crate::liveness::LocalLiveness;
+use crate::observe::Log;
 use crate::paths::{self, Environment, PathError};
 use crate::registry::Actor;
+use crate::reload::Reloader;
 use crate::repo::{self, Claim, GitRepo};
-use crate::server::{self, Identity, Limits, Service, StopRequest, Stopping};
+use crate::server::{self, Identity, InForce, Limits, Service, StopRequest, Stopping, Terms};
 use crate::store;
 
 /// How long calls under way may take when the daemon stops, unless the caller says otherwise.
@@ -82,28 +84,30 @@ fn system(operation: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
 ///
 /// # Errors
 /// It could not start, or could not stop well.
-pub async fn run(config: &Config, environment: &Environment) -> Result<(), DaemonError> {
+pub async fn run(config: Config, sources: Sources, log: Log) -> Result<(), DaemonError> {
     let clock = Arc::new(SystemClock::new());
     let started_at = clock.wall();
     let shutdown = Shutdown::new();
     // Before the lock is taken: a signal from then on stops the daemon in order.
     let signals = shutdown.on_signals().map_err(system("handling signals"))?;
+    let hangups = Hangups::new().map_err(system("handling signals"))?;
     if let Err(error) = lifecycle::raise_open_files() {
         warn!(%error, "the limit of open files could not be raised");
     }
     paths::secure_dir(&config.state_dir)?;
     let lock = Lock::acquire(&config.state_dir, &config.socket, started_at)?;
     let opened = store::open(&config.state_dir, &store::Options::default())?;
-    let identity_of = |boot_id| identity(config, started_at, &opened, boot_id);
+    let identity_of = |boot_id| identity(&config, started_at, &opened, boot_id);
     let (deaths, died) = mpsc::unbounded_channel();
     let liveness = LocalLiveness::start(deaths).map_err(system("watching processes"))?;
     let identity = identity_of(Arc::clone(liveness.boot_id()));
     for problem in &identity.quarantined {
         warn!(problem, "a stored record could not be read and was set aside");
     }
-    let settings = settings(config, &identity);
+    let claim = Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() };
+    let settings = settings(&config, claim.clone());
     let wall = Arc::clone(&clock);
-    let repo = GitRepo::new(git_environment(environment), Arc::new(move || wall.wall()));
+    let repo = GitRepo::new(git_environment(&sources.environment), Arc::new(move || wall.wall()));
     let dependencies = Dependencies {
         clock: clock.clone(),
         liveness: Arc::new(liveness),
@@ -119,10 +123,13 @@ pub async fn run(config: &Config, environment: &Environment) -> Result<(), Daemo
     let (listener, socket) = lifecycle::bind(&lock, &config.socket)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listening"))?;
     let (stop, stop_requests) = mpsc::channel(1);
-    let limits = limits(config);
-    let service = server::service(coordinator.clone(), clock, identity, limits, config.default_ttl_ms, stop)?;
+    let terms = InForce::new(terms(&config));
+    let service = server::service(coordinator.clone(), clock, identity, terms.clone(), stop)?;
     info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
+    let reloader = Reloader { sources, config, claim, coordinator: coordinator.clone(), terms, log };
+    let reloading = tokio::spawn(reloader.run(hangups));
     let (by, subscribers) = serve(service, listener, &shutdown, stop_requests).await;
+    reloading.abort();
     let stopped = stop_all(&coordinator, running, by, signals).await;
     tell_the_last(subscribers).await;
     stopped?;
@@ -209,16 +216,22 @@ fn identity(config: &Config, started_at: Timestamp, opened: &store::Opened, boot
     }
 }
 
-fn settings(config: &Config, identity: &Identity) -> Settings {
+/// What the coordinator is configured with.
+pub(crate) fn settings(config: &Config, claim: Claim) -> Settings {
     Settings {
         max_active: usize::try_from(config.limits.active_sessions).unwrap_or(usize::MAX),
         max_waiters: usize::try_from(config.limits.waiters).unwrap_or(usize::MAX),
         worktree_roots: config.worktree_roots.clone(),
         allowed_filters: config.allowed_filters.clone(),
         repos: config.repos.clone(),
-        claim: Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() },
+        claim,
         version: env!("CARGO_PKG_VERSION").into(),
     }
+}
+
+/// What the edge serves under.
+pub(crate) fn terms(config: &Config) -> Terms {
+    Terms { limits: limits(config), default_ttl_ms: config.default_ttl_ms }
 }
 
 fn limits(config: &Config) -> Limits {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod observe;
 pub mod paths;
 pub mod registry;
+mod reload;
 pub mod repo;
 pub mod server;
 pub mod store;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use heddled::cli::{self, Start};
-use heddled::config::Config;
+use heddled::config::{Config, Sources};
 use heddled::daemon::{self, DaemonError};
 use heddled::lifecycle::exit;
 use heddled::{observe, paths};
@@ -24,22 +24,22 @@ fn main() -> ExitCode {
     match cli::start(std::env::args_os(), &environment, &current_dir, nix::unistd::geteuid()) {
         Start::Print(text) => finish(&mut std::io::stdout(), &text, exit::OK),
         Start::Fail(text, code) => finish(&mut std::io::stderr(), &text, code),
-        Start::Run(config) => match run(&config, &environment) {
+        Start::Run(config, sources) => match run(*config, *sources) {
             Ok(()) => ExitCode::from(exit::OK),
             Err(error) => finish(&mut std::io::stderr(), &format!("error: {error}\n"), error.exit_code()),
         },
     }
 }
 
-fn run(config: &Config, environment: &paths::Environment) -> Result<(), DaemonError> {
-    observe::init(&config.log).map_err(anyhow::Error::from)?;
+fn run(config: Config, sources: Sources) -> Result<(), DaemonError> {
+    let log = observe::init(&config.log, &config.state_dir).map_err(anyhow::Error::from)?;
     use_small_pages();
     // One worker serves all connections: it never waits for a disk, and a call costs it less than handing it to another.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
-    let ended = runtime.block_on(daemon::run(config, environment));
+    let ended = runtime.block_on(daemon::run(config, sources, log));
     // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
     runtime.shutdown_timeout(LAST_WORK);
     ended

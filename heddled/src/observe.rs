@@ -3,10 +3,15 @@
 //! It may not print a secret. Invariant O1: whatever a line was made of, a reservation token in it is masked before it
 //! leaves the process. Types hide their tokens already; this is for the ones that come in by other ways.
 
-use std::io::{self, Write};
+mod sink;
 
-use tracing_subscriber::EnvFilter;
+use std::io::{self, Write};
+use std::path::Path;
+
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+pub use sink::{KEPT, MOST_BYTES, Sink};
 
 /// How every reservation token begins.
 const TOKEN_PREFIX: &[u8] = b"hrt_";
@@ -26,6 +31,9 @@ pub enum ObserveError {
     /// Something else in this process writes the log already.
     #[error("the log has been set up already")]
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+    /// The log is gone, and what it shows with it.
+    #[error("what the log shows cannot be changed")]
+    Gone(#[source] reload::Error),
 }
 
 /// Parses a filter: a level, or directives such as `heddled=debug,warn`.
@@ -37,15 +45,36 @@ pub fn filter(filter: &str) -> Result<EnvFilter, ObserveError> {
     EnvFilter::builder().parse(filter).map_err(|source| ObserveError::Filter { filter: filter.to_owned(), source })
 }
 
-/// Begins to write the log to stderr, for the whole process.
+/// What the log shows, which may change while it is written. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Log(reload::Handle<EnvFilter, Registry>);
+
+impl Log {
+    /// Shows this from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::Filter`] if the filter is not one, [`ObserveError::Gone`] if nothing is shown any more.
+    pub fn show(&self, filter_text: &str) -> Result<(), ObserveError> {
+        self.0.reload(filter(filter_text)?).map_err(ObserveError::Gone)
+    }
+}
+
+/// Begins to write the log to stderr, for the whole process; see [`Sink`] for what becomes of it where stderr is the log
+/// file of this state directory.
 ///
 /// # Errors
 ///
 /// [`ObserveError::Filter`] if the filter is not one, [`ObserveError::AlreadySet`] if it is the second time.
-pub fn init(filter_text: &str) -> Result<(), ObserveError> {
+pub fn init(filter_text: &str, state_dir: &Path) -> Result<Log, ObserveError> {
+    use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(filter_text)?).with_writer(Masked(io::stderr));
-    subscriber.finish().try_init().map_err(ObserveError::AlreadySet)
+    let (shown, handle) = reload::Layer::new(filter(filter_text)?);
+    // A layer keeps quiet about a line that it cannot write: the library's own subscriber would say so on stderr, which fails
+    // too, and panics (O2).
+    let lines = tracing_subscriber::fmt::layer().with_writer(Masked(Sink::stderr(state_dir)));
+    tracing_subscriber::registry().with(shown).with(lines).try_init().map_err(ObserveError::AlreadySet)?;
+    Ok(Log(handle))
 }
 
 /// Makes writers that mask tokens (O1). Each event is written in one piece, so no token can be split between two.
@@ -105,58 +134,4 @@ fn find_token(line: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn no_token_leaves_in_a_line() {
-        let sink = Sink::default();
-        let writer = sink.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter("heddled=debug,warn").unwrap())
-            .with_writer(Masked(move || writer.clone()))
-            .finish();
-        let token = format!("hrt_{}", "a2".repeat(26));
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::debug!(line = %format!("{{\"reservation_token\":\"{token}\"}}"), "got {token} and {token}.");
-            tracing::trace!("not at this level");
-        });
-        let text = String::from_utf8(sink.0.lock().clone()).unwrap();
-        assert!(!text.contains("a2a2"), "O1: {text}");
-        assert!(text.contains("got hrt_... and hrt_...."), "{text}");
-        assert!(text.contains("\"hrt_...\"}"), "{text}");
-        assert!(!text.contains("not at this level"), "{text}");
-    }
-
-    #[test]
-    fn lines_without_tokens_are_left_alone() {
-        for line in ["", "hrt", "hrt-x", "a line\n"] {
-            assert_eq!(mask(line.as_bytes()), line.as_bytes());
-        }
-        assert_eq!(&*mask(b"hrt_"), b"hrt_...", "an empty one is masked too");
-    }
-
-    #[test]
-    fn a_wrong_filter_says_what_a_right_one_is() {
-        let error = filter("heddled=loud").unwrap_err().to_string();
-        assert!(error.contains("heddled=loud") && error.contains("heddled=debug"), "{error}");
-    }
-}
+pub(crate) mod tests;

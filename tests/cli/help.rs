@@ -1,7 +1,6 @@
 //! Every command has help that fits a terminal, and mistakes are told as such.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// Every command.
 const COMMANDS: &[&[&str]] = &[
@@ -32,7 +31,10 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon"],
     &["daemon", "start"],
     &["daemon", "stop"],
+    &["daemon", "reload"],
     &["daemon", "status"],
+    &["daemon", "logs"],
+    &["doctor"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {
@@ -58,31 +60,16 @@ fn every_command_has_help_that_fits_eighty_columns() {
     }
 }
 
-/// What bash completes at the end of these words, as bash itself says it.
-fn completed(script: &str, words: &[&str]) -> Vec<String> {
-    let ask = "source /dev/stdin; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))
-        _heddlectl heddlectl \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"
-        printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let mut bash = Command::new("bash");
-    bash.args(["--norc", "-c", ask, "bash"]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut bash = bash.spawn().expect("bash is there");
-    bash.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("written");
-    let output = bash.wait_with_output().expect("ended");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
 #[test]
-fn shells_complete_commands_and_options() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+fn every_shell_has_something_that_completes() {
+    // What bash, zsh and fish make of theirs is in the suite `packages`.
+    for (shell, mark) in
+        [("bash", "=bash"), ("zsh", "=zsh"), ("fish", "=fish"), ("elvish", "validate"), ("powershell", "validate")]
+    {
         let printed = heddlectl(&["completions", shell]);
         let script = String::from_utf8_lossy(&printed.stdout);
-        assert!(printed.status.success() && script.contains("validate"), "{shell}: {script}");
+        assert!(printed.status.success() && script.contains(mark), "{shell}: {script}");
     }
-    let script = heddlectl(&["completions", "bash"]);
-    let script = String::from_utf8_lossy(&script.stdout);
-    assert_eq!(completed(&script, &["heddlectl", "va"]), ["validate"]);
-    assert_eq!(completed(&script, &["heddlectl", "thread", "s"]), ["show"]);
-    assert_eq!(completed(&script, &["heddlectl", "reserve", "--at"]), ["--at-tip"]);
 }
 
 #[test]

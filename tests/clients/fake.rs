@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::ledger;
+
 /// What the daemon does when it is called: lines, or none to hang up.
 type Script = dyn FnMut(&Value) -> Option<Vec<Value>> + Send;
 
@@ -34,6 +36,7 @@ pub(crate) fn inactive(call: &Value) -> Value {
 fn serve(stream: UnixStream, script: &Mutex<Box<Script>>, calls: &Mutex<Vec<Value>>) {
     let mut output = stream.try_clone().unwrap();
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        ledger::note(line.as_bytes());
         let call: Value = serde_json::from_str(&line).unwrap();
         let answers = if call["method"] == "daemon.hello" {
             Some(vec![result(&call, &json!({"protocol": 1, "server": "heddled/0", "capabilities": []}))])

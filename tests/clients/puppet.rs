@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, Stopwatch};
+use crate::support::{Process, Stopwatch, ledger};
 use crate::tools::Language;
 
 /// How long anything may take before a test gives up.
@@ -41,6 +41,7 @@ impl Puppet {
         // It ends with the puppet, whose output ends then.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
+                ledger::note(line.as_bytes());
                 let message = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
                 if say.send(message).is_err() {
                     return;

@@ -12,10 +12,10 @@ use crate::support::{World, until};
 use crate::watch::Watching;
 
 /// What is done with one call: the line to say, or nothing and the connection is cut.
-type Answer = fn(&Value) -> Option<String>;
+pub(crate) type Answer = fn(&Value) -> Option<String>;
 
 /// A server that answers the calls, one connection after the other, with these answers in turn; the last one stays.
-fn scripted(world: &World, server: &'static str, answers: &[Answer]) -> Arc<Mutex<Vec<Value>>> {
+pub(crate) fn scripted(world: &World, server: &'static str, answers: &[Answer]) -> Arc<Mutex<Vec<Value>>> {
     let listener = UnixListener::bind(world.socket()).expect("bound");
     let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
     let (calls, mut answers) = (Arc::clone(&seen), answers.to_vec());
@@ -47,7 +47,7 @@ fn serve(stream: &UnixStream, server: &str, answers: &mut Vec<Answer>, calls: &M
     }
 }
 
-const SAME: &str = concat!("heddled/", env!("CARGO_PKG_VERSION"));
+pub(crate) const SAME: &str = concat!("heddled/", env!("CARGO_PKG_VERSION"));
 
 #[expect(clippy::unnecessary_wraps, reason = "one of several answers")]
 fn list(call: &Value) -> Option<String> {

@@ -10,7 +10,13 @@ mod captures;
 mod cleaning;
 mod commands;
 mod demo;
+#[cfg(test)]
+mod doctor;
 mod faults;
+#[cfg(test)]
+#[path = "../support/ledger.rs"]
+mod ledger;
+mod logs;
 mod ready;
 mod refusals;
 mod run;

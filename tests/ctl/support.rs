@@ -10,6 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::ledger;
+
 /// The daemon's program.
 pub(crate) const HEDDLED: &str = env!("CARGO_BIN_EXE_heddled");
 
@@ -142,6 +144,10 @@ impl World {
 
     pub(crate) fn say(&self, command: &mut Command) -> Said {
         let output: Output = command.output().expect("heddlectl runs");
+        ledger::note(&output.stdout);
+        if !command.get_args().any(|argument| argument == "--show-token") {
+            ledger::check("what a command printed", &[&*output.stdout, &output.stderr].concat());
+        }
         self.said(&output)
     }
 
@@ -181,8 +187,8 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
+impl World {
+    fn end_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill().ok();
             daemon.wait().ok();
@@ -195,6 +201,16 @@ impl Drop for World {
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
             until("the daemon is gone", || !alive(pid));
         }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.end_daemon();
+        for name in self.token_files() {
+            ledger::note(&fs::read(self.token_file(&name)).unwrap_or_default());
+        }
+        ledger::search(self.root.path());
     }
 }
 

@@ -7,6 +7,8 @@ mod captures;
 #[cfg(test)]
 mod cleaning;
 #[cfg(test)]
+mod configuration;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod holders;
@@ -18,6 +20,8 @@ mod places;
 mod plain_git;
 #[cfg(test)]
 mod ready;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]

@@ -3,5 +3,7 @@
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod printed;
+#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;

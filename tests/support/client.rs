@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Random;
+use super::{Random, ledger};
 
 /// What a call was refused with: the whole `error` object.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,7 @@ impl Client {
 
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        ledger::note(bytes);
         self.stream.write_all(bytes)
     }
 
@@ -75,7 +76,10 @@ impl Client {
         let mut line = String::new();
         match self.reader.read_line(&mut line)? {
             0 => Ok(None),
-            _ if line.ends_with('\n') => Ok(Some(line)),
+            _ if line.ends_with('\n') => {
+                ledger::note(line.as_bytes());
+                Ok(Some(line))
+            }
             _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Client, Repo, eventually};
+use super::{Client, Repo, eventually, ledger};
 
 /// A directory with everything that a daemon has: home, state, socket, log, configuration.
 pub(crate) struct Place {
@@ -84,6 +84,12 @@ impl Place {
     pub(crate) fn run(&self, command: &mut Command) -> (Option<i32>, String) {
         let output = command.stderr(Stdio::piped()).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        ledger::search(&self.root);
     }
 }
 

@@ -6,6 +6,7 @@
 mod client;
 mod daemon;
 mod helper;
+pub(crate) mod ledger;
 mod random;
 mod repo;
 mod time;

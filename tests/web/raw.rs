@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{Daemon, Fault};
+use crate::support::{Daemon, Fault, ledger};
 
 pub(crate) fn connect(daemon: &Daemon<'_>) -> UnixStream {
     let stream = UnixStream::connect(daemon.socket()).unwrap();
@@ -100,6 +100,7 @@ impl Http {
         if has_body {
             let mut body = vec![0; length];
             self.reader.read_exact(&mut body).unwrap();
+            ledger::note(&body);
             response.body = String::from_utf8(body).unwrap();
         }
         Some(response)
@@ -180,6 +181,7 @@ impl Web {
         loop {
             let message = self.0.read().unwrap();
             if let Message::Text(text) = &message {
+                ledger::note(text.as_bytes());
                 return serde_json::from_str(text).unwrap();
             }
             assert!(message.is_ping() || message.is_pong(), "{message:?}");

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::paths::Paths;
 
 /// Variables by which a sandbox shows itself. A daemon started inside would hold the lock and serve nobody.
-const SANDBOX: &[&str] = &["CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED"];
+pub(crate) const SANDBOX: &[&str] = &["CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED"];
 
 /// What the running daemon writes into the file that it holds locked.
 #[derive(Deserialize)]

@@ -101,7 +101,17 @@ impl Client {
     /// Opens a connection, once it is sure that the socket is the user's own daemon's.
     pub(crate) fn open(socket: &Path, uid: u32) -> Result<Self, peer::OpenError> {
         let stream = peer::connect(socket, uid)?;
-        Ok(Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None })
+        Ok(Self::over(stream, socket))
+    }
+
+    /// On a connection whose peer was looked at.
+    pub(crate) fn over(stream: UnixStream, socket: &Path) -> Self {
+        Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None }
+    }
+
+    /// The daemon's pid as we see it; none where it is not in our pid namespace.
+    pub(crate) fn peer_pid(&self) -> Option<i32> {
+        peer::pid(self.reader.get_ref())
     }
 
     /// The socket it is connected to.

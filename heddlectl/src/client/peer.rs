@@ -46,7 +46,7 @@ fn classify(socket: &Path, cause: io::Error) -> OpenError {
 }
 
 /// Refuses a directory in which somebody else could have put the socket.
-fn check_directory(socket: &Path, uid: u32) -> Result<(), OpenError> {
+pub(crate) fn check_directory(socket: &Path, uid: u32) -> Result<(), OpenError> {
     let directory = socket.parent().unwrap_or(socket);
     let mut meta = fs::symlink_metadata(directory).map_err(|cause| classify(directory, cause))?;
     // A link of one's own leads where one wants; another's (in /tmp, say) is judged by who made it.
@@ -66,14 +66,27 @@ fn check_directory(socket: &Path, uid: u32) -> Result<(), OpenError> {
 }
 
 #[cfg(target_os = "linux")]
-fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
     Ok(credentials.uid())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
+}
+
+/// The peer's pid in our pid namespace, where it has one there.
+#[cfg(target_os = "linux")]
+pub(crate) fn pid(stream: &UnixStream) -> Option<i32> {
+    let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials).ok()?;
+    Some(credentials.pid()).filter(|pid| *pid > 0)
+}
+
+/// The peer's pid, where the system tells it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pid(_: &UnixStream) -> Option<i32> {
+    None
 }
 
 #[cfg(test)]

@@ -85,7 +85,9 @@ fn did_not_start(
     let mut error = Error::local(Exit::UNREACHABLE, what);
     let mut words = String::new();
     if let Ok(mut file) = File::open(&log)
-        && file.seek(SeekFrom::Start(log_start)).is_ok()
+        // It was moved aside meanwhile if it is shorter: then all of it is new.
+        && let Ok(length) = file.metadata().map(|meta| meta.len())
+        && file.seek(SeekFrom::Start(if length < log_start { 0 } else { log_start })).is_ok()
     {
         // What cannot be read is not told.
         file.take(64 * 1024).read_to_string(&mut words).ok();
@@ -136,7 +138,7 @@ fn spawn(program: &Path, connector: &Connector, log: File) -> Result<Child, Erro
 }
 
 /// What a daemon needs to know, and nothing of the agent that needed it.
-fn environment(env: &Env) -> Vec<(OsString, OsString)> {
+pub(crate) fn environment(env: &Env) -> Vec<(OsString, OsString)> {
     let meant = |name: &str| match name {
         "HOME" | "PATH" | "TMPDIR" | "LANG" => true,
         "HEDDLE_SESSION" | "HEDDLE_THREAD" | "HEDDLE_REPO" | "HEDDLE_NO_AUTOSTART" => false,

@@ -1,14 +1,14 @@
-//! `heddlectl daemon start|stop|status`.
+//! `heddlectl daemon start|stop|reload|status|logs`.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proto_schema::{Info, NoParams, ShutdownParams};
 
-use super::status;
+use super::{logs, status};
 use crate::app::App;
 use crate::cli::duration_ms;
 use crate::clock;
@@ -25,8 +25,15 @@ pub(crate) enum Daemon {
     /// Sessions stay, and go on when it is started again. A `heddlectl run` that is running starts it again within a
     /// second, unless HEDDLE_NO_AUTOSTART is set there.
     Stop(Stop),
+    /// Have the daemon read its configuration again
+    ///
+    /// What can change while it runs is in force at once, what needs a restart is said in its log. A file that is not sound
+    /// changes nothing: check it with `heddled --check-config`.
+    Reload,
     /// Show how the daemon is
     Status,
+    /// Show the daemon's log
+    Logs(logs::Logs),
 }
 
 /// Arguments of `daemon stop`.
@@ -43,7 +50,9 @@ impl Daemon {
         match self {
             Self::Start => start(app),
             Self::Stop(stop) => stop.run(app),
+            Self::Reload => reload(app),
             Self::Status => status::show(app),
+            Self::Logs(logs) => logs.run(app),
         }
     }
 }
@@ -59,6 +68,24 @@ fn start(app: &App) -> Result<Exit, Error> {
     } else if !app.out.quiet {
         let info: Info = answer.read()?;
         app.out.print(&format!("heddled {} {how}: pid {}, {}\n", info.version, info.pid, info.socket))?;
+    }
+    Ok(Exit::OK)
+}
+
+fn reload(app: &App) -> Result<Exit, Error> {
+    let Some(client) = app.connector.running()? else { return Err(app.connector.not_running()) };
+    // The pid that the kernel tells of the other end: what the daemon says of itself is of its own namespace.
+    let pid = client.peer_pid().ok_or_else(|| {
+        Error::local(Exit::UNEXPECTED, "the daemon cannot be signalled from here: it is in another pid namespace")
+            .hint("run this where the daemon runs")
+    })?;
+    kill(Pid::from_raw(pid), Signal::SIGHUP)
+        .map_err(|cause| Error::local(Exit::DENIED, format!("the daemon cannot be signalled: pid {pid}: {cause}")))?;
+    if app.out.json {
+        app.out.print_json("{}")?;
+    } else if !app.out.quiet {
+        app.out.print(&format!("heddled was told to read its configuration again: pid {pid}\n"))?;
+        app.out.note("what became of it is in its log: heddlectl daemon logs");
     }
     Ok(Exit::OK)
 }
@@ -84,7 +111,7 @@ impl Stop {
             if clock::now() >= deadline {
                 return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
                     .hint("it agreed to stop; look at its log")
-                    .command(shell_words::join(["tail", &app.connector.paths.log().display().to_string()])));
+                    .command("heddlectl daemon logs"));
             }
             clock::pause(LOOK);
         }

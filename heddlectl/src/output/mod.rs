@@ -5,6 +5,7 @@
 
 pub(crate) mod clean;
 pub(crate) mod color;
+pub(crate) mod doctor;
 pub(crate) mod human;
 pub(crate) mod log;
 mod object;

@@ -141,7 +141,7 @@ impl Coordinator {
         call: CaptureCall,
         turn: Turn,
     ) -> Result<(Capture, Turn), Failure> {
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
         let path = worktree.clone();
         let work = tokio::spawn(yielding("capturing the worktree", move || {
@@ -185,7 +185,7 @@ impl Coordinator {
                 return Err(if is_late { self.lost(begun.session) } else { failure });
             }
         };
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let repo = Arc::clone(&begun.repo);
         let swapped = blocking("moving the branch", move || {
             // Another registry may have granted the thread to somebody else.

@@ -90,7 +90,7 @@ impl Coordinator {
         let Some(id) = self.repo_id(path.clone()).await? else { return Ok(cleaned) };
         self.end_dead(Some(id)).await?;
         let repo = self.snapshot().registry.repo(id).cloned().ok_or(Failure::Broken("a repository without record"))?;
-        let (shared, settings, looked_at) = (Arc::clone(&self.shared), Arc::clone(&self.settings), Arc::clone(&repo));
+        let (shared, settings, looked_at) = (Arc::clone(&self.shared), self.settings(), Arc::clone(&repo));
         let (linked, here) = blocking("looking for worktrees", move || {
             refuse_taken_over(&shared, &settings, &looked_at)?;
             let here = shared.repo.locate(&path)?.worktree;
@@ -111,7 +111,7 @@ impl Coordinator {
             }
             let job = Job {
                 shared: Arc::clone(&self.shared),
-                settings: Arc::clone(&self.settings),
+                settings: self.settings(),
                 repo: Arc::clone(&repo),
                 path: shown(&worktree.path),
                 worktree: Arc::new(worktree.clone()),

@@ -138,7 +138,6 @@ impl Settings {
 #[derive(Clone)]
 pub struct Coordinator {
     shared: Arc<Shared>,
-    settings: Arc<Settings>,
 }
 
 /// The coordinator's threads and tasks.
@@ -168,6 +167,7 @@ impl Coordinator {
         let committed = Snapshot { registry, leases, ..Snapshot::default() };
         let (unlocking, ended) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(committed.registry.revision());
+        let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
             clock,
             lease_clock,
@@ -186,11 +186,10 @@ impl Coordinator {
             captures: captures::Captures::default(),
             removals: removals::Removals::default(),
             looks: verify::Looks::default(),
-            max_waiters: settings.max_waiters,
+            settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
             published,
         });
-        let settings = Arc::new(settings);
         let (answers, answered) = mpsc::unbounded_channel();
         let mut writer = Writer::new(Arc::clone(&shared), store, answers);
         recover(&shared, &mut writer, &settings);
@@ -203,7 +202,17 @@ impl Coordinator {
             tokio::spawn(forward(Arc::clone(&shared), deaths)),
             tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
         ];
-        Ok((Self { shared, settings }, Running { writer, tasks }))
+        Ok((Self { shared }, Running { writer, tasks }))
+    }
+
+    /// What is in force now. A call takes it once, so that it is under one configuration from its beginning to its end.
+    fn settings(&self) -> Arc<Settings> {
+        self.shared.settings.load_full()
+    }
+
+    /// Puts other settings in force, of the same registry.
+    pub fn configure(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
     }
 
     /// The clocks.
@@ -241,7 +250,7 @@ impl Coordinator {
     /// # Errors
     /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
     pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (repo, era) = blocking("looking who owns the repository", move || {
             let repo = shared.repo.locate(&path)?;
             settings.check_served(&repo)?;
@@ -250,7 +259,7 @@ impl Coordinator {
         })
         .await?;
         self.enter_era(era).await?;
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         blocking("adopting the repository", move || {
             let era = shared.committed.load().registry.era();
             Ok(shared.repo.adopt(&repo.git_dir, &settings.claim, era)?)

@@ -50,7 +50,7 @@ impl Coordinator {
     /// The repository at `path`, and its number unless nothing was ever reserved in it. One that was moved there is known to
     /// be there from then on.
     pub(super) async fn find_repo(&self, path: PathBuf) -> Result<(RepoKey, Option<RepoId>), Failure> {
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (key, id, moved) = blocking("finding the repository", move || {
             let there = shared.repo.locate(&path)?;
             settings.check_served(&there)?;

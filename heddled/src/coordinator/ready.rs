@@ -193,7 +193,7 @@ impl Coordinator {
             Ok(session) => Arc::clone(session),
             Err(_) => return Err(self.lost(begun.session)),
         };
-        let (shared, settings) = (Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
         let path = worktree.clone();
         let work = tokio::spawn(yielding("looking at the worktree", move || {

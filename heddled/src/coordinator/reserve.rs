@@ -137,7 +137,7 @@ impl Coordinator {
         if self.known(asked)?.is_some() {
             return Ok(None);
         }
-        let Some(reserve) = glance(&self.shared, asked, &self.settings) else { return Ok(None) };
+        let Some(reserve) = glance(&self.shared, asked, &self.settings()) else { return Ok(None) };
         let (reply, answer) = oneshot::channel();
         self.shared.reserve_for(reserve, asked.seat.clone(), reply);
         match answer.await.unwrap_or(Err(Failure::ShuttingDown)) {
@@ -216,7 +216,7 @@ impl Coordinator {
     /// Has the branch looked at, and the writer asked.
     fn look_and_ask(&self, asked: &Asked) -> oneshot::Receiver<Result<Done, Failure>> {
         let (reply, answer) = oneshot::channel();
-        let (shared, settings, asked) = (Arc::clone(&self.shared), Arc::clone(&self.settings), asked.clone());
+        let (shared, settings, asked) = (Arc::clone(&self.shared), self.settings(), asked.clone());
         if asked.seat.as_ref().is_some_and(Seat::is_taken)
             && let Some(reserve) = glance(&shared, &asked, &settings)
         {
@@ -258,7 +258,7 @@ impl Coordinator {
             return Ok(session);
         }
         let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
-        let settings = Arc::clone(&self.settings);
+        let settings = self.settings();
         let record = Arc::clone(&session);
         let made = super::blocking("making the branch", move || make(&shared, &request, &record, &settings)).await;
         match made {

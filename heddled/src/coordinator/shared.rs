@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use proto_schema::{FencingToken, ThreadMode};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::Settings;
 use super::captures::Captures;
 use super::failure::Failure;
 use super::inbox::{INBOX, Inbox};
@@ -51,8 +52,8 @@ pub(super) struct Shared {
     pub(super) removals: Removals,
     /// Looks at repositories under way.
     pub(super) looks: Looks,
-    /// How many callers may wait.
-    pub(super) max_waiters: usize,
+    /// What is configured: it may change while the daemon runs, but for whose registry this is.
+    pub(super) settings: ArcSwap<Settings>,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
     /// The newest revision, for those who follow the log. It ends with the writer.

@@ -85,7 +85,7 @@ impl Coordinator {
             Err(failure) => return Err(failure),
         };
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(git_dir), session.thread.clone());
-        let (from, settings) = (expected.map_or(Expected::Absent, Expected::At), Arc::clone(&self.settings));
+        let (from, settings) = (expected.map_or(Expected::Absent, Expected::At), self.settings());
         let swapped = blocking("moving the branch", move || {
             let log = format!("heddle: moved by {id}");
             // Another registry may have granted the thread to somebody else.

@@ -91,7 +91,7 @@ impl Coordinator {
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.shared.looks.0).acquire_owned()).await;
         let turn = turn.map_err(|_| Failure::Overloaded { max: AT_ONCE })?.map_err(|_| Failure::ShuttingDown)?;
         let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
-        let (flag, shared, settings) = (Arc::clone(&given_up.0), Arc::clone(&self.shared), Arc::clone(&self.settings));
+        let (flag, shared, settings) = (Arc::clone(&given_up.0), Arc::clone(&self.shared), self.settings());
         let mut look = std::pin::pin!(yielding("looking at the repository", move || {
             let _turn = turn;
             verify(&shared, &settings, &path, &flag)

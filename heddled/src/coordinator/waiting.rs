@@ -128,7 +128,7 @@ impl Writer {
 
     /// Takes a seat.
     fn seat(&mut self, thread: ThreadKey, seat: Seat, named: Option<(RequestRecord, TokenHash)>, reply: Reply) {
-        let (value, max) = (self.queue.len(), self.shared.max_waiters);
+        let (value, max) = (self.queue.len(), self.shared.settings.load().max_waiters);
         if value >= max {
             self.replies.push((reply, Err(Failure::TooManyWaiters { value, max })));
             return;

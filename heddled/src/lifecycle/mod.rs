@@ -11,5 +11,5 @@ mod socket;
 
 pub use limits::{OpenFiles, raise_open_files};
 pub use lock::{Lock, LockError, LockRecord, lock_path};
-pub use signals::{Shutdown, Stop};
+pub use signals::{Hangups, Shutdown, Stop};
 pub use socket::{SocketError, SocketGuard, bind};

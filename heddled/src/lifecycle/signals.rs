@@ -72,7 +72,8 @@ impl Shutdown {
         }
     }
 
-    /// Takes over the process's signals, before it returns: SIGTERM and SIGINT escalate, SIGHUP and SIGPIPE do nothing.
+    /// Takes over the process's signals, before it returns: SIGTERM and SIGINT escalate, SIGPIPE does nothing, and SIGHUP
+    /// nothing but what [`Hangups`] tell.
     /// To be called within a tokio runtime; the handlers stay when the task is aborted, so that no signal kills any more.
     ///
     /// # Errors
@@ -97,6 +98,26 @@ impl Shutdown {
                 tracing::info!(signal = name, wish = ?shutdown.wish(), "a signal asks to stop");
             }
         }))
+    }
+}
+
+/// SIGHUP, which asks that the configuration be read again. None is lost that comes after this was made; several are one.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Listens. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the handler cannot be installed.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Comes back when there was one; false when there will be none.
+    pub async fn next(&mut self) -> bool {
+        self.0.recv().await.is_some()
     }
 }
 

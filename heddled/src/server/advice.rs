@@ -128,7 +128,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         Failure::TooManyWaiters { value, max } => {
             limit("waiters", *value, *max).with_commands(vec!["heddlectl list --all-repos --alive-only".to_owned()])
         }
-        Failure::Queued => internal(),
+        Failure::Queued => internal("a caller that does not wait was queued"),
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
         Failure::Contended { reads } => {
             let error = format!("the thread changed each of the {reads} times that it was looked at");
@@ -150,10 +150,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         )
         .with_commands(vec!["heddlectl daemon start".to_owned()])
         .retry_after(1000),
-        Failure::Broken(what) => {
-            tracing::error!(what, "broken");
-            internal()
-        }
+        Failure::Broken(what) => internal(what),
     }
 }
 

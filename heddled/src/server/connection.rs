@@ -29,7 +29,7 @@ use super::framing::Frame;
 use super::order::Order;
 use super::peer::{HangUp, Peer, has_read_all};
 use super::protocol::Protocol;
-use super::{Service, Stopping};
+use super::{Limits, Service, Stopping};
 use crate::coordinator::Stay;
 
 /// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.
@@ -54,6 +54,8 @@ enum Over {
 
 struct Connection<'a> {
     service: &'a Service,
+    /// Those in force when it began (T1).
+    limits: Limits,
     caller: Caller,
     /// Tells the calls whether their caller is still there.
     stay: watch::Sender<Stay>,
@@ -77,12 +79,20 @@ struct Connection<'a> {
 
 /// Serves one connection until it is over.
 pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
-    let protocol = Protocol::new(&service.limits, Arc::clone(&service.clock));
+    let limits = service.terms.now().limits;
+    let protocol = Protocol::new(&limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
     let events = Events::new(service.coordinator.clone());
     let mut connection = Connection {
         service: &service,
-        caller: Caller { peer, via: protocol.via(), stay: stays, subscriptions: events.subscriptions() },
+        limits,
+        caller: Caller {
+            peer,
+            via: protocol.via(),
+            stay: stays,
+            subscriptions: events.subscriptions(),
+            names: service.names.clone(),
+        },
         stay,
         protocol,
         order: Order::default(),
@@ -173,7 +183,7 @@ impl Connection<'_> {
 
     fn wants_input(&self) -> bool {
         !self.ended
-            && self.calls.len() < self.protocol.in_flight(self.service.limits.calls_in_flight)
+            && self.calls.len() < self.protocol.in_flight(self.limits.calls_in_flight)
             && self.out.len() - self.written < MAX_WAITING
     }
 
@@ -245,7 +255,7 @@ impl Connection<'_> {
                 if self.calls.is_empty() {
                     self.order.clear();
                 }
-                let work = dispatch::parse(&self.service.methods, &mut self.order, &line, self.service.limits.batch);
+                let work = dispatch::parse(&self.service.methods, &mut self.order, &line, self.limits.batch);
                 // Its first bytes tell how it is asked.
                 self.caller.via = self.protocol.via();
                 let mut call = dispatch::run(work, self.caller.clone()).boxed();
@@ -256,7 +266,7 @@ impl Connection<'_> {
                 }
             }
             Frame::TooLong => {
-                let max = self.service.limits.line_bytes;
+                let max = self.limits.line_bytes;
                 self.say(Some(&dispatch::error_line(Id::Null, error::limit("line_bytes", max + 1, max))));
                 self.end();
             }
@@ -340,7 +350,7 @@ impl Connection<'_> {
     fn incomplete_for(&self) -> Option<Duration> {
         let since = self.partial_since?;
         let passed = self.service.monotonic_ms().saturating_sub(since);
-        Some(Duration::from_millis(self.service.limits.request_timeout_ms.saturating_sub(passed)))
+        Some(Duration::from_millis(self.limits.request_timeout_ms.saturating_sub(passed)))
     }
 
     /// A peer that has ended its input is still to read its answers, and may yet be lost.

@@ -22,6 +22,7 @@ use super::events::{Subscription, Subscriptions};
 use super::order::{Order, Turn};
 use super::peer::Peer;
 use super::protocol::Via;
+use super::request::{Names, RequestName};
 use crate::coordinator::Stay;
 
 /// The largest answer in bytes; lists are bounded, so nothing of ours comes near it.
@@ -35,6 +36,8 @@ const USUAL_ANSWER: usize = 1024;
 pub(super) struct Call {
     /// Who asks.
     pub caller: Caller,
+    /// What the log calls it.
+    pub request: RequestName,
     /// The session that this call was granted, if its caller could not ask for it again.
     pub granted: OnceLock<SessionId>,
     /// The subscription that this call was granted.
@@ -48,7 +51,7 @@ impl Call {
     /// jsonrpsee's is parsed once more before it is handed out, and that takes as long as all the rest of a heartbeat.
     pub(super) fn answer(&self, result: &impl Serialize) -> Result<(), WireError> {
         let mut text = Vec::with_capacity(USUAL_ANSWER);
-        serde_json::to_writer(&mut text, result).map_err(|_| error::internal())?;
+        serde_json::to_writer(&mut text, result).map_err(error::internal)?;
         // It is the first and only: a method answers once.
         let _set = self.result.set(text);
         Ok(())
@@ -66,6 +69,8 @@ pub(super) struct Caller {
     pub(super) stay: watch::Receiver<Stay>,
     /// What it is told without asking.
     pub(super) subscriptions: Arc<Subscriptions>,
+    /// Names its calls.
+    pub(super) names: Names,
 }
 
 /// A call as it stands on the wire.
@@ -281,8 +286,13 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) 
         Pending::Call(call) => call.0,
     };
     turn.come().await;
-    let call =
-        Arc::new(Call { caller, granted: OnceLock::new(), subscribed: Mutex::default(), result: OnceLock::new() });
+    let call = Arc::new(Call {
+        request: caller.names.next(),
+        caller,
+        granted: OnceLock::new(),
+        subscribed: Mutex::default(),
+        result: OnceLock::new(),
+    });
     let mut extensions = Extensions::new();
     extensions.insert(Arc::clone(&call));
     let connection = ConnectionId(0);
@@ -300,8 +310,8 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) 
     let line = match &response {
         Ok(response) => with_result(response.as_json(), call.result.get()),
         Err(_) => {
-            error!("a handler panicked");
-            error_line(id, error::internal())
+            error!(request = %call.request, "a handler panicked");
+            error_line(id, error::internal("a handler panicked").named(&call.request.to_string()))
         }
     };
     let subscribed = call.subscribed.lock().take();
@@ -321,3 +331,6 @@ fn with_result(answer: &RawValue, result: Option<&Vec<u8>>) -> Vec<u8> {
 pub(super) fn error_line(id: Id<'_>, problem: WireError) -> Vec<u8> {
     MethodResponse::error(id, ErrorObjectOwned::from(problem)).as_json().get().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::observe::masked;
 
-/// An error on its way to the wire.
+/// An error on its way to the wire, and for the log alone what caused it.
 #[derive(Clone, Debug)]
-pub struct WireError(pub(super) Box<ErrorData>);
+pub struct WireError(pub(super) Box<ErrorData>, Option<Box<str>>);
 
 impl WireError {
     /// An error with what is wrong, what to do, and the facts.
     pub(super) fn new(kind: Kind, error: impl Into<String>, hint: impl Into<String>, details: &impl Serialize) -> Self {
-        Self(Box::new(ErrorData {
+        let data = ErrorData {
             kind,
             error: error.into(),
             hint: hint.into(),
@@ -29,7 +29,8 @@ impl WireError {
             retry_after_ms: None,
             details: serde_json::to_value(details).unwrap_or_else(|_| json!({})),
             request: None,
-        }))
+        };
+        Self(Box::new(data), None)
     }
 
     /// Adds why it is refused: the unsafe condition, what would have changed, what was left untouched.
@@ -51,6 +52,11 @@ impl WireError {
     pub(super) fn retry_after(mut self, ms: u64) -> Self {
         self.0.retry_after_ms = Some(ms);
         self
+    }
+
+    /// What the log is told of the cause.
+    pub(super) fn cause(&self) -> &str {
+        self.1.as_deref().unwrap_or_default()
     }
 
     /// Names the answer, as the log does.
@@ -107,10 +113,12 @@ pub(super) fn unauthorized() -> WireError {
         .with_commands(vec!["heddlectl daemon start".to_owned()])
 }
 
-/// A defect of the daemon; nothing else is told.
-pub(super) fn internal() -> WireError {
+/// A defect of the daemon; its caller is told no more than that, the log its cause.
+pub(super) fn internal(cause: impl ToString) -> WireError {
     let hint = "the daemon's log has the cause; please report it";
-    WireError::new(Kind::Internal, "an internal error", hint, &json!({}))
+    let mut error = WireError::new(Kind::Internal, "an internal error", hint, &json!({}));
+    error.1 = Some(cause.to_string().into());
+    error
 }
 
 /// The beginning of a text, as far as an error repeats it: a token that was sent in the wrong place is not told.

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proto_schema::{Event, EventParams, Lagged, SubscriptionId};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::debug;
 
+use super::terms::Counted;
 use super::wire;
 use crate::coordinator::{Coordinator, Followed, Follower};
 
@@ -34,13 +35,13 @@ pub(super) struct Subscription {
     /// How far behind it may be when its connection takes no more.
     pub(super) most_behind: u64,
     /// Counts it.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) counted: Counted,
 }
 
 /// One that is carried.
 struct Live {
     task: AbortHandle,
-    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
 }
 
 impl Drop for Live {
@@ -106,11 +107,11 @@ impl Events {
             self.notices = Some(notices);
             sender
         });
-        let Subscription { number, follower, most_behind, permit } = subscription;
+        let Subscription { number, follower, most_behind, counted } = subscription;
         let carrier =
             Carrier { id: SubscriptionId::new(number), number, most_behind, coordinator: self.coordinator.clone() };
         let task = tokio::spawn(carrier.run(follower, sender.clone())).abort_handle();
-        self.subscriptions.0.lock().insert(number, Live { task, _permit: permit });
+        self.subscriptions.0.lock().insert(number, Live { task, _counted: counted });
     }
 
     /// Whether there may be something to write, now or later.

@@ -84,7 +84,7 @@ fn admit(
             return;
         }
     };
-    let max = service.limits.connections;
+    let max = service.terms.now().limits.connections;
     let refusal = if peer.uid != our_uid {
         warn!(uid = peer.uid, "another user's connection is refused");
         Some(error::unauthorized())

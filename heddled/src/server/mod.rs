@@ -15,8 +15,10 @@ mod order;
 mod params;
 mod peer;
 mod protocol;
+mod request;
 mod rpc;
 mod shown;
+mod terms;
 mod verification;
 mod websocket;
 mod wire;
@@ -26,15 +28,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use jsonrpsee::core::server::Methods;
 use proto_schema::Timestamp;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 pub use framing::{Frame, Framer};
 pub use listener::serve;
 pub use peer::Peer;
+pub use terms::{InForce, Terms};
 
 use crate::clock::Clock;
 use crate::coordinator::Coordinator;
 use crate::registry::Actor;
+use request::Names;
+use terms::Count;
 
 /// The limits of the edge.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +95,9 @@ pub struct Service {
     methods: Methods,
     coordinator: Coordinator,
     clock: Arc<dyn Clock>,
-    limits: Limits,
+    terms: InForce,
     connections: Arc<AtomicUsize>,
+    names: Names,
     /// How many connections stay for the last events only, when the daemon stops.
     lingering: watch::Sender<usize>,
 }
@@ -106,15 +112,13 @@ impl Service {
 pub(crate) struct Context {
     pub(crate) coordinator: Coordinator,
     pub(crate) identity: Identity,
-    pub(crate) limits: Limits,
-    pub(crate) default_ttl_ms: u64,
+    pub(crate) terms: InForce,
     pub(crate) connections: Arc<AtomicUsize>,
-    /// As many permits as there may be subscriptions.
-    pub(crate) subscriptions: Arc<Semaphore>,
+    /// How many subscriptions there are.
+    pub(crate) subscriptions: Count,
     /// How many were granted so far.
     pub(crate) subscribed: AtomicU64,
     pub(crate) stop: mpsc::Sender<StopRequest>,
-    pub(crate) answers: AtomicU64,
 }
 
 /// Tells connections that the daemon is stopping.
@@ -143,22 +147,20 @@ pub fn service(
     coordinator: Coordinator,
     clock: Arc<dyn Clock>,
     identity: Identity,
-    limits: Limits,
-    default_ttl_ms: u64,
+    terms: InForce,
     stop: mpsc::Sender<StopRequest>,
 ) -> anyhow::Result<Arc<Service>> {
     let connections = Arc::new(AtomicUsize::new(0));
     let context = Context {
         coordinator: coordinator.clone(),
         identity,
-        limits,
-        default_ttl_ms,
+        terms: terms.clone(),
         connections: Arc::clone(&connections),
-        subscriptions: Arc::new(Semaphore::new(limits.subscriptions)),
+        subscriptions: Count::default(),
         subscribed: AtomicU64::new(0),
         stop,
-        answers: AtomicU64::new(0),
     };
     let methods = rpc::methods(context)?;
-    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections, lingering: watch::Sender::new(0) }))
+    let (names, lingering) = (Names::default(), watch::Sender::new(0));
+    Ok(Arc::new(Service { methods, coordinator, clock, terms, connections, names, lingering }))
 }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jsonrpsee::core::RegisterMethodError;
@@ -11,11 +10,12 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{Extensions, RpcModule};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{debug, error};
+use tracing::{Instrument, debug, debug_span, error};
 
 use super::dispatch::Call;
 use super::error::WireError;
 use super::handlers::{agent, daemon, events, oplog, repo, thread};
+use super::request::RequestName;
 use super::{Context, params};
 use crate::clock::Clock;
 use crate::metrics::{MethodMetrics, Metrics, Outcome};
@@ -58,7 +58,7 @@ struct Module {
     metrics: Arc<Metrics>,
 }
 
-/// Registers one method: parameters in, result or error out; an error gets a name that the log has too.
+/// Registers one method: parameters in, result or error out; the log and an error have the call's name.
 fn method<P, R, F, Answer>(module: &mut Module, name: &'static str, handler: F) -> Result<(), RegisterMethodError>
 where
     P: DeserializeOwned + Send + 'static,
@@ -70,15 +70,30 @@ where
     let called = move |params: Params<'static>, context: Arc<Context>, extensions: Extensions| {
         let metrics = Arc::clone(&metrics);
         async move {
-            let Some(call) = extensions.get::<Arc<Call>>() else { return Err(super::error::internal().into()) };
+            let Some(call) = extensions.get::<Arc<Call>>() else {
+                return Err(super::error::internal("a call without context").into());
+            };
+            let (request, peer) = (call.request, call.caller.peer);
             let mut measured = Measured::begin(&metrics, context.coordinator.clock());
             let result = match params::read::<P>(&params) {
-                Ok(params) => handler(Arc::clone(&context), Arc::clone(call), params).await,
+                Ok(params) => {
+                    let span = debug_span!("call", %request, method = name);
+                    handler(Arc::clone(&context), Arc::clone(call), params).instrument(span).await
+                }
                 Err(problem) => Err(problem),
             };
             let written = result.and_then(|result| call.answer(&result));
             measured.outcome = written.as_ref().map_or_else(|problem| Outcome::of(problem.0.kind), |()| Outcome::Ok);
-            written.map_err(|problem| ErrorObjectOwned::from(name_error(&context, name, problem)))
+            match written {
+                Ok(()) => {
+                    debug!(%request, method = name, pid = peer.pid, "answered");
+                    Ok(())
+                }
+                Err(problem) => {
+                    context.coordinator.metrics().erred(problem.0.kind);
+                    Err(ErrorObjectOwned::from(name_error(name, request, problem)))
+                }
+            }
         }
     };
     module.rpc.register_async_method(name, called).map(drop)
@@ -105,15 +120,35 @@ impl Drop for Measured<'_> {
 }
 
 /// Gives an error its name in the log. Refusals are everyday business; defects are not.
-fn name_error(context: &Context, method: &'static str, problem: WireError) -> WireError {
-    let number = context.answers.fetch_add(1, Ordering::Relaxed);
-    let request = format!("{}-{number}", std::process::id());
-    let kind = problem.0.kind.as_str();
-    context.coordinator.metrics().erred(problem.0.kind);
-    if problem.0.kind == proto_schema::Kind::Internal {
-        error!(method, request, "an internal error");
+fn name_error(method: &'static str, request: RequestName, problem: WireError) -> WireError {
+    let kind = problem.0.kind;
+    if kind == proto_schema::Kind::Internal {
+        error!(%request, method, cause = problem.cause(), "an internal error");
     } else {
-        debug!(method, request, kind, "refused");
+        debug!(%request, method, kind = kind.as_str(), "refused");
     }
-    problem.named(&request)
+    problem.named(&request.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::tests::Shown;
+    use crate::server::error::{internal, no_method};
+    use crate::server::request::Names;
+
+    #[test]
+    fn the_name_of_an_error_is_its_name_in_the_log_and_its_cause_is_there_alone() {
+        let names = Names::default();
+        let shown = Shown::at("debug");
+        for (problem, level) in [(internal("the disk is on fire"), "ERROR"), (no_method("x"), "DEBUG")] {
+            let told = name_error("agent.list", names.next(), problem).0;
+            let request = told.request.as_deref().unwrap().to_owned();
+            let text = shown.text();
+            let line = text.lines().find(|line| line.contains(&format!("request={request} "))).unwrap();
+            assert!(line.contains(level) && line.contains("agent.list"), "{line}");
+            assert!(!serde_json::to_string(&told).unwrap().contains("fire"));
+        }
+        assert!(shown.text().contains("the disk is on fire"));
+    }
 }

@@ -73,6 +73,15 @@ impl Daemon {
         let lease = |session: &Arc<_>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = opened.registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let (publish, published) = tokio::sync::watch::channel(opened.registry.revision());
+        let settings = Arc::new(Settings {
+            max_active: 1000,
+            max_waiters: MAX_WAITERS,
+            worktree_roots: Vec::new(),
+            allowed_filters: Vec::new(),
+            repos: None,
+            claim: Claim { id: "1".into(), state_dir: "/state".into() },
+            version: "0".into(),
+        });
         let shared = Arc::new(Shared {
             clock: world.clock.clone(),
             lease_clock: LeaseClock::new(crate::clock::Clock::monotonic_ms(&*world.clock)),
@@ -91,18 +100,9 @@ impl Daemon {
             captures: crate::coordinator::captures::Captures::default(),
             removals: crate::coordinator::removals::Removals::default(),
             looks: crate::coordinator::verify::Looks::default(),
-            max_waiters: MAX_WAITERS,
+            settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
             published,
-        });
-        let settings = Arc::new(Settings {
-            max_active: 1000,
-            max_waiters: MAX_WAITERS,
-            worktree_roots: Vec::new(),
-            allowed_filters: Vec::new(),
-            repos: None,
-            claim: Claim { id: "1".into(), state_dir: "/state".into() },
-            version: "0".into(),
         });
         if let Some(fault) = fault {
             world.disk.fail_next(fault);
@@ -111,7 +111,7 @@ impl Daemon {
         tokio::spawn(super::message::hand_out(answered, publish));
         let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
         recover(&shared, &mut writer, &settings);
-        let coordinator = Coordinator { shared, settings };
+        let coordinator = Coordinator { shared };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
 

@@ -24,7 +24,7 @@ pub(super) fn capture(refused: &CaptureRefused, about: &About) -> WireError {
         CaptureRefused::FilterNotAllowed { filter, path } => {
             let path = shown(path).to_string();
             let error = format!("the content filter '{filter}' of {path} may not run");
-            let hint = "add it to `allowed_filters` in heddled.toml and start the daemon again, if you trust the \
+            let hint = "add it to `allowed_filters` in heddled.toml and run `heddlectl daemon reload`, if you trust the \
                         command that your own Git configuration has for it";
             let commands = vec![about.git(&["check-attr", "filter", "--", &path])];
             WireError::new(Kind::FilterNotAllowed, error, hint, &FilterDetails { filter: filter.clone(), path })
@@ -66,13 +66,13 @@ pub(super) fn capture(refused: &CaptureRefused, about: &About) -> WireError {
                 .with_commands(vec![commit])
         }
         // The session's end cancels it, and that is what its caller is told.
-        CaptureRefused::Cancelled => super::internal(),
+        CaptureRefused::Cancelled => super::internal("a capture was cancelled while its session was active"),
     }
 }
 
 fn other_thread(current: Option<&str>, about: &About) -> WireError {
     let Some(thread) = about.thread.as_deref().and_then(|thread| thread.parse().ok()) else {
-        return super::internal();
+        return super::internal("a capture without a thread");
     };
     let on = current.map_or_else(|| "no branch".to_owned(), |current| format!("'{current}'"));
     let error = format!("the session reserved '{thread}', the worktree is on {on}");

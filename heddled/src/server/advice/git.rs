@@ -37,7 +37,7 @@ pub(super) fn not_found(path: &str, problem: RepositoryProblem) -> WireError {
         ),
         RepositoryProblem::NotServed => (
             format!("the configuration does not serve {path}"),
-            "add it to `repos` in heddled.toml, then start the daemon again",
+            "add it to `repos` in heddled.toml, then run `heddlectl daemon reload`",
             "heddlectl status".to_owned(),
         ),
     };
@@ -193,6 +193,6 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::PathNotAllowed { .. }
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
-        | repo::Error::CheckedOut { .. } => super::internal(),
+        | repo::Error::CheckedOut { .. } => super::internal(error),
     }
 }

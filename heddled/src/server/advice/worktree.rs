@@ -68,6 +68,6 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::Conflict { .. }
         | repo::Error::Owned { .. }
         | repo::Error::Capture(_)
-        | repo::Error::Unavailable { .. } => super::internal(),
+        | repo::Error::Unavailable { .. } => super::internal(error),
     }
 }

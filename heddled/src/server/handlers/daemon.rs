@@ -46,6 +46,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
     let snapshot = context.coordinator.snapshot();
     let (sessions, threads, repositories) = snapshot.registry.sizes();
     let identity = &context.identity;
+    let limits = context.terms.now().limits;
     Ok(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL,
@@ -57,8 +58,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
         boot_id: Arc::clone(&identity.boot_id),
         counts: Counts {
             connections: context.connections.load(Ordering::Relaxed) as u64,
-            subscriptions: context.limits.subscriptions.saturating_sub(context.subscriptions.available_permits())
-                as u64,
+            subscriptions: context.subscriptions.now() as u64,
             active_sessions: snapshot.registry.active_count() as u64,
             waiters: snapshot.waiters.values().sum::<usize>() as u64,
             sessions: sessions as u64,
@@ -67,15 +67,15 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
             quarantined: identity.quarantined.len() as u64,
         },
         limits: proto_schema::Limits {
-            line_bytes: context.limits.line_bytes as u64,
-            connections: context.limits.connections as u64,
-            calls_in_flight: context.limits.calls_in_flight as u64,
-            batch: context.limits.batch as u64,
-            active_sessions: context.limits.active_sessions as u64,
-            waiters: context.limits.waiters as u64,
-            subscriptions: context.limits.subscriptions as u64,
-            events_behind: context.limits.events_behind,
-            request_timeout_ms: context.limits.request_timeout_ms,
+            line_bytes: limits.line_bytes as u64,
+            connections: limits.connections as u64,
+            calls_in_flight: limits.calls_in_flight as u64,
+            batch: limits.batch as u64,
+            active_sessions: limits.active_sessions as u64,
+            waiters: limits.waiters as u64,
+            subscriptions: limits.subscriptions as u64,
+            events_behind: limits.events_behind,
+            request_timeout_ms: limits.request_timeout_ms,
         },
         revision: snapshot.registry.revision(),
     })
@@ -102,7 +102,7 @@ pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: No
         format!("the operation log cannot be read from revision {} on, each for a part", unreadable.join(", "))
     });
     let active = context.coordinator.snapshot().registry.active_count();
-    let max = context.limits.active_sessions;
+    let max = context.terms.now().limits.active_sessions;
     let full = (active >= max).then(|| format!("{active} of at most {max} sessions are active; reserves are refused"));
     let checks = vec![
         check("store", failed, "changes are durable"),

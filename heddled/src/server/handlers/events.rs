@@ -25,15 +25,15 @@ pub(in crate::server) async fn subscribe(
     let repo = params.repo.as_ref().map(|repo| params::absolute("repo", repo)).transpose()?;
     let about = params.repo.as_ref().map(About::repo).unwrap_or_default();
     let thread = params.thread.as_deref().map(|name| thread_name(name, &about)).transpose()?;
-    let max = context.limits.subscriptions;
-    let permit = Arc::clone(&context.subscriptions).try_acquire_owned();
-    let permit = permit.map_err(|_| limit("subscriptions", max, max))?;
+    let limits = context.terms.now().limits;
+    let max = limits.subscriptions;
+    let counted = context.subscriptions.one_more(max).ok_or_else(|| limit("subscriptions", max, max))?;
     let interest = Interest { repo, thread, session: params.session_id };
     let follower = context.coordinator.follow(interest, params.after).await;
     let follower = follower.map_err(|failure| explain(&context, &failure, &about))?;
     let number = context.subscribed.fetch_add(1, Ordering::Relaxed) + 1;
-    let most_behind = context.limits.events_behind;
-    *call.subscribed.lock() = Some(Box::new(Subscription { number, follower, most_behind, permit }));
+    let most_behind = limits.events_behind;
+    *call.subscribed.lock() = Some(Box::new(Subscription { number, follower, most_behind, counted }));
     Ok(SubscriptionId::new(number))
 }
 

@@ -102,7 +102,7 @@ fn request(
         return Err(invalid_params("path", "absent when a worktree is asked for: the answer says where it is"));
     }
     // Another hold carries the session alone, unless heartbeats were asked for too.
-    let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then_some(context.default_ttl_ms));
+    let ttl_ms = params.ttl_ms.or_else(|| params.hold_for_pid.is_none().then(|| context.terms.now().default_ttl_ms));
     Ok(ReserveRequest {
         repo: params::absolute("repo", &params.repo)?,
         thread: thread_name(&params.thread, about)?,

@@ -1,0 +1,1 @@
+../heddled/build.rs

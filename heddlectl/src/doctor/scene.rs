@@ -1,0 +1,142 @@
+//! What every check looks at: the environment, the places, the lock's record, the daemon. Gathered once, with bounds.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::libc;
+use serde::Deserialize;
+
+use super::bounded::{self, Said, Silent, within};
+use super::probe::{self, Daemon, Reach};
+use crate::client::start;
+use crate::env::Env;
+use crate::paths;
+use crate::worktree::Worktree;
+
+/// What the lock file says of the daemon that holds it, or held it.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub(crate) struct Record {
+    /// Its pid, in its own pid namespace.
+    pub(crate) pid: u32,
+    /// Where it listens.
+    pub(crate) socket: PathBuf,
+    /// When it took the lock.
+    pub(crate) started_at: proto_schema::Timestamp,
+}
+
+/// What `heddled --check-config` says.
+#[derive(Clone, Debug)]
+pub(crate) enum Configuration {
+    /// There is no such program.
+    NoProgram(String),
+    /// It cannot be run.
+    NotRun(Silent),
+    /// It said this.
+    Said(PathBuf, Said),
+}
+
+/// What is looked at.
+pub(crate) struct Scene {
+    /// The environment.
+    pub(crate) env: Env,
+    /// Who we are.
+    pub(crate) uid: u32,
+    /// The socket as heddlectl finds it, and whether somebody named it; or why it cannot be told.
+    pub(crate) socket: Result<(PathBuf, bool), String>,
+    /// The state directory, if there is a place for one.
+    pub(crate) state: Option<PathBuf>,
+    /// The worktree that we are asked about.
+    pub(crate) worktree: Option<Worktree>,
+    /// What the lock file says.
+    pub(crate) record: Option<Record>,
+    /// How the daemon can be reached, and where that was tried.
+    pub(crate) reach: Reach,
+    /// Where it was tried last.
+    pub(crate) tried: PathBuf,
+    /// The configuration.
+    pub(crate) configuration: Configuration,
+}
+
+impl Scene {
+    /// Looks around.
+    pub(crate) fn gather(env: Env, uid: u32, flag: Option<&Path>, directory: Option<PathBuf>) -> Self {
+        let socket = paths::socket(&env, flag, uid).map_err(|error| probe::facts(&error));
+        let state = paths::state(&env);
+        let record = state.clone().and_then(|state| within(bounded::LOOK, move || record(&state)).flatten());
+        let worktree = directory.and_then(|near| within(bounded::LOOK, move || Worktree::containing(&near)).flatten());
+        let (reach, tried) = reach(socket.as_ref().ok(), record.as_ref(), uid);
+        let configuration = configuration(&env, flag);
+        Self { env, uid, socket, state, worktree, record, reach, tried, configuration }
+    }
+
+    /// The daemon, if it answers.
+    pub(crate) fn daemon(&self) -> Option<&Daemon> {
+        match &self.reach {
+            Reach::Answers(daemon) => Some(daemon),
+            Reach::Absent
+            | Reach::Stale
+            | Reach::Denied(_)
+            | Reach::Unsafe(_)
+            | Reach::Foreign(_)
+            | Reach::Silent(_)
+            | Reach::Strange(_) => None,
+        }
+    }
+
+    /// The value of a setting in the configuration in force, as `heddled --check-config` prints it.
+    pub(crate) fn setting(&self, key: &str) -> Option<String> {
+        let Configuration::Said(_, said) = &self.configuration else { return None };
+        let text = std::str::from_utf8(&said.stdout).ok().filter(|_| said.success)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))?;
+        Some(value.trim_matches('"').to_owned())
+    }
+}
+
+/// Reads the record of a lock file, without a lock.
+fn record(state: &Path) -> Option<Record> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state.join("heddled.lock"));
+    let mut text = String::new();
+    file.ok()?.take(8_192).read_to_string(&mut text).ok()?;
+    serde_json::from_str(text.lines().next()?).ok()
+}
+
+/// Asks at the socket that heddlectl would use; and where nobody named that one, at the one that the lock file names.
+fn reach(socket: Option<&(PathBuf, bool)>, record: Option<&Record>, uid: u32) -> (Reach, PathBuf) {
+    let ask = |path: &Path| {
+        let at = path.to_owned();
+        within(bounded::LOOK, move || probe::ask(&at, uid)).unwrap_or(Reach::Silent(None))
+    };
+    let Some((path, named)) = socket else { return (Reach::Absent, PathBuf::new()) };
+    let first = ask(path);
+    let is_none = |reach: &Reach| matches!(reach, Reach::Absent | Reach::Stale);
+    let other = record.filter(|record| !named && record.socket.is_absolute() && record.socket != *path);
+    if let Some(record) = other.filter(|_| is_none(&first)) {
+        let there = ask(&record.socket);
+        // What is left of a daemon elsewhere says nothing that the first does not.
+        if !is_none(&there) {
+            return (there, record.socket.clone());
+        }
+    }
+    (first, path.clone())
+}
+
+/// Has the daemon's own program look at the configuration, in the environment that a daemon would be started in.
+fn configuration(env: &Env, flag: Option<&Path>) -> Configuration {
+    let program = match start::program(env) {
+        Ok(program) => program,
+        Err(error) => return Configuration::NoProgram(probe::facts(&error)),
+    };
+    let mut command = Command::new(&program);
+    command.arg("--check-config").env_clear().envs(start::environment(env)).current_dir("/");
+    if let Some(socket) = flag.and_then(|path| std::path::absolute(path).ok()) {
+        command.env("HEDDLE_SOCKET", socket);
+    }
+    match bounded::run(&mut command) {
+        Ok(said) => Configuration::Said(program, said),
+        Err(silent) => Configuration::NotRun(silent),
+    }
+}
