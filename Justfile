@@ -10,7 +10,7 @@ check:
 test *args:
     cargo test --workspace {{args}}
 
-# Write proto-schema/schema/ from the types.
+# Write proto-schema/schema/ and the generated part of packaging/clients/ from the types.
 schema:
     cargo run -p proto-schema --bin generate
 

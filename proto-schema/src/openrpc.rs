@@ -54,14 +54,18 @@ pub fn document() -> Value {
         .into_iter()
         .map(|(method, (params, result))| {
             let kinds = method.errors.iter().chain(MethodSpec::COMMON_ERRORS);
+            let params = params.to_value();
             json!({
                 "name": method.name,
                 "summary": method.summary,
                 "paramStructure": "by-name",
-                "params": parameters(&params.to_value(), &definitions),
+                "params": parameters(&params, &definitions),
                 "result": {"name": "result", "schema": result},
                 "errors": kinds.map(|kind| json!({"$ref": error_name(*kind)})).collect::<Vec<_>>(),
                 "x-changes": method.changes,
+                // OpenRPC lists parameters one by one; this is their schema as a whole, with what is said of all.
+                "x-params": params,
+                "x-repeatable": method.repeatable(),
             })
         })
         .collect();

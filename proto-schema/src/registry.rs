@@ -34,6 +34,13 @@ impl MethodSpec {
     pub const COMMON_ERRORS: &'static [Kind] =
         &[Kind::InvalidParams, Kind::InvalidRequest, Kind::LimitExceeded, Kind::ShuttingDown, Kind::Internal];
 
+    /// Whether the same call again, after a lost answer, changes nothing more and is answered alike: what only reads, and
+    /// what renews or ends a session. A reserve is repeatable by its `request_id` alone, so it is none of these.
+    #[must_use]
+    pub fn repeatable(&self) -> bool {
+        !self.changes || matches!(self.name, "agent.heartbeat" | "agent.release" | "agent.resume")
+    }
+
     /// The method of that name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
