@@ -11,6 +11,7 @@ export interface MethodTypes {
   "agent.reserve": { params: t.ReserveParams; result: t.ReserveResult };
   "agent.heartbeat": { params: t.HeartbeatParams; result: t.ReservationResult };
   "agent.release": { params: t.ReleaseParams; result: t.ReservationResult };
+  "agent.resume": { params: t.ResumeParams; result: t.ReservationResult };
   "agent.list": { params: t.ListParams; result: t.ListResult };
   "agent.show": { params: t.ShowParams; result: t.Chain };
   "agent.validate": { params: t.ValidateParams; result: t.ValidateResult };
@@ -38,6 +39,7 @@ export interface MethodTypes {
 export const REPEATABLE: ReadonlySet<string> = new Set([
   "agent.heartbeat",
   "agent.release",
+  "agent.resume",
   "agent.list",
   "agent.show",
   "agent.validate",
@@ -70,6 +72,11 @@ export abstract class Methods {
   /** Gives a session back. */
   agentRelease(params: t.ReleaseParams): Promise<t.ReservationResult> {
     return this.call("agent.release", params);
+  }
+
+  /** Renews a session; one that a connection holds is held by the caller's from now on: the latest wins. */
+  agentResume(params: t.ResumeParams): Promise<t.ReservationResult> {
+    return this.call("agent.resume", params);
   }
 
   /** Lists sessions, newest first. */
@@ -179,6 +186,7 @@ export type SessionKey = "session_id" | "reservation_token";
 export type SessionMethod =
   | "agent.heartbeat"
   | "agent.release"
+  | "agent.resume"
   | "agent.validate"
   | "agent.capture"
   | "agent.ready"
@@ -197,6 +205,11 @@ export abstract class SessionMethods {
   /** Gives a session back. */
   release(params: Omit<t.ReleaseParams, SessionKey> = {}): Promise<t.ReservationResult> {
     return this.call("agent.release", params);
+  }
+
+  /** Renews a session; one that a connection holds is held by the caller's from now on: the latest wins. */
+  resume(params: Omit<t.ResumeParams, SessionKey> = {}): Promise<t.ReservationResult> {
+    return this.call("agent.resume", params);
   }
 
   /** Tells whether a session still has the right to write; changes and renews nothing. */

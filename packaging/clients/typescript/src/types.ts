@@ -37,7 +37,10 @@ export type Alive =
   | "alive"
   /** It has ended. */
   | "dead"
-  /** It is active, and its process cannot be looked at from here; that counts as alive. */
+  /**
+   * It is active, and its process cannot be looked at from here, or the connection that holds it is lost and it may still
+   * be resumed; that counts as alive.
+   */
   | "unknown";
 
 /** Details of `anchor_not_found`. */
@@ -380,7 +383,7 @@ export interface HelloResult {
 
 /** What keeps a session alive. It is dead as soon as one of the holds it has says so. */
 export interface Hold {
-  /** The connection that reserved or resumed it. */
+  /** The connection that reserved or last resumed it. Lost, it may be resumed for 10 s. */
   connection: boolean;
   /** Heartbeats, with their time to live. */
   heartbeat: HeartbeatHold | null;
@@ -1068,7 +1071,11 @@ export interface ReserveParams {
   client_instance_id?: string;
   /** The harness that runs the agent. */
   harness?: string;
-  /** Hold the session for this connection. */
+  /**
+   * Hold the session for this connection, not over plain HTTP. When it is lost, or the daemon was started again, there are
+   * 10 s to call `agent.resume` on another one; then the session ends as `connection_lost`. The same request sent again
+   * on another connection has that one hold it.
+   */
   hold_connection?: boolean;
   /** Hold the session for this process, in the caller's pid namespace. */
   hold_for_pid?: number;
@@ -1124,6 +1131,14 @@ export interface ReserveResult {
   reservation: Reservation;
   /** Whether this reserve made the branch. */
   thread_created: boolean;
+}
+
+/** Parameters of `agent.resume`. */
+export interface ResumeParams {
+  /** Its secret. */
+  reservation_token: ReservationToken;
+  /** The session. */
+  session_id: SessionId;
 }
 
 /** One session: `agent-` and 20 lowercase base32 characters. */

@@ -14,6 +14,7 @@ REPEATABLE = frozenset(
     [
         "agent.heartbeat",
         "agent.release",
+        "agent.resume",
         "agent.list",
         "agent.show",
         "agent.validate",
@@ -75,7 +76,9 @@ class Methods(abc.ABC):
         at_tip: Reserve at the thread's tip if the thread exists, else at HEAD. Not together with `anchor`.
         client_instance_id: The instance of the client.
         harness: The harness that runs the agent.
-        hold_connection: Hold the session for this connection.
+        hold_connection: Hold the session for this connection, not over plain HTTP. When it is lost, or the daemon was started again, there are
+            10 s to call `agent.resume` on another one; then the session ends as `connection_lost`. The same request sent again
+            on another connection has that one hold it.
         hold_for_pid: Hold the session for this process, in the caller's pid namespace.
         model: The model.
         native_actor_key: The harness's own id of the agent.
@@ -171,6 +174,23 @@ class Methods(abc.ABC):
             "reservation_token": reservation_token,
             "session_id": session_id,
             "status": status,
+        })
+        return answer
+
+    def agent_resume(
+        self,
+        *,
+        reservation_token: t.ReservationToken,
+        session_id: t.SessionId,
+    ) -> t.ReservationResult:
+        """Renews a session; one that a connection holds is held by the caller's from now on: the latest wins.
+
+        reservation_token: Its secret.
+        session_id: The session.
+        """
+        answer: t.ReservationResult = self.call("agent.resume", {
+            "reservation_token": reservation_token,
+            "session_id": session_id,
         })
         return answer
 
@@ -528,6 +548,11 @@ class SessionMethods(abc.ABC):
         answer: t.ReservationResult = self.call("agent.release", {
             "status": status,
         })
+        return answer
+
+    def resume(self) -> t.ReservationResult:
+        """Renews a session; one that a connection holds is held by the caller's from now on: the latest wins."""
+        answer: t.ReservationResult = self.call("agent.resume", {})
         return answer
 
     def validate(

@@ -33,7 +33,7 @@ Alive = Literal[
     "alive",
     # It has ended.
     "dead",
-    # It is active, and its process cannot be looked at from here; that counts as alive.
+    # It is active, and its process cannot be looked at from here, or the connection that holds it is lost and it may still be resumed; that counts as alive.
     "unknown",
 ]
 """Whether the session's holder lives, as far as the daemon can tell."""
@@ -341,7 +341,7 @@ class HelloResult(TypedDict):
 class Hold(TypedDict):
     """What keeps a session alive. It is dead as soon as one of the holds it has says so."""
     connection: bool
-    """The connection that reserved or resumed it."""
+    """The connection that reserved or last resumed it. Lost, it may be resumed for 10 s."""
     heartbeat: Optional[HeartbeatHold]
     """Heartbeats, with their time to live."""
     process: Optional[ProcessHold]
@@ -1261,7 +1261,10 @@ class ReserveOptions(TypedDict, total=False):
     harness: str
     """The harness that runs the agent."""
     hold_connection: bool
-    """Hold the session for this connection."""
+    """Hold the session for this connection, not over plain HTTP. When it is lost, or the daemon was started again, there are
+    10 s to call `agent.resume` on another one; then the session ends as `connection_lost`. The same request sent again
+    on another connection has that one hold it.
+    """
     hold_for_pid: int
     """Hold the session for this process, in the caller's pid namespace."""
     model: str
