@@ -16,5 +16,6 @@ pub mod observe;
 pub mod paths;
 pub mod registry;
 pub mod repo;
+pub mod rescue;
 pub mod server;
 pub mod store;

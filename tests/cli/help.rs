@@ -33,6 +33,9 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon", "start"],
     &["daemon", "stop"],
     &["daemon", "status"],
+    &["daemon", "backup"],
+    &["daemon", "verify"],
+    &["daemon", "restore"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {

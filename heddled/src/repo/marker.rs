@@ -70,6 +70,10 @@ pub(super) fn claim(git_dir: &Path, registry: &Claim, era: u64, verified: &Verif
     if owner.id != registry.id {
         return Err(Error::Owned { state_dir: owner.state_dir });
     }
+    if marked > era {
+        // It was restored from a backup that knows nothing of that era, or of this repository: its tokens must rise first.
+        return Err(Error::Unavailable { operation: OPERATION, cause: Cause::LaterEra { era: marked } });
+    }
     if owner.state_dir != registry.state_dir || marked < era {
         // The same registry in another place: moved, or copied, and then the original may be running. Or it took another
         // repository over since, and its tokens went on in a later era.
