@@ -13,6 +13,7 @@ mod demo;
 mod faults;
 mod ready;
 mod refusals;
+mod rescue;
 mod run;
 mod sessions;
 mod start;
