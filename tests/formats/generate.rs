@@ -1,14 +1,15 @@
 //! Makes the fixture of this version, by the real daemon: work of every kind, a stop, more work, a kill. What a kill leaves
-//! of changes of Git is too short to be met by chance, so intents are written behind it as the daemon writes them.
+//! of changes of Git is too short to be met by chance, so intents are written behind it as the daemon writes them, and so
+//! is an eviction.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use heddled::registry::{CaptureIntent, Change, Intent, Registry, SessionRecord};
+use heddled::registry::{Actor, CaptureIntent, Change, Ending, Intent, Registry, SessionRecord};
 use heddled::store::{self, Opened, Options};
-use proto_schema::{FencingToken, SessionId};
+use proto_schema::{EndReason, FencingToken, SessionId, SessionStatus};
 use serde_json::{Value, json};
 
 use crate::contents::{contents, fixtures};
@@ -18,9 +19,13 @@ use crate::support::{Client, Holder, Place, Random, Repo, eventually, key, token
 #[ignore = "writes the fixture of this version, once, when it is released"]
 fn write_the_fixture_of_this_version() {
     let fixture = fixtures().join(env!("CARGO_PKG_VERSION"));
-    std::fs::create_dir(&fixture).expect("there is none yet: what was released is never changed");
+    assert!(!fixture.exists(), "what was released is never changed");
     let place = Place::new();
     let (repo, holder) = (place.repo("r"), Holder::start());
+    // Git's own, for the captures: the daemon has a home of its own here.
+    for (name, value) in [("user.name", "Ada"), ("user.email", "ada@example.org")] {
+        repo.git(&["config", "--global", name, value]);
+    }
     let mut daemon = place.start();
     first_life(&mut daemon.client(), &repo, &place.root);
     daemon.stop();
@@ -29,19 +34,22 @@ fn write_the_fixture_of_this_version() {
     daemon.kill();
     intend(&place.state());
 
+    std::fs::create_dir_all(&fixture).unwrap();
     let backup = fixture.join("backup");
     let made = place.command().args(["backup", "--"]).arg(&backup).stdout(Stdio::piped()).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    let tar = Command::new("tar")
+    // The journal is 48 MiB, most of it zeros: with holes in their place it packs into nothing.
+    let holes = place.root.join("holes");
+    let copied = Command::new("cp").args(["-r", "--sparse=always"]).arg(place.state()).arg(&holes).status().unwrap();
+    assert!(copied.success());
+    let packed = Command::new("tar")
         .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--sparse"])
-        .args(["--hole-detection=raw", "-C"])
-        .arg(place.state())
-        .args(["-cf", "-", "format", "journal", "base"])
-        .stdout(Stdio::piped())
-        .spawn()
+        .args(["--use-compress-program=gzip -9n", "-C"])
+        .args([&*holes, Path::new("-cf"), &fixture.join("state.tar.gz")])
+        .args(["format", "journal", "base"])
+        .status()
         .unwrap();
-    let packed = Command::new("gzip").arg("-9n").stdin(tar.stdout.unwrap()).output().unwrap();
-    std::fs::write(fixture.join("state.tar.gz"), packed.stdout).unwrap();
+    assert!(packed.success());
     let mut expected = std::fs::File::create(fixture.join("expected.jsonl")).unwrap();
     for line in contents(&place.state()) {
         writeln!(expected, "{line}").unwrap();
@@ -74,7 +82,6 @@ fn first_life(client: &mut Client, repo: &Repo, root: &Path) {
     client.ok("agent.heartbeat", &with(&first, &usage));
     let two = repo.loose_commit("HEAD", "two");
     client.ok("thread.update", &with(&first, &json!({"expected": first["anchor_state"], "new": two})));
-    client.ok("agent.ready", &with(&first, &json!({"tests_passed": 3, "confidence": 0.5})));
     client.ok("agent.release", &with(&first, &json!({"status": "complete"})));
 
     let worktree = json!({"worktree": {}, "parent_session_id": first["session_id"]});
@@ -83,12 +90,11 @@ fn first_life(client: &mut Client, repo: &Repo, root: &Path) {
     assert!(there.starts_with(root.to_str().unwrap()));
     std::fs::write(Path::new(there).join("new"), "content").unwrap();
     client.ok("agent.capture", &with(&second, &json!({"message": "keep it"})));
+    client.ok("agent.ready", &with(&second, &json!({"verification": {"tests_passed": 3}, "confidence": 0.5})));
     client.ok("agent.release", &with(&second, &json!({"status": "abandoned"})));
 
-    let evicted = client.reserve(repo.at(), "agent/evicted");
-    let evict = json!({"session_id": evicted["session_id"], "reason": "it hangs"});
-    client.ok("agent.evict", &evict);
-    let _merged = client.reserve(repo.at(), "agent/kept");
+    let _evicted = client.reserve(repo.at(), "agent/evicted");
+    let _kept = client.reserve(repo.at(), "agent/kept");
 }
 
 /// What is in the journal only.
@@ -116,10 +122,17 @@ fn happen(opened: &mut Opened, registry: &Registry, change: Change) -> Registry 
 fn intend(state: &Path) {
     let mut opened = store::open(state, &Options::default()).unwrap();
     let mut registry = opened.registry.clone();
-    let like = registry.active(None).last().unwrap().clone();
+    let kept = registry.active(None).find(|session| session.thread.as_str() == "agent/kept");
+    let like = kept.unwrap().clone();
     let (parent, new) = (like.anchor_state, like.anchor_root);
     let worktree_git_dir = Path::new("/r/.git/worktrees/w").into();
     let capture = CaptureIntent { worktree_git_dir, parent, new, changed_count: 3 };
+    // Who evicts is recorded by its path, and this program's is nobody's business.
+    let evicted = registry.active(None).find(|session| session.thread.as_str() == "agent/evicted").unwrap().id;
+    let by = Some(Actor { pid: Some(42), executable: Some("/usr/bin/heddlectl".into()) });
+    let (status, reason, note) = (SessionStatus::Abandoned, EndReason::Evicted, "it hangs".parse().ok());
+    let ending = Ending { session: evicted, status, reason, by, note };
+    registry = happen(&mut opened, &registry, Change::Ended(Box::new(ending)));
     for (number, intent) in [
         Intent::Create,
         Intent::Worktree,
