@@ -141,6 +141,8 @@ mod tests {
         assert_eq!(code(&["--config", "none.toml"]), 78);
         assert_eq!(code(&["--check-config", "--log", "heddled=loud"]), 78);
         assert_eq!(code(&["--no-such-flag"]), 2);
+        assert_eq!(code(&["backup"]), 2);
+        assert!(matches!(run(&["--state-dir", "/d", "backup", "f"]), Start::Rescue(..)));
         assert!(matches!(run(&["--version"]), Start::Print(text) if text.starts_with("heddled ")));
         assert!(matches!(run(&["--help"]), Start::Print(text) if text.contains("--check-config")));
     }

@@ -41,9 +41,13 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Made, R
     let head = store::unpack(written.path(), scratch.path())?;
     let examined = store::examine(scratch.path())?;
     let named = if force { written.persist(&path) } else { written.persist_noclobber(&path) };
-    named.map_err(|error| match error.error.kind() {
-        std::io::ErrorKind::AlreadyExists => RescueError::Exists { path: path.clone() },
-        _ => failed("name the backup", &path)(error.error),
+    named.map_err(|error| {
+        let is_there = error.error.kind() == std::io::ErrorKind::AlreadyExists;
+        if is_there {
+            RescueError::Exists { path: path.clone() }
+        } else {
+            failed("name the backup", &path)(error.error)
+        }
     })?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))?;
     Ok(Made { path, bytes, head, examined })

@@ -133,14 +133,11 @@ impl RescueError {
     /// For people.
     pub(super) fn text(&self) -> String {
         let (hint, commands) = self.advice();
-        let mut text = format!("error: {}\n", self.message());
-        if !hint.is_empty() {
-            text += &format!("hint: {hint}\n");
-        }
-        for (word, command) in ["next:", "  or:"].iter().zip(&commands) {
-            text += &format!("{word} {command}\n");
-        }
-        text
+        let mut said = vec![format!("error: {}\n", self.message())];
+        said.extend(Some(hint).filter(|hint| !hint.is_empty()).map(|hint| format!("hint: {hint}\n")));
+        let commands = ["next:", "  or:"].iter().zip(&commands);
+        said.extend(commands.map(|(word, command)| format!("{word} {command}\n")));
+        said.concat()
     }
 
     /// For programs: the shape of the wire's errors, with the exit code as its code, as `heddlectl` tells its own.
@@ -165,6 +162,15 @@ impl RescueError {
     }
 }
 
+/// What is wrong with a state or a backup, and no more: what to do about it depends on who asks.
+pub(super) fn problem(error: &store::Error) -> String {
+    if let store::Error::Damaged { path, why, .. } = error {
+        format!("{}: {}", path.display(), told(&**why))
+    } else {
+        told(error)
+    }
+}
+
 /// An error with its causes, each said once.
 pub(super) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -172,7 +178,7 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     while let Some(error) = cause {
         let more = error.to_string();
         if !text.contains(&more) {
-            text += &format!(": {more}");
+            text.extend([": ", &more]);
         }
         cause = error.source();
     }

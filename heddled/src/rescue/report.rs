@@ -103,17 +103,20 @@ struct BackupJson<'a> {
 pub(super) fn backup(made: Made) -> Report {
     let Made { path, bytes, head, examined } = made;
     let (content, path) = (Content::of(&examined), shown(&path));
-    let mut text = format!("backed up to {path}: {}, {bytes} bytes\n", content.text());
+    let mut said = vec![format!("backed up to {path}: {}, {bytes} bytes\n", content.text())];
     if !examined.problems.is_empty() {
         let problems = count(examined.problems.len() as u64, "problem");
-        text += &format!("the backup is whole, and what it was made of has {problems}:\n{}", lines(&examined.problems));
-        text += &format!("next: {}\n", command(&["verify"]));
+        said.push(format!(
+            "the backup is whole, and what it was made of has {problems}:\n{}",
+            lines(&examined.problems)
+        ));
+        said.push(format!("next: {}\n", command(&["verify"])));
     }
     let BackupHead { version, made_at, format, .. } = &head;
     let (problems, notes) = (&*examined.problems, &*examined.notes);
     let made_at = made_at.to_string();
     let report = BackupJson { path, bytes, version, made_at, format: *format, content, problems, notes };
-    Report { is_sound: report.problems.is_empty(), json: json(&report), text }
+    Report { is_sound: report.problems.is_empty(), json: json(&report), text: said.concat() }
 }
 
 #[derive(Serialize)]
@@ -140,31 +143,31 @@ pub(super) fn verify(verified: Verified) -> Report {
     };
     let ok = problems.is_empty();
     let primary_command = (!ok).then(|| command(&if is_backup { ["backup", "FILE"] } else { ["restore", "FILE"] }));
-    let mut text = match &content {
+    let mut said = vec![match &content {
         Some(content) if ok => format!("{path} is sound: {}\n", content.text()),
         Some(content) => {
             let problems = count(problems.len() as u64, "problem");
             format!("{path} can be opened, and has {problems}: {}\n", content.text())
         }
         None => format!("{path} cannot be used:\n"),
-    };
+    }];
     if let Some(head) = &head {
-        text += &format!("made by heddled {} at {}\n", head.version, head.made_at);
+        said.push(format!("made by heddled {} at {}\n", head.version, head.made_at));
     }
-    text += &lines(&problems);
-    notes.iter().for_each(|note| text += &format!("note: {note}\n"));
+    said.push(lines(&problems));
+    said.extend(notes.iter().map(|note| format!("note: {note}\n")));
     if let Some(command) = &primary_command {
         let hint = match (is_backup, content.is_some()) {
             (true, _) => "use another backup, or make a new one of a state that is sound",
             (false, true) => "a start sets aside what cannot be read; what a backup still has comes back with it",
             (false, false) => "nothing was changed; restore a backup, the state that is there is moved aside for it",
         };
-        text += &format!("hint: {hint}\nnext: {command}\n");
+        said.push(format!("hint: {hint}\nnext: {command}\n"));
     }
     let (version, made_at) = head.map(|head| (head.version, head.made_at.to_string())).unzip();
     let what = if is_backup { "backup" } else { "state" };
     let report = VerifyJson { ok, path, what, version, made_at, content, problems, notes, primary_command };
-    Report { is_sound: ok, json: json(&report), text }
+    Report { is_sound: ok, json: json(&report), text: said.concat() }
 }
 
 #[derive(Serialize)]
@@ -191,23 +194,25 @@ pub(super) fn restore(restored: Restored) -> Report {
     let Restored { state_dir, file, head, before, registry, ended, forgotten, notes } = restored;
     let (state_dir, file) = (shown(&state_dir), shown(&file));
     let counters = Registry::counters(&registry);
-    let mut text = format!("restored {state_dir} from {file}, made at {}\n", head.made_at);
+    let mut said = vec![format!("restored {state_dir} from {file}, made at {}\n", head.made_at)];
     if let Some(before) = &before {
-        text += &format!("what was there is in {}\n", shown(before));
+        said.push(format!("what was there is in {}\n", shown(before)));
     }
     let active = registry.active_count();
-    text += &format!(
+    said.push(format!(
         "{} of the backup: {active} active, {} ended by this restore\n",
         count(registry.sizes().0 as u64, "session"),
         ended.len()
-    );
+    ));
     if !forgotten.is_empty() {
-        text +=
-            &format!("{} had begun since and must reserve again:\n", count(forgotten.len() as u64, "active session"));
-        text += &lines(&forgotten.iter().map(ToString::to_string).collect::<Vec<_>>());
+        said.push(format!(
+            "{} had begun since and must reserve again:\n",
+            count(forgotten.len() as u64, "active session")
+        ));
+        said.push(lines(&forgotten.iter().map(ToString::to_string).collect::<Vec<_>>()));
     }
-    notes.iter().for_each(|note| text += &format!("note: {note}\n"));
-    text += &format!("next: {}\n", command(&["start"]));
+    said.extend(notes.iter().map(|note| format!("note: {note}\n")));
+    said.push(format!("next: {}\n", command(&["start"])));
     let report = RestoreJson {
         state_dir,
         file,
@@ -222,5 +227,5 @@ pub(super) fn restore(restored: Restored) -> Report {
         forgotten: forgotten.iter().map(ToString::to_string).collect(),
         notes,
     };
-    Report { text, json: json(&report), is_sound: true }
+    Report { text: said.concat(), json: json(&report), is_sound: true }
 }

@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 use proto_schema::{EndReason, SessionId, SessionStatus};
 
-use super::error::told;
+use super::error::problem;
 use super::{Place, RescueError};
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::git_environment;
 use crate::lifecycle::{Lock, LockError};
 use crate::paths::secure_dir;
 use crate::registry::{Actor, Change, Ending, Entry, Registry, SessionRecord, before_era};
-use crate::repo::{Claim, GitRepo, Repo as _};
+use crate::repo::{Claim, FARTHEST, GitRepo, Repo as _};
 use crate::store::{self, BackupHead, Counted, Image, Options, RealDisk, Staged};
 
 /// How many revisions are passed over where nobody knows how many were given since: more than any day has, and few of those
@@ -70,7 +70,7 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
             file: file.clone(),
             pid: record.map(|record| record.pid),
         },
-        error => RescueError::Lock(error),
+        error @ (LockError::Foreign { .. } | LockError::Io { .. }) => RescueError::Lock(error),
     })?;
     let staged = Staged::begin(&state_dir, place.now(), &RealDisk)?;
     let head = store::unpack(&file, staged.directory())?;
@@ -83,7 +83,9 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
     let mut notes = backup.problems;
     notes.extend(backup.notes);
     if let Present::Unreadable(why, _) = &present {
-        notes.push(format!("the state that was there cannot be read, so what happened since is unknown: {why}"));
+        notes.push(format!(
+            "the state that was there cannot be read, so what happened since the backup is unknown: {why}"
+        ));
     }
     let mut opened = staged.open(&backup.batches, backup.id, &Options::default())?;
     let mut registry = opened.registry.clone();
@@ -117,7 +119,7 @@ fn look(place: &Place<'_>, state_dir: &Path) -> Result<Present, RescueError> {
     Ok(match image.and_then(|()| store::examine(scratch.path())) {
         Ok(examined) => Present::Known(examined.id, Box::new(examined.registry)),
         Err(store::Error::Absent { .. }) => Present::Absent,
-        Err(error) => Present::Unreadable(told(&error), store::counted(state_dir)),
+        Err(error) => Present::Unreadable(problem(&error), store::counted(state_dir)),
     })
 }
 
@@ -150,9 +152,10 @@ fn raise(place: &Place<'_>, backup: &Registry, present: &Present, id: u128) -> E
         }
         Present::Absent | Present::Unreadable(_, None) => revision += PASSED_OVER,
     }
-    // A repository that is not there any more, or cannot be read now, says it when it is reserved in.
+    // A repository that is not there any more, or cannot be read now, says it when it is reserved in; and a mark that names
+    // what nobody can have reached is refused there.
     let marked = git_dirs.iter().filter_map(|git_dir| repo.next_era(git_dir, &claim).ok());
-    let era = marked.fold(era, u64::max) + 1;
+    let era = marked.filter(|marked| *marked <= era + FARTHEST).fold(era, u64::max) + 1;
     Entry { revision, at: place.now(), change: Change::FencingRaised { to: before_era(era) } }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::told;
+use super::error::problem;
 use super::{Place, RescueError};
 use crate::store::{self, BackupHead, Examined, Image};
 
@@ -31,12 +31,12 @@ pub(super) fn run(place: &Place<'_>, path: Option<&Path>) -> Result<Verified, Re
     };
     let found = match unpacked.and_then(|()| store::examine(scratch.path())) {
         Ok(examined) => Ok(examined),
-        // The copy that was examined is not what anybody has to mend.
-        Err(store::Error::Damaged { path: part, why, .. }) => {
+        Err(store::Error::Damaged { path: part, why, state }) => {
+            // The copy that was examined is not what anybody has to mend.
             let part = part.strip_prefix(scratch.path()).map_or_else(|_| part.clone(), |inner| path.join(inner));
-            Err(format!("{}: {}", part.display(), told(&*why)))
+            Err(problem(&store::Error::Damaged { path: part, why, state }))
         }
-        Err(error @ (store::Error::Backup { .. } | store::Error::NewerFormat { .. })) => Err(told(&error)),
+        Err(error @ (store::Error::Backup { .. } | store::Error::NewerFormat { .. })) => Err(problem(&error)),
         Err(error) => return Err(error.into()),
     };
     Ok(Verified { path, head, is_backup, found })

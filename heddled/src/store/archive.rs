@@ -136,7 +136,7 @@ pub fn unpack(path: &Path, directory: &Path) -> Result<BackupHead, Error> {
     let (mut head, mut part) = (None, None);
     while let Some((letter, content)) = source.piece()? {
         match (letter, &mut part) {
-            (b'h', None) => head = Some(rmp_serde::from_slice(&content).map_err(|_| unknown())?),
+            (b'h', None) => head = Some(rmp_serde::from_slice::<BackupHead>(&content).map_err(|_| unknown())?),
             (b'p', _) => {
                 let name = std::str::from_utf8(&content).ok().filter(|name| *name == BATCHES || Base::is_part(name));
                 part = Some(make_part(directory, name.ok_or_else(unknown)?)?);
@@ -148,7 +148,11 @@ pub fn unpack(path: &Path, directory: &Path) -> Result<BackupHead, Error> {
             _ => return Err(unknown()),
         }
     }
-    head.ok_or_else(unknown)
+    let mut head = head.ok_or_else(unknown)?;
+    // They are shown.
+    head.version.retain(|character| character.is_ascii_graphic());
+    head.registry.retain(|character| character.is_ascii_hexdigit());
+    Ok(head)
 }
 
 fn inflate(piece: &[u8]) -> Option<Vec<u8>> {

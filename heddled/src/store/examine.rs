@@ -127,9 +127,10 @@ fn read(database: &Path, log: &mut Log) -> Result<Loaded, Damage> {
 fn apply(registry: &mut Registry, entry: &Entry, log: &mut Log) {
     let before = registry.revision();
     let is_operation = entry.change.is_operation();
-    let goes_on = match &entry.change {
-        Change::FencingRaised { .. } => entry.revision >= before,
-        _ => entry.revision == before + u64::from(is_operation),
+    let goes_on = if matches!(entry.change, Change::FencingRaised { .. }) {
+        entry.revision >= before
+    } else {
+        entry.revision == before + u64::from(is_operation)
     };
     if !goes_on {
         log.problems.push(format!("the journal goes on from revision {before} with {}", entry.revision));

@@ -56,7 +56,7 @@ impl Image {
         let layout = Layout::new(state_dir);
         let mut damaged = 0;
         for _ in 0..TRIES {
-            match Self::try_take(&layout) {
+            match Self::try_take(&layout, || {}) {
                 Ok(Some(image)) => return Ok(image),
                 Ok(None) => {}
                 Err(Error::Damaged { .. }) if damaged < DAMAGE_TRIES => damaged += 1,
@@ -67,7 +67,8 @@ impl Image {
         Err(Error::Restless { path: layout.state })
     }
 
-    fn try_take(layout: &Layout) -> Result<Option<Self>, Error> {
+    /// `meanwhile` happens when the base is open and the journal not read yet: the daemon goes on, and tests say how.
+    pub(super) fn try_take(layout: &Layout, meanwhile: impl FnOnce()) -> Result<Option<Self>, Error> {
         if layout.restored.try_exists().map_err(Error::io("look at", &layout.restored))? {
             return Err(Error::Unfinished { path: layout.state.clone() });
         }
@@ -76,6 +77,7 @@ impl Image {
         }
         let base = Base::find(layout)?;
         let Some(files) = base.open_all()? else { return Ok(None) };
+        meanwhile();
         let recovered = recover(layout, base.meta().id(), base.meta().applied)?;
         if !base.is_newest(layout) {
             return Ok(None);

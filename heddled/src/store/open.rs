@@ -47,6 +47,8 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
     let recovered = recover(&layout, base.meta().id(), base.meta().applied)?;
     // All of it is good. From here on things are changed.
     base.settle(&layout, &*options.disk)?;
+    // Of a restore that was cut off before it counted.
+    options.disk.remove_all(&layout.restore).map_err(Error::io("remove", &layout.restore))?;
     if !in_use {
         Base::restore(&layout, &*options.disk)?;
     }

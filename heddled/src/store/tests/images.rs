@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use super::super::layout::Layout;
 use super::super::{BackupDamage, BackupHead, Error, Examined, Image, Options, examine, open, pack, unpack};
 use super::contract::small;
 use super::damage::{copy, used};
@@ -67,6 +68,23 @@ fn i1_i2_an_image_of_a_state_that_is_written_is_one_of_its_states_and_not_an_ear
         over.store(true, Ordering::Relaxed);
         assert_eq!(taken, 10, "{restless} were cut off by a new base each time");
     });
+}
+
+#[test]
+fn i1_an_image_whose_base_was_replaced_while_it_was_taken_is_none() {
+    let (place, registry) = used(false);
+    let layout = Layout::new(place.path());
+    let mut opened = Some(open(place.path(), &small()).unwrap());
+    let mut history = History::at(registry);
+    history.steps(9, 3);
+    history.commit(opened.as_mut().unwrap()).unwrap();
+    let taken = Image::try_take(&layout, || {
+        // What was in the journal goes to a new base, and each segment gets its next use before this is over.
+        opened.take().unwrap().store.close(&history.registry).unwrap();
+        drop(open(place.path(), &small()).unwrap());
+    });
+    assert!(matches!(taken, Ok(None)), "{taken:?}");
+    assert_eq!(examined(place.path()).registry, history.registry);
 }
 
 #[test]

@@ -57,39 +57,51 @@ fn store_files(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files.collect()
 }
 
-/// What a heddled that knows nothing of restores would see: it refuses, or finds a state that is whole.
-fn an_older_one_makes_nothing_new(state: &Path, step: usize) {
+/// What a heddled would see that knows nothing of restores: a state that is whole, or one that it refuses.
+fn an_older_one_is_not_misled(state: &Path, step: usize, known: &[&Registry]) {
     let layout = Layout::new(state);
     if !layout.format.exists() {
         assert!(layout.journal.exists() || layout.base.exists(), "B2: a new state would be made after step {step}");
         assert!(!layout.unfinished.exists(), "B2: step {step}");
+        return;
+    }
+    let seen = copy(state);
+    for unknown in ["restore.ready", "restore.new"] {
+        RealDisk.remove_all(&seen.path().join(unknown)).unwrap();
+    }
+    if let Ok(opened) = open(seen.path(), &small()) {
+        assert!(known.contains(&&opened.registry), "B2: it would open a mixture after step {step}");
     }
 }
 
 #[test]
 fn b1_b2_a_restore_cut_off_at_any_step_leaves_the_old_state_or_the_new_one() {
-    let ((old, old_registry), (new, new_registry)) = (used(true), used(false));
-    // Else one could not be told from the other.
-    let new_registry = {
-        let mut opened = open(new.path(), &small()).unwrap();
-        let mut history = super::history::History::at(new_registry);
-        history.steps(40, 1234);
-        history.commit(&mut opened).unwrap();
+    // The same registry, earlier: its parts fit the others, so that a mixture could be taken for a state.
+    let (old, new_registry) = used(false);
+    let new = copy(old.path());
+    let old_registry = {
+        let mut opened = open(old.path(), &small()).unwrap();
+        let mut history = super::history::History::at(new_registry.clone());
+        for seed in 0..60 {
+            history.steps(12, 1000 + seed);
+            history.commit(&mut opened).unwrap();
+        }
         history.registry
     };
+    let known = [&old_registry, &new_registry];
     let before = store_files(old.path());
     let (mut olds, mut news) = (0, 0);
     for steps in 0.. {
         let state = copy(old.path());
         let done = restore(state.path(), new.path(), &Mortal(AtomicUsize::new(steps)));
-        an_older_one_makes_nothing_new(state.path(), steps);
+        an_older_one_is_not_misled(state.path(), steps, &known);
         let counts = done.is_ok() || state.path().join("restore.ready").exists() || !is(&state, &old_registry);
         if let (Err(_), true) = (&done, state.path().join("restore.ready").exists()) {
             assert!(matches!(Image::take(state.path()), Err(Error::Unfinished { .. })), "step {steps}");
         }
         // Cut off once more, in the middle of what completes it.
         drop(Staged::begin(state.path(), Timestamp::from_unix_ms(2), &Mortal(AtomicUsize::new(steps % 7))));
-        an_older_one_makes_nothing_new(state.path(), steps);
+        an_older_one_is_not_misled(state.path(), steps, &known);
         let opened = open(state.path(), &small()).unwrap_or_else(|error| panic!("step {steps}: {error}"));
         assert_eq!(opened.registry, if counts { new_registry.clone() } else { old_registry.clone() }, "step {steps}");
         drop(opened);
@@ -127,7 +139,7 @@ fn a_state_of_which_little_is_left_is_moved_aside_as_it_is() {
         for steps in [6, 9, 12, 15, 1000] {
             let state = copy(old.path());
             drop(restore(state.path(), new.path(), &Mortal(AtomicUsize::new(steps))));
-            an_older_one_makes_nothing_new(state.path(), steps);
+            an_older_one_is_not_misled(state.path(), steps, &[&registry]);
             let aside = restore(state.path(), new.path(), &RealDisk).unwrap();
             assert_eq!(open(state.path(), &small()).unwrap().registry, registry, "{missing}, step {steps}");
             let kept = std::fs::read_dir(state.path()).unwrap().flatten().map(|entry| entry.path());
