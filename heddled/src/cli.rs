@@ -11,6 +11,7 @@ use nix::unistd::Uid;
 use crate::config::{Config, ConfigError, Flags, Sources};
 use crate::lifecycle::exit;
 use crate::paths::Environment;
+use crate::rescue::Rescue;
 
 /// The daemon that decides which coding agent holds which thread of a Git repository.
 #[derive(Parser, Debug)]
@@ -35,6 +36,10 @@ pub struct Cli {
     /// Print the configuration in force, or what is wrong with it, and exit
     #[arg(long)]
     pub check_config: bool,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub rescue: Option<Rescue>,
 }
 
 /// What `main` is to do.
@@ -42,6 +47,8 @@ pub struct Cli {
 pub enum Start {
     /// Serve, and read the configuration from there when told to read it again.
     Run(Box<Config>, Box<Sources>),
+    /// Do this to the state directory.
+    Rescue(Box<Config>, Rescue),
     /// Print this to stdout and exit with [`exit::OK`].
     Print(String),
     /// Print this to stderr and exit with this code.
@@ -72,7 +79,10 @@ where
     let sources = Sources { flags, environment: environment.clone(), uid };
     match sources.load() {
         Ok(config) if cli.check_config => print(&config),
-        Ok(config) => Start::Run(Box::new(config), Box::new(sources)),
+        Ok(config) => match cli.rescue {
+            Some(rescue) => Start::Rescue(Box::new(config), rescue),
+            None => Start::Run(Box::new(config), Box::new(sources)),
+        },
         Err(error) => Start::Fail(describe(&error), exit::CONFIG),
     }
 }
@@ -129,11 +139,13 @@ mod tests {
                 assert!(message.starts_with("error: "), "{message}");
                 code
             }
-            Start::Run(..) | Start::Print(_) => panic!("{arguments:?} is accepted"),
+            Start::Run(..) | Start::Rescue(..) | Start::Print(_) => panic!("{arguments:?} is accepted"),
         };
         assert_eq!(code(&["--config", "none.toml"]), 78);
         assert_eq!(code(&["--check-config", "--log", "heddled=loud"]), 78);
         assert_eq!(code(&["--no-such-flag"]), 2);
+        assert_eq!(code(&["backup"]), 2);
+        assert!(matches!(run(&["--state-dir", "/d", "backup", "f"]), Start::Rescue(..)));
         assert!(matches!(run(&["--version"]), Start::Print(text) if text.starts_with("heddled ")));
         assert!(matches!(run(&["--help"]), Start::Print(text) if text.contains("--check-config")));
     }

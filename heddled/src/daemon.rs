@@ -229,7 +229,7 @@ async fn stop_all(
 }
 
 /// What Git needs of the environment, and nothing else of it.
-fn git_environment(environment: &Environment) -> repo::Environment {
+pub(crate) fn git_environment(environment: &Environment) -> repo::Environment {
     let directory = |name| environment.get(name).map(PathBuf::from);
     repo::Environment {
         path: environment.get("PATH").map_or_else(|| "/usr/local/bin:/usr/bin:/bin".into(), Into::into),

@@ -17,5 +17,6 @@ pub mod paths;
 pub mod registry;
 mod reload;
 pub mod repo;
+pub mod rescue;
 pub mod server;
 pub mod store;

@@ -26,6 +26,12 @@ fn main() -> ExitCode {
     match cli::start(std::env::args_os(), &environment, &current_dir, nix::unistd::geteuid()) {
         Start::Print(text) => finish(&mut std::io::stdout(), &text, exit::OK),
         Start::Fail(text, code) => finish(&mut std::io::stderr(), &text, code),
+        Start::Rescue(config, rescue) => {
+            let told = rescue.run(&config, &environment, &current_dir);
+            let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+            let out: &mut dyn Write = if told.is_error { &mut stderr } else { &mut stdout };
+            finish(out, &told.text, told.code)
+        }
         Start::Run(config, sources) => {
             match handed.map_err(DaemonError::from).and_then(|it| run(*config, *sources, it)) {
                 Ok(()) => ExitCode::from(exit::OK),
@@ -59,7 +65,7 @@ fn use_small_pages() {
 }
 
 /// Says the last word; when nobody reads it, the code has to do.
-fn finish(out: &mut impl Write, text: &str, code: u8) -> ExitCode {
+fn finish(out: &mut dyn Write, text: &str, code: u8) -> ExitCode {
     let _told = out.write_all(text.as_bytes());
     ExitCode::from(code)
 }

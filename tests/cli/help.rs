@@ -39,6 +39,9 @@ const COMMANDS: &[&[&str]] = &[
     &["service", "install"],
     &["service", "uninstall"],
     &["service", "status"],
+    &["daemon", "backup"],
+    &["daemon", "verify"],
+    &["daemon", "restore"],
 ];
 
 fn heddlectl(arguments: &[&str]) -> Output {

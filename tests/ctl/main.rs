@@ -19,6 +19,7 @@ mod ledger;
 mod logs;
 mod ready;
 mod refusals;
+mod rescue;
 mod restarts;
 mod run;
 mod service;

@@ -132,17 +132,11 @@ pub(crate) fn program(env: &Env) -> Result<PathBuf, Error> {
 }
 
 fn spawn(program: &Path, connector: &Connector, log: File) -> Result<Child, Error> {
-    let mut environment = environment(&connector.env);
-    if connector.paths.named {
-        // A socket named by --socket is the daemon's too.
-        environment.retain(|(name, _)| name != "HEDDLE_SOCKET");
-        environment.push(("HEDDLE_SOCKET".into(), connector.paths.socket.clone().into()));
-    }
     Command::new(hidden::own_program())
         .arg(hidden::DAEMONIZE)
         .arg(program)
         .env_clear()
-        .envs(environment)
+        .envs(environment(connector))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -151,8 +145,19 @@ fn spawn(program: &Path, connector: &Connector, log: File) -> Result<Child, Erro
         .map_err(|cause| Error::io("start", program, &cause))
 }
 
+/// The environment of the daemon's program.
+pub(crate) fn environment(connector: &Connector) -> Vec<(OsString, OsString)> {
+    let mut environment = meant(&connector.env);
+    if connector.paths.named {
+        // A socket named by --socket is the daemon's too.
+        environment.retain(|(name, _)| name != "HEDDLE_SOCKET");
+        environment.push(("HEDDLE_SOCKET".into(), connector.paths.socket.clone().into()));
+    }
+    environment
+}
+
 /// What a daemon needs to know, and nothing of the agent that needed it.
-pub(crate) fn environment(env: &Env) -> Vec<(OsString, OsString)> {
+pub(crate) fn meant(env: &Env) -> Vec<(OsString, OsString)> {
     let meant = |name: &str| match name {
         "HOME" | "PATH" | "TMPDIR" | "LANG" => true,
         "HEDDLE_SESSION" | "HEDDLE_THREAD" | "HEDDLE_REPO" | "HEDDLE_NO_AUTOSTART" => false,
@@ -208,7 +213,7 @@ mod tests {
             ("LD_PRELOAD", "/evil"),
             ("GIT_DIR", "/x"),
         ]);
-        let names: Vec<_> = environment(&env).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = meant(&env).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["HOME", "PATH", "XDG_RUNTIME_DIR", "LC_ALL", "HEDDLE_STATE_DIR"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `heddlectl daemon start|stop|reload|status|logs`.
+//! `heddlectl daemon ...`: here those that start, stop and show it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proto_schema::{Info, NoParams, ShutdownParams};
 
-use super::{logs, status};
+use super::{logs, rescue, status};
 use crate::app::App;
 use crate::cli::duration_ms;
 use crate::client::{Answer, Client};
@@ -36,6 +36,22 @@ pub(crate) enum Daemon {
     Status,
     /// Show the daemon's log
     Logs(logs::Logs),
+    /// Copy the registry, as it is now, into one file
+    ///
+    /// The daemon may run, and goes on as before: everything that it has acknowledged by now is in the backup. The file is
+    /// readable for you only, and has no reservation tokens. It is read back and checked before it gets its name.
+    Backup(rescue::Backup),
+    /// Check the registry, or a backup, and change nothing
+    ///
+    /// Every record is read and compared with its checksum, with the others and with what is counted. The daemon may run.
+    /// Exit 0 when all is well, else 74, with what is wrong and the command that helps.
+    Verify(rescue::Verify),
+    /// Put a backup in place of the registry, which is moved aside
+    ///
+    /// The daemon must be stopped. What was there stays in a folder `before-restore-...` of the state directory. Fencing
+    /// tokens go on above all that may have been given since. Sessions of the backup stay active only where the registry
+    /// that was there says that they are: all others are ended, for somebody else may have their thread by now.
+    Restore(rescue::Restore),
 }
 
 /// Arguments of `daemon stop`.
@@ -55,6 +71,9 @@ impl Daemon {
             Self::Reload => reload(app),
             Self::Status => status::show(app),
             Self::Logs(logs) => logs.run(app),
+            Self::Backup(backup) => backup.run(app),
+            Self::Verify(verify) => verify.run(app),
+            Self::Restore(restore) => restore.run(app),
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod man;
 pub(crate) mod ready;
 pub(crate) mod release;
 pub(crate) mod repo;
+pub(crate) mod rescue;
 pub(crate) mod reserve;
 pub(crate) mod run;
 pub(crate) mod schema;

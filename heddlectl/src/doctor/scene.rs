@@ -131,7 +131,7 @@ fn configuration(env: &Env, flag: Option<&Path>) -> Configuration {
         Err(error) => return Configuration::NoProgram(probe::facts(&error)),
     };
     let mut command = Command::new(&program);
-    command.arg("--check-config").env_clear().envs(start::environment(env)).current_dir("/");
+    command.arg("--check-config").env_clear().envs(start::meant(env)).current_dir("/");
     if let Some(socket) = flag.and_then(|path| std::path::absolute(path).ok()) {
         command.env("HEDDLE_SOCKET", socket);
     }

@@ -91,6 +91,13 @@ impl From<repo::Error> for Failure {
 }
 
 impl Failure {
+    /// The era in which this registry granted tokens and of which it knows nothing, where that is what is in the way.
+    pub(super) fn later_era(&self) -> Option<u64> {
+        let Self::Repo(error) = self else { return None };
+        let repo::Error::Unavailable { cause: repo::Cause::LaterEra { era }, .. } = &**error else { return None };
+        Some(*era)
+    }
+
     /// The same of a call that had changed Git already: what could not be recorded then may well have happened.
     pub(super) fn after_git(self) -> Self {
         if matches!(self, Self::Store(_)) { Self::Store(Outcome::Unknown) } else { self }

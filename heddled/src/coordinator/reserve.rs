@@ -210,6 +210,12 @@ impl Coordinator {
                 Some(waiting) => waiting.unless_over(answer).await?,
                 None => answer.await,
             };
+            if let Ok(Err(failure)) = &answer
+                && let Some(era) = failure.later_era()
+            {
+                self.enter_era(era + 1).await?;
+                continue;
+            }
             match answer.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 Err(Failure::BeingRemoved(until)) => until.passed().await,

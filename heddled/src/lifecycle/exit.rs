@@ -11,6 +11,9 @@ pub const OK: u8 = 0;
 /// The command line is wrong.
 pub const USAGE: u8 = 2;
 
+/// A correct "no": what was asked for would harm something.
+pub const REFUSED: u8 = 3;
+
 /// It cannot serve: another daemon is running, or the socket cannot be had. Starting it again may help later.
 pub const UNAVAILABLE: u8 = 69;
 

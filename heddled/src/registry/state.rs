@@ -36,6 +36,14 @@ pub struct Counters {
     pub thread: u64,
 }
 
+impl Counters {
+    /// The era of the next fencing token.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.fencing / ERA
+    }
+}
+
 /// How many fencing tokens an era has. A registry that takes a repository over goes on in a later era than the one before
 /// it, so that its tokens are higher than all of that one's, however many those were: 2^13 eras of 2^40 make 2^53.
 const ERA: u64 = 1 << 40;
@@ -76,7 +84,7 @@ impl Registry {
     /// The era of the next fencing token.
     #[must_use]
     pub fn era(&self) -> u64 {
-        self.counters.fencing / ERA
+        self.counters.era()
     }
 
     /// The repository of that number.

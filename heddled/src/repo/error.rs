@@ -134,6 +134,12 @@ pub enum Cause {
         /// What is wrong with it, as a clause.
         problem: &'static str,
     },
+    /// This registry granted tokens of a later era here than it knows of: it was restored from a backup.
+    #[error("fencing tokens of era {era} were granted there before this registry was restored")]
+    LaterEra {
+        /// The era.
+        era: u64,
+    },
     /// An object that a ref names is missing or is no commit.
     #[error("{id} is missing or is no commit")]
     NoCommit {

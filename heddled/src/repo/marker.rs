@@ -27,6 +27,13 @@ const OPERATION: &str = "read the repository's registry marker";
 const WRITE: &str = "write the repository's registry marker";
 const NAME: &str = "heddle-registry";
 
+/// No token has a later era than this, for it would be over 2^53.
+const LAST_ERA: u64 = (1 << 13) - 1;
+
+/// How far the era of a registry's own mark may be above its own, when it was restored. Each restore and each repository
+/// that is taken over makes one. What is farther was written by somebody who wants the numbers used up.
+pub const FARTHEST: u64 = 1000;
+
 /// How often, and how long apart, the lock of another that replaces the marker is tried: what is done under it takes a sync.
 const LOCK_TRIES: usize = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -69,6 +76,13 @@ pub(super) fn claim(git_dir: &Path, registry: &Claim, era: u64, verified: &Verif
     };
     if owner.id != registry.id {
         return Err(Error::Owned { state_dir: owner.state_dir });
+    }
+    if marked > era + FARTHEST {
+        return Err(Error::malformed(OPERATION, &path, "it names an era that this registry cannot have reached"));
+    }
+    if marked > era {
+        // It was restored from a backup that knows nothing of that era, or of this repository: its tokens must rise first.
+        return Err(Error::Unavailable { operation: OPERATION, cause: Cause::LaterEra { era: marked } });
     }
     if owner.state_dir != registry.state_dir || marked < era {
         // The same registry in another place: moved, or copied, and then the original may be running. Or it took another
@@ -114,7 +128,10 @@ fn read(path: &Path) -> Result<Option<Mark>, Error> {
     let at = content.iter().position(|byte| *byte == b'\n').ok_or_else(|| malformed("it has one line"))?;
     let line = std::str::from_utf8(&content[..at]).map_err(|_| malformed("its first line is no id"))?;
     let (id, era) = match line.split_once(' ') {
-        Some((id, era)) => (id, era.parse().map_err(|_| malformed("its first line has no era"))?),
+        Some((id, era)) => {
+            let era = era.parse().ok().filter(|era| *era <= LAST_ERA);
+            (id, era.ok_or_else(|| malformed("its first line has no era"))?)
+        }
         None => (line, 0),
     };
     let state_dir = PathBuf::from(OsStr::from_bytes(&content[at + 1..]));

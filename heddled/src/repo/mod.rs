@@ -59,6 +59,7 @@ pub use error::{Cause, Error};
 pub use git::{GitRepo, WallClock};
 pub use inspect::{BranchFound, Head, Inspection, ThreadFound, ThreadToInspect, Upstream};
 pub use inventory::Finding;
+pub use marker::FARTHEST;
 pub use opened::shown;
 pub use program::Environment;
 pub use removal::{Kept, LinkedWorktree, Removal, RemoveRequest};

@@ -34,9 +34,13 @@ fn checksum(tree: Tree, key: &[u8], version: u8, payload: &[u8]) -> u32 {
 
 /// Puts version and checksum before a payload.
 pub(super) fn seal(tree: Tree, key: &[u8], payload: &[u8]) -> Vec<u8> {
+    seal_as(VERSION, tree, key, payload)
+}
+
+pub(super) fn seal_as(version: u8, tree: Tree, key: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD + payload.len());
-    value.push(VERSION);
-    value.extend_from_slice(&checksum(tree, key, VERSION, payload).to_le_bytes());
+    value.push(version);
+    value.extend_from_slice(&checksum(tree, key, version, payload).to_le_bytes());
     value.extend_from_slice(payload);
     value
 }

@@ -40,9 +40,12 @@ pub enum Error {
     },
     /// A later version of the daemon has written this state.
     #[error(
-        "{} is in format {found}, and this heddled reads up to format {known}: start the newer heddled that wrote it \
-         (nothing was changed)",
-        path.display()
+        "{} is in format {found}, written by heddled {}, and this is heddled {}, which reads up to format {known}. Nothing \
+         was changed. Start the heddled that wrote it; or, to go back to what an older one backed up, run: heddlectl daemon \
+         restore FILE",
+        path.display(),
+        by.as_deref().unwrap_or("of a later version"),
+        env!("CARGO_PKG_VERSION")
     )]
     NewerFormat {
         /// The file that says so.
@@ -51,11 +54,39 @@ pub enum Error {
         found: u32,
         /// The newest format known here.
         known: u32,
+        /// The version that wrote it, where it said so.
+        by: Option<String>,
+    },
+    /// There is no state.
+    #[error("there is no state in {}: no daemon was ever started with that state directory", path.display())]
+    Absent {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// A restore was cut off after the moment from which on it counts.
+    #[error("a restore of {} was cut off; starting the daemon completes it: heddlectl daemon start", path.display())]
+    Unfinished {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The state changed each time while it was copied.
+    #[error("the state in {} changes faster than it can be copied; try again when fewer calls are made", path.display())]
+    Restless {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// A backup file is not what was written.
+    #[error("the backup {} cannot be used: {why}", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: BackupDamage,
     },
     /// The state is not what was acknowledged.
     #[error(
-        "the state in {state} is damaged: {}: {why}. Nothing was changed. Restore {state} from a backup; or, to start \
-         anew and forget who holds what, run: mv {state} {state}.damaged",
+        "the state in {state} is damaged: {}: {why}. Nothing was changed. Restore a backup: heddlectl daemon restore FILE; \
+         or, to start anew and forget who holds what, run: mv {state} {state}.damaged",
         path.display(),
         state = state.display()
     )]
@@ -129,6 +160,8 @@ pub enum Damage {
     SegmentsMissing { found: usize, expected: usize },
     #[error("it has no readable header")]
     Header,
+    #[error("it is a journal segment of the unknown format {}", char::from(*.0))]
+    HeaderVersion(u8),
     #[error("it belongs to another state")]
     Foreign,
     #[error("entry batch {expected} is lost, and {found} is there")]
@@ -157,4 +190,20 @@ pub enum Damage {
     Panicked,
     #[error("a block of operations cannot be unpacked")]
     Packed,
+}
+
+/// What is wrong with a backup file.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say what the fields are")]
+pub enum BackupDamage {
+    #[error("it is not a backup of heddled")]
+    Foreign,
+    #[error("it is in format {found}, and this heddled reads up to format {known}: use the heddled that made it")]
+    Newer { found: u32, known: u32 },
+    #[error("it is cut off")]
+    CutOff,
+    #[error("its checksum is wrong: it is not what was written")]
+    Altered,
+    #[error("it has something that no backup has")]
+    Unknown,
 }

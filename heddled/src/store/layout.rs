@@ -1,6 +1,7 @@
 //! Where everything lies in the state directory, and the file `format`, which speaks of the rest.
 //!
-//! It is there when the first start was completed; before that only `format.new` is.
+//! It is there when the first start was completed; before that only `format.new` is. Its first line has the number, the
+//! second, which older states lack, the version that wrote it: so that a refusal can name it.
 
 use std::fs;
 use std::io;
@@ -23,7 +24,16 @@ pub(super) struct Layout {
     pub(super) base: PathBuf,
     pub(super) new_base: PathBuf,
     pub(super) old_base: PathBuf,
+    /// A state that a restore is making.
+    pub(super) restore: PathBuf,
+    /// A state that a restore has made, and that is being put in place.
+    pub(super) restored: PathBuf,
 }
+
+/// How the first line of the file `format` begins.
+const FIRST: &str = "heddled state, format ";
+/// How the second one does.
+const SECOND: &str = "written by heddled ";
 
 impl Layout {
     pub(super) fn new(state: &Path) -> Self {
@@ -36,6 +46,8 @@ impl Layout {
             base: state.join("base"),
             new_base: state.join("base.new"),
             old_base: state.join("base.old"),
+            restore: state.join("restore.new"),
+            restored: state.join("restore.ready"),
         }
     }
 
@@ -53,19 +65,31 @@ impl Layout {
             }
             Err(error) => return Err(Error::io("read", &self.format)(error)),
         };
-        let number = text.trim_end().strip_prefix("heddled state, format ").and_then(|number| number.parse().ok());
+        let mut lines = text.lines();
+        let number = lines.next().and_then(|line| line.strip_prefix(FIRST)).and_then(|number| number.parse().ok());
         match number {
             Some(found) if found > FORMAT => {
-                Err(Error::NewerFormat { path: self.format.clone(), found, known: FORMAT })
+                let by = lines.next().and_then(|line| line.strip_prefix(SECOND)).map(shown);
+                Err(Error::NewerFormat { path: self.format.clone(), found, known: FORMAT, by })
             }
             Some(found) if found > 0 => Ok(Some(found)),
             _ => Err(self.damaged(&self.format, Damage::FormatUnreadable)),
         }
     }
 
+    /// What is to be said of a state that does not say which format it has.
+    pub(super) fn missing(&self) -> Result<Error, Error> {
+        for path in [&self.journal, &self.base, &self.old_base] {
+            if path.try_exists().map_err(Error::io("look at", path))? {
+                return Ok(self.damaged(path, Damage::WithoutFormat));
+            }
+        }
+        Ok(Error::Absent { path: self.state.clone() })
+    }
+
     /// Writes down that a first start has begun.
     pub(super) fn begin(&self) -> Result<(), Error> {
-        let text = format!("heddled state, format {FORMAT}\n");
+        let text = format!("{FIRST}{FORMAT}\n{SECOND}{}\n", env!("CARGO_PKG_VERSION"));
         disk::replace(&self.unfinished, text.as_bytes()).map_err(Error::io("write", &self.unfinished))
     }
 
@@ -75,4 +99,9 @@ impl Layout {
             .and_then(|()| disk::sync_parent(&self.format))
             .map_err(Error::io("write", &self.format))
     }
+}
+
+/// A version that somebody else wrote, fit to be shown.
+fn shown(version: &str) -> String {
+    version.chars().filter(|character| character.is_ascii_graphic()).take(40).collect()
 }

@@ -15,15 +15,19 @@
 //!   journal together are the state at every moment: a base is replaced as a whole, and never written in place.
 //! - S5: readers of the operation log and the writer do not wait for each other.
 
+mod archive;
 mod checkpoint;
 mod codec;
 mod disk;
 mod error;
+mod examine;
+mod image;
 mod journal;
 mod layout;
 pub mod memory;
 mod open;
 mod oplog;
+mod replace;
 mod writer;
 
 #[cfg(test)]
@@ -35,8 +39,12 @@ use std::sync::atomic::AtomicU64;
 
 use proto_schema::{SessionId, ThreadName};
 
+pub use self::archive::{BackupHead, pack, unpack};
 pub use self::disk::{Disk, RealDisk};
-pub use self::error::{Damage, Error, Outcome};
+pub use self::error::{BackupDamage, Damage, Error, Outcome};
+pub use self::examine::{Examined, examine};
+pub use self::image::{Counted, Image, counted};
+pub use self::replace::{Staged, append};
 use crate::registry::{Entry, OperationRecord, Registry, RepoId};
 
 /// The writing side: one owner, one batch at a time.

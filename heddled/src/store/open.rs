@@ -18,7 +18,7 @@ use super::journal::segment::{Header, Segment};
 use super::layout::Layout;
 use super::oplog::Log;
 use super::writer::{Pool, Writer};
-use super::{Damage, Error, Opened, Options, Quarantined, Stats};
+use super::{Damage, Error, Opened, Options, Quarantined, Stats, replace};
 use crate::registry::{Counters, Registry};
 
 /// How long apart another's lock on the database is tried, in milliseconds.
@@ -26,6 +26,7 @@ const LOCK_PAUSE_MS: u64 = 10;
 
 pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error> {
     let layout = Layout::new(state_dir);
+    replace::finish(&layout, &*options.disk)?;
     if layout.format()?.is_none() {
         create(&layout, options)?;
     }
@@ -46,6 +47,8 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
     let recovered = recover(&layout, base.meta().id(), base.meta().applied)?;
     // All of it is good. From here on things are changed.
     base.settle(&layout, &*options.disk)?;
+    // Of a restore that was cut off before it counted.
+    options.disk.remove_all(&layout.restore).map_err(Error::io("remove", &layout.restore))?;
     if !in_use {
         Base::restore(&layout, &*options.disk)?;
     }
@@ -109,13 +112,7 @@ fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
         options.disk.remove_all(leftover).map_err(Error::io("remove", leftover))?;
     }
     let id = u128::from(getrandom::u64()?) << 64 | u128::from(getrandom::u64()?);
-    fs::create_dir(&layout.journal).map_err(Error::io("make", &layout.journal))?;
-    let count = options.segments.max(2);
-    for number in 0..count {
-        let header = Header { state: id, generation: u64::from(number) + 1, epoch: getrandom::u64()?, count };
-        let length = options.segment_bytes.max(64 << 10);
-        Segment::create(&Segment::path(&layout.journal, number), length, &header)?;
-    }
+    make_journal(layout, options, id)?;
     let database = &layout.database;
     let tables = Tables::open(database, options.cache_bytes).map_err(Error::checkpoint("make", database))?;
     let meta = Meta::new(id, 0, Counters::default());
@@ -124,6 +121,18 @@ fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
     base::renew(layout, &*options.disk, &meta, &Registry::default())?;
     drop(tables);
     layout.finish()
+}
+
+/// Makes a journal that has nothing yet.
+pub(super) fn make_journal(layout: &Layout, options: &Options, id: u128) -> Result<(), Error> {
+    fs::create_dir(&layout.journal).map_err(Error::io("make", &layout.journal))?;
+    let count = options.segments.max(2);
+    for number in 0..count {
+        let header = Header { state: id, generation: u64::from(number) + 1, epoch: getrandom::u64()?, count };
+        let length = options.segment_bytes.max(64 << 10);
+        Segment::create(&Segment::path(&layout.journal, number), length, &header)?;
+    }
+    Ok(())
 }
 
 /// Replays the journal, and starts the thread that makes checkpoints.

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::fixture::Fixture;
-use crate::repo::{Claim, Error, Repo as _};
+use crate::repo::{Cause, Claim, Error, Repo as _};
 
 fn registry(id: &str, state_dir: &Path) -> Claim {
     std::fs::create_dir_all(state_dir).unwrap();
@@ -163,5 +163,40 @@ fn a_marker_that_is_no_plain_file_is_never_followed() {
     for content in ["", "id-1", "id-1\n", "\n/state\n", "id-1\nrelative\n"] {
         std::fs::write(&marker, content).unwrap();
         assert!(matches!(f.repo.claim(&git_dir, &ours, 0), Err(Error::Unavailable { .. })), "{content:?}");
+    }
+}
+
+#[test]
+fn a_registry_that_was_restored_is_told_of_the_era_that_it_does_not_know() {
+    let f = Fixture::new();
+    let git_dir = f.init("main", &[]).join(".git");
+    let ours = registry("id-1", &f.root.join("one"));
+    f.repo.claim(&git_dir, &ours, 3).unwrap();
+    let content = std::fs::read(git_dir.join("heddle-registry")).unwrap();
+    for repo in [&f.repo, &f.fresh()] {
+        repo.claim(&git_dir, &ours, 3).unwrap();
+        let told = f.fresh().claim(&git_dir, &ours, 1);
+        assert!(
+            matches!(told, Err(Error::Unavailable { cause: Cause::LaterEra { era: 3 }, .. })),
+            "R2: its tokens would repeat: {told:?}"
+        );
+    }
+    assert_eq!(std::fs::read(git_dir.join("heddle-registry")).unwrap(), content);
+    f.fresh().claim(&git_dir, &ours, 4).unwrap();
+}
+
+#[test]
+fn a_mark_that_would_use_the_eras_up_is_refused() {
+    let f = Fixture::new();
+    let git_dir = f.init("main", &[]).join(".git");
+    let ours = registry("id-1", &f.root.join("one"));
+    for era in ["1002", "8191", "8192", "18446744073709551615"] {
+        let mark = format!("id-1 {era}\n{}\n", ours.state_dir.display());
+        std::fs::write(git_dir.join("heddle-registry"), mark).unwrap();
+        let told = f.fresh().claim(&git_dir, &ours, 1);
+        assert!(
+            matches!(told, Err(Error::Unavailable { cause: Cause::Malformed { .. }, .. })),
+            "whoever may write there must not decide that: {era}: {told:?}"
+        );
     }
 }

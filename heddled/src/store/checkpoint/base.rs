@@ -71,6 +71,33 @@ impl Base {
         &self.mark.meta
     }
 
+    /// Opens what the base is made of, each under its name within a base; the first is what says what the others are. What
+    /// is open stays readable when the base is replaced. None when it is being replaced right now.
+    pub(crate) fn open_all(&self) -> Result<Option<Vec<(String, fs::File)>>, Error> {
+        let names = self.mark.files.iter().map(|file| format!("{FILES}/{}", file.name));
+        let mut open = Vec::new();
+        for name in [MARK.to_owned()].into_iter().chain(names) {
+            let path = self.place.join(&name);
+            match fs::File::open(&path) {
+                Ok(file) => open.push((name, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::io("open", &path)(error)),
+            }
+        }
+        Ok(Some(open))
+    }
+
+    /// Whether it is still the newest base: then every batch that it lacks is still in the journal (S4).
+    pub(crate) fn is_newest(&self, layout: &Layout) -> bool {
+        Self::find(layout).is_ok_and(|now| now.mark == self.mark)
+    }
+
+    /// Whether a file of that name can be part of a base: one that is written where a base is restored.
+    pub(crate) fn is_part(name: &str) -> bool {
+        let plain = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+        name == MARK || name.strip_prefix(FILES).and_then(|rest| rest.strip_prefix('/')).is_some_and(plain)
+    }
+
     /// Whether the working database is, byte for byte, what the base is a copy of.
     pub(crate) fn is_in_use(&self, layout: &Layout) -> Result<bool, Error> {
         Ok(fingerprint(&layout.database)?.is_some_and(|files| files == self.mark.files))

@@ -150,10 +150,17 @@ impl Tables {
                 .and_then(|record| if key_of(&record) == *key { Ok(record) } else { Err(Damage::Misplaced) });
             match record {
                 Ok(record) => records.push(Arc::new(record)),
+                // Not spoiled: a later version wrote it, and whoever put it aside would lose what that one knows.
+                Err(why @ Damage::Version(_)) => return Err(why),
                 Err(why) => bad.push(Quarantined { tree, key: key.to_vec(), why }),
             }
         }
         Ok(records)
+    }
+
+    /// How many records are in the quarantine.
+    pub(crate) fn set_aside(&self) -> usize {
+        self.quarantine.len()
     }
 
     /// Moves what cannot be read to the quarantine.
@@ -188,6 +195,14 @@ impl Tables {
         let mut value = self.tree(tree).get(key).unwrap().unwrap().to_vec();
         *value.last_mut().unwrap() ^= 1;
         self.tree(tree).insert(key, value).unwrap();
+        self.db.flush().unwrap();
+    }
+
+    /// Makes a record one of another version, as that version would have written it.
+    pub(crate) fn of_version(&self, tree: Tree, key: &[u8], version: u8) {
+        let value = self.tree(tree).get(key).unwrap().unwrap();
+        let payload = codec::unseal(tree, key, &value).unwrap();
+        self.tree(tree).insert(key, codec::seal_as(version, tree, key, payload)).unwrap();
         self.db.flush().unwrap();
     }
 }

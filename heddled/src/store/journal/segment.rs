@@ -62,7 +62,13 @@ impl Header {
     /// Reads the header of a whole segment. The first copy is written first, so it is the newer one where both are whole.
     pub(crate) fn read(segment: &[u8]) -> Result<Self, Damage> {
         let second = segment.get(FRAMES / 2..).unwrap_or_default();
-        Self::decode(segment).or_else(|| Self::decode(second)).ok_or(Damage::Header)
+        let header = Self::decode(segment).or_else(|| Self::decode(second));
+        header.ok_or_else(|| match segment.split_first_chunk::<8>() {
+            Some((&[ref name @ .., version], _)) if name == &MAGIC[..7] && version > MAGIC[7] => {
+                Damage::HeaderVersion(version)
+            }
+            _ => Damage::Header,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use super::history::History;
 use crate::registry::{Counters, Registry};
 
 /// Every file below a directory.
-fn image(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn image(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

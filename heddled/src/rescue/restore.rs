@@ -1,0 +1,185 @@
+//! `heddled restore`: a backup in place of the registry that is there, under the daemon's lock.
+//!
+//! What happened since the backup was made is unknown to it, and must not be undone where that could hurt:
+//!
+//! - T1: fencing tokens go on above everything that was or may have been granted since: in a later era than the backup, the
+//!   registry that is there, and every mark in a repository that either of them knows. A repository that neither knows is
+//!   found out by its mark when it is reserved in.
+//! - T2: no session comes back as a holder that may have ended since. It stays active where the registry that is there can be
+//!   read, is the same one, and has it active, and no change of Git of it was under way; else it is ended as `evicted`, by
+//!   an operation.
+//! - T3: revisions go on above those that were told of since, so that nobody who follows the log misses anything.
+//! - T4: the registry keeps its id, so that the marks in repositories stay true.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto_schema::{EndReason, SessionId, SessionStatus};
+
+use super::error::problem;
+use super::{Place, RescueError};
+use crate::clock::{Clock, SystemClock};
+use crate::daemon::git_environment;
+use crate::lifecycle::{Lock, LockError};
+use crate::paths::secure_dir;
+use crate::registry::{Actor, Change, Ending, Entry, Registry, SessionRecord, before_era};
+use crate::repo::{Claim, FARTHEST, GitRepo, Repo as _};
+use crate::store::{self, BackupHead, Counted, Image, Options, RealDisk, Staged};
+
+/// How many revisions are passed over where nobody knows how many were given since: more than any day has, and few of those
+/// that the log keeps.
+const PASSED_OVER: u64 = 100_000;
+
+/// How many entries are written in one batch.
+const BATCH: usize = 256;
+
+/// A restore that was done.
+pub(super) struct Restored {
+    pub(super) state_dir: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) head: BackupHead,
+    /// Where the state is that was there before.
+    pub(super) before: Option<PathBuf>,
+    pub(super) registry: Registry,
+    /// The sessions that were active in the backup and are not any more.
+    pub(super) ended: Vec<SessionId>,
+    /// The sessions that were active before and that the backup does not know.
+    pub(super) forgotten: Vec<SessionId>,
+    pub(super) notes: Vec<String>,
+}
+
+/// What is known of the state that is there.
+enum Present {
+    Absent,
+    /// It cannot be read as a whole; perhaps what it has counted.
+    Unreadable(String, Option<Counted>),
+    Known(u128, Box<Registry>),
+}
+
+pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restored, RescueError> {
+    let (state_dir, file) = (place.config.state_dir.clone(), place.absolute(file));
+    let scratch = place.scratch()?;
+    // Before the lock: what cannot be restored keeps no daemon from starting.
+    store::unpack(&file, scratch.path())?;
+    secure_dir(&state_dir)?;
+    let lock = Lock::acquire(&state_dir, &place.config.socket, place.now());
+    let _lock = lock.map_err(|error| match error {
+        LockError::Held(record) => RescueError::Running {
+            state_dir: state_dir.clone(),
+            file: file.clone(),
+            pid: record.map(|record| record.pid),
+        },
+        error @ (LockError::Foreign { .. } | LockError::Io { .. }) => RescueError::Lock(error),
+    })?;
+    let staged = Staged::begin(&state_dir, place.now(), &RealDisk)?;
+    let head = store::unpack(&file, staged.directory())?;
+    let backup = store::examine(staged.directory())?;
+    let present = look(place, &state_dir)?;
+    if let Some(other) = other_registry(&present, backup.id).filter(|_| !force) {
+        let (backup, present) = (hex(backup.id), hex(other));
+        return Err(RescueError::OtherRegistry { state_dir, file, backup, present });
+    }
+    let mut notes = backup.problems;
+    notes.extend(backup.notes);
+    if let Present::Unreadable(why, _) = &present {
+        notes.push(format!(
+            "the state that was there cannot be read, so what happened since the backup is unknown: {why}"
+        ));
+    }
+    let mut opened = staged.open(&backup.batches, backup.id, &Options::default())?;
+    let mut registry = opened.registry.clone();
+    let raise = raise(place, &registry, &present, backup.id);
+    registry = store::append(&mut opened, &registry, &[raise])?;
+    let ended: Vec<_> = registry.active(None).filter(|session| !stays(session, &present, backup.id)).cloned().collect();
+    for some in ended.chunks(BATCH) {
+        let mut after = registry.clone();
+        let entries = some.iter().map(|session| {
+            let entry = after.entry(place.now(), end(session, &head));
+            after.apply(&entry);
+            entry
+        });
+        registry = store::append(&mut opened, &registry, &entries.collect::<Vec<_>>())?;
+    }
+    opened.store.close(&registry)?;
+    let before = staged.commit(&RealDisk)?;
+    let ended = ended.iter().map(|session| session.id).collect();
+    let forgotten = forgotten(&registry, &present);
+    Ok(Restored { state_dir, file, head, before, registry, ended, forgotten, notes })
+}
+
+fn hex(id: u128) -> String {
+    format!("{id:032x}")
+}
+
+/// Reads the state that is there, as far as it can be read: it may be the reason for the restore.
+fn look(place: &Place<'_>, state_dir: &Path) -> Result<Present, RescueError> {
+    let scratch = place.scratch()?;
+    let image = Image::take(state_dir).and_then(|image| image.unpack(scratch.path()));
+    Ok(match image.and_then(|()| store::examine(scratch.path())) {
+        Ok(examined) => Present::Known(examined.id, Box::new(examined.registry)),
+        Err(store::Error::Absent { .. }) => Present::Absent,
+        Err(error) => Present::Unreadable(problem(&error), store::counted(state_dir)),
+    })
+}
+
+/// The registry that is there, where it is another one and has granted anything.
+fn other_registry(present: &Present, backup: u128) -> Option<u128> {
+    let (id, fencing) = match present {
+        Present::Absent | Present::Unreadable(_, None) => return None,
+        Present::Unreadable(_, Some(counted)) => (counted.id, counted.counters.fencing),
+        Present::Known(id, registry) => (*id, registry.counters().fencing),
+    };
+    (id != backup && fencing > 0).then_some(id)
+}
+
+/// Has tokens and revisions go on above everything that may have been given (T1, T3).
+fn raise(place: &Place<'_>, backup: &Registry, present: &Present, id: u128) -> Entry {
+    let claim = Claim { id: hex(id).into(), state_dir: place.config.state_dir.clone() };
+    let clock = place.clock;
+    let repo = GitRepo::new(git_environment(place.environment), Arc::new(move || SystemClock::wall(&clock)));
+    let mut git_dirs: BTreeSet<_> = backup.repos().map(|repo| Arc::clone(&repo.git_dir)).collect();
+    let (mut era, mut revision) = (backup.era(), backup.revision());
+    match present {
+        Present::Known(_, registry) => {
+            git_dirs.extend(registry.repos().map(|repo| Arc::clone(&repo.git_dir)));
+            era = era.max(registry.era());
+            revision = revision.max(registry.revision());
+        }
+        Present::Unreadable(_, Some(counted)) => {
+            era = era.max(counted.counters.era());
+            revision = revision.max(counted.counters.revision) + PASSED_OVER;
+        }
+        Present::Absent | Present::Unreadable(_, None) => revision += PASSED_OVER,
+    }
+    // A repository that is not there any more, or cannot be read now, says it when it is reserved in; and a mark that names
+    // what nobody can have reached is refused there.
+    let marked = git_dirs.iter().filter_map(|git_dir| repo.next_era(git_dir, &claim).ok());
+    let era = marked.filter(|marked| *marked <= era + FARTHEST).fold(era, u64::max) + 1;
+    Entry { revision, at: place.now(), change: Change::FencingRaised { to: before_era(era) } }
+}
+
+/// Whether a session of the backup may go on (T2).
+fn stays(session: &SessionRecord, present: &Present, backup: u128) -> bool {
+    let Present::Known(id, registry) = present else { return false };
+    let now = registry.session(session.id);
+    let is_same = now.is_some_and(|now| now.is_active() && now.fencing_token == session.fencing_token);
+    *id == backup && is_same && session.intent.is_none()
+}
+
+fn end(session: &SessionRecord, head: &BackupHead) -> Change {
+    let executable = std::env::current_exe().ok().map(|path| path.to_string_lossy().into());
+    let note = format!("the registry was restored from a backup made at {}", head.made_at);
+    Change::Ended(Box::new(Ending {
+        session: session.id,
+        status: SessionStatus::Abandoned,
+        reason: EndReason::Evicted,
+        by: Some(Actor { pid: i32::try_from(std::process::id()).ok(), executable }),
+        note: note.parse().ok(),
+    }))
+}
+
+fn forgotten(restored: &Registry, present: &Present) -> Vec<SessionId> {
+    let Present::Known(_, before) = present else { return Vec::new() };
+    before.active(None).map(|session| session.id).filter(|id| restored.session(*id).is_none()).collect()
+}
