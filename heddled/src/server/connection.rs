@@ -79,7 +79,7 @@ struct Connection<'a> {
 pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
     let protocol = Protocol::new(&service.limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
-    let events = Events::new(service.coordinator.clone());
+    let events = Events::new(service.coordinator.clone(), Arc::clone(&service.telling));
     let mut connection = Connection {
         service: &service,
         caller: Caller { peer, via: protocol.via(), stay: stays, subscriptions: events.subscriptions() },

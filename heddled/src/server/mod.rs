@@ -17,6 +17,7 @@ mod peer;
 mod protocol;
 mod rpc;
 mod shown;
+mod telling;
 mod verification;
 mod websocket;
 mod wire;
@@ -94,6 +95,8 @@ pub struct Service {
     connections: Arc<AtomicUsize>,
     /// How many connections stay for the last events only, when the daemon stops.
     lingering: watch::Sender<usize>,
+    /// What all subscriptions share.
+    telling: Arc<telling::Telling>,
 }
 
 impl Service {
@@ -160,5 +163,6 @@ pub fn service(
         answers: AtomicU64::new(0),
     };
     let methods = rpc::methods(context)?;
-    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections, lingering: watch::Sender::new(0) }))
+    let (lingering, telling) = (watch::Sender::new(0), Arc::default());
+    Ok(Arc::new(Service { methods, coordinator, clock, limits, connections, lingering, telling }))
 }
