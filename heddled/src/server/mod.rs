@@ -120,6 +120,13 @@ pub(crate) struct Context {
     pub(crate) answers: AtomicU64,
 }
 
+impl Context {
+    /// How many subscriptions there are.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.limits.subscriptions.saturating_sub(self.subscriptions.available_permits())
+    }
+}
+
 /// Tells connections that the daemon is stopping.
 #[derive(Clone, Debug)]
 pub struct Stopping(watch::Receiver<bool>);

@@ -9,6 +9,7 @@ use proto_schema::{
 };
 use serde_json::Value;
 
+use crate::metrics::Figures;
 use crate::server::advice::{About, explain};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
@@ -57,8 +58,7 @@ pub(in crate::server) async fn info(context: Arc<Context>, _: Arc<Call>, _: NoPa
         boot_id: Arc::clone(&identity.boot_id),
         counts: Counts {
             connections: context.connections.load(Ordering::Relaxed) as u64,
-            subscriptions: context.limits.subscriptions.saturating_sub(context.subscriptions.available_permits())
-                as u64,
+            subscriptions: context.subscribers() as u64,
             active_sessions: snapshot.registry.active_count() as u64,
             waiters: snapshot.waiters.values().sum::<usize>() as u64,
             sessions: sessions as u64,
@@ -119,8 +119,13 @@ pub(in crate::server) async fn metrics(
     _: Arc<Call>,
     _: NoParams,
 ) -> Result<proto_schema::Metrics, WireError> {
-    let started = context.identity.started_at.unix_ms() / 1000;
-    let text = context.coordinator.figures(context.connections.load(Ordering::Relaxed), started).await;
+    let edge = Figures {
+        connections: context.connections.load(Ordering::Relaxed),
+        subscriptions: context.subscribers(),
+        started: context.identity.started_at.unix_ms() / 1000,
+        ..Figures::default()
+    };
+    let text = context.coordinator.figures(edge).await;
     let text = text.map_err(|failure| explain(&context, &failure, &About::default()))?;
     Ok(proto_schema::Metrics { text })
 }
