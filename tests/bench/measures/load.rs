@@ -96,13 +96,13 @@ fn heartbeats(
         // Those of the crowd are the first.
         let last = many.grants.len() - count;
         let few = alone.heddled.reserve_all(&alone.repository.path, &format!("beat/{count}/"), count)?;
-        let mut busy = beats(bench, &many.heddled, &many.grants[last..])?;
-        let mut rest = beats(bench, &many.heddled, &many.grants[last..])?;
+        // The same connections for both: with the crowd there are almost as many as there may be.
+        let beating = RefCell::new(beats(bench, &many.heddled, &many.grants[last..])?);
         let mut few = beats(bench, &alone.heddled, &few)?;
         let mut told = Told::default();
         let mut contenders = vec![
-            Contender::new("in the crowd", |_| told.take(crowd.borrow_mut().beside(&mut busy)?)),
-            Contender::new("at rest", |_| crowd.borrow_mut().around(&mut rest)),
+            Contender::new("in the crowd", |_| told.take(crowd.borrow_mut().beside(&mut *beating.borrow_mut())?)),
+            Contender::new("at rest", |_| crowd.borrow_mut().around(&mut *beating.borrow_mut())),
             Contender::new("alone", move |_| few()),
         ];
         if let Some(redis) = &redis {
@@ -136,12 +136,12 @@ fn cycles(
 ) -> anyhow::Result<()> {
     let window = bench.options.slice();
     for count in bench.options.connections(MEASURED) {
-        let (mut busy, mut rest) = (many.cycles(window, count)?, many.cycles(window, count)?);
+        let cycling = RefCell::new(many.cycles(window, count)?);
         let mut few = alone.cycles(window, count)?;
         let mut told = Told::default();
         let contenders = vec![
-            Contender::new("in the crowd", |_| told.take(crowd.borrow_mut().beside(&mut busy)?)),
-            Contender::new("at rest", |_| crowd.borrow_mut().around(&mut rest)),
+            Contender::new("in the crowd", |_| told.take(crowd.borrow_mut().beside(&mut *cycling.borrow_mut())?)),
+            Contender::new("at rest", |_| crowd.borrow_mut().around(&mut *cycling.borrow_mut())),
             Contender::new("alone", move |_| few()),
         ];
         let found = schedule::rotate(bench.options, contenders)?;
