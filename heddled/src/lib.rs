@@ -14,6 +14,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod observe;
 pub mod paths;
+pub mod priority;
 pub mod registry;
 mod reload;
 pub mod repo;

@@ -70,6 +70,7 @@ pub struct Metrics {
     flush_operations: Histogram,
     inbox: IntGauge,
     connections: IntGauge,
+    subscriptions: IntGauge,
     sessions: IntGaugeVec,
     threads: IntGauge,
     repositories: IntGauge,
@@ -90,6 +91,8 @@ pub struct Figures {
     pub revision: u64,
     /// Open connections.
     pub connections: usize,
+    /// Subscriptions to events, all connections together.
+    pub subscriptions: usize,
     /// When the daemon started, in seconds since 1970.
     pub started: i64,
 }
@@ -169,6 +172,7 @@ impl Metrics {
             flush_operations: register(r, Histogram::with_opts(flush_operations))?,
             inbox: gauge(r, "heddled_inbox_length", "Messages that wait for the writer.")?,
             connections: gauge(r, "heddled_connections", "Open connections.")?,
+            subscriptions: gauge(r, "heddled_subscriptions", "Subscriptions to events.")?,
             sessions: register(r, IntGaugeVec::new(sessions, &["status"]))?,
             threads: gauge(r, "heddled_threads", "Threads that are known.")?,
             repositories: gauge(r, "heddled_repositories", "Repositories that are known.")?,
@@ -223,6 +227,7 @@ impl Metrics {
         self.repositories.set(count(figures.repositories));
         self.revision.set(i64::try_from(figures.revision).unwrap_or(i64::MAX));
         self.connections.set(count(figures.connections));
+        self.subscriptions.set(count(figures.subscriptions));
         self.started.set(figures.started);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

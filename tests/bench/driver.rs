@@ -85,7 +85,7 @@ impl Driver {
             }
         }
         while busy > 0 {
-            self.poller.wait(&mut ready)?;
+            self.poller.wait(&mut ready, 1_000)?;
             if ready.is_empty() {
                 crate::interrupt::check()?;
             }

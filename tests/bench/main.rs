@@ -2,13 +2,15 @@
 //!
 //! A figure is the median over several rounds; a ratio is the median of each round's own ratio. A round gives every
 //! contender one slice of a few hundred milliseconds, and a slice starts when the machine is idle (`quiet.rs`). All
-//! contenders are driven by the same client (`driver.rs`), from this one process.
+//! contenders are driven by the same client (`driver.rs`), from this one process. Where others are to be busy meanwhile, a
+//! second client sends at its own pace, whatever is answered (`crowd.rs`).
 //!
 //! Only Linux is measured: the idle test, the memory and the CPU times come from `/proc`.
 
 mod child;
 mod clock;
 mod contenders;
+mod crowd;
 mod driver;
 mod interrupt;
 mod machine;

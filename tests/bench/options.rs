@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// The longest wait for an idle machine before a slice, in milliseconds
     #[arg(long, default_value_t = 5_000)]
     patience_ms: u64,
+    /// How often a slice is repeated during which other processes ran, before it counts as it is
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
     /// Numbers of connections, where a measure has several
     #[arg(long, value_delimiter = ',')]
     connections: Vec<usize>,
@@ -76,7 +79,7 @@ impl Options {
 
     /// How often to repeat a slice during which other processes ran, before it counts as it is.
     pub(crate) fn repetitions(&self) -> usize {
-        if self.quick { 0 } else { 5 }
+        if self.quick { 0 } else { self.repetitions }
     }
 
     /// The numbers of connections to use, of those that the measure has.

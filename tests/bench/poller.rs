@@ -31,10 +31,10 @@ mod linux {
             Ok(Self { epoll, events: vec![EpollEvent::empty(); streams.len()] })
         }
 
-        /// Fills `ready` with the numbers of the connections that can be read; none after a second of silence.
-        pub(crate) fn wait(&mut self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
+        /// Fills `ready` with the numbers of the connections that can be read; none after so many milliseconds of silence.
+        pub(crate) fn wait(&mut self, ready: &mut Vec<usize>, silence_ms: u16) -> anyhow::Result<()> {
             ready.clear();
-            let count = match self.epoll.wait(&mut self.events, EpollTimeout::from(1_000_u16)) {
+            let count = match self.epoll.wait(&mut self.events, EpollTimeout::from(silence_ms)) {
                 Err(nix::Error::EINTR) => 0,
                 other => other?,
             };
@@ -68,12 +68,12 @@ mod portable {
             Ok(Self { descriptors: copies.collect::<Result<_, _>>()? })
         }
 
-        /// Fills `ready` with the numbers of the connections that can be read; none after a second of silence.
-        pub(crate) fn wait(&mut self, ready: &mut Vec<usize>) -> anyhow::Result<()> {
+        /// Fills `ready` with the numbers of the connections that can be read; none after so many milliseconds of silence.
+        pub(crate) fn wait(&mut self, ready: &mut Vec<usize>, silence_ms: u16) -> anyhow::Result<()> {
             ready.clear();
             let polled = self.descriptors.iter().map(|copy| PollFd::new(copy.as_fd(), PollFlags::POLLIN));
             let mut polled: Vec<_> = polled.collect();
-            match nix::poll::poll(&mut polled, PollTimeout::from(1_000_u16)) {
+            match nix::poll::poll(&mut polled, PollTimeout::from(silence_ms)) {
                 Err(nix::Error::EINTR) | Ok(0) => return Ok(()),
                 other => other?,
             };

@@ -67,7 +67,7 @@ pub(crate) fn role() -> Option<String> {
 pub(crate) struct Actor {
     pub(crate) process: Process,
     pub(crate) input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    pub(crate) output: BufReader<ChildStdout>,
 }
 
 impl Actor {

@@ -97,6 +97,51 @@ async fn the_client_of_jsonrpsee_subscribes_and_unsubscribes() {
 }
 
 #[test]
+fn a_subscriber_that_does_not_read_is_told_so_and_goes_on_where_it_was() {
+    const BEHIND: u64 = 100;
+    let place = Place::new();
+    place.configure(&format!("[limits]\nevents_behind = {BEHIND}\n"));
+    let daemon = place.start();
+    let repo = place.repo("r");
+    let mut client = daemon.client();
+    let (mut deaf, mut listening) = (Web::open(&daemon), Web::open(&daemon));
+    let subscription = deaf.call("events.subscribe", &json!({"after": 0})).unwrap();
+    let other = listening.call("events.subscribe", &json!({"after": 0})).unwrap();
+    let mut all = Vec::new();
+    let mut cycles_done = 0;
+    // The other one is told of everything meanwhile, also after the deaf one was given up.
+    while !place.log().contains("a subscriber fell behind") || cycles_done % 100 != 0 {
+        assert!(cycles_done < 5000, "the deaf one is told in the end");
+        cycles(&mut client, repo.at(), 1);
+        cycles_done += 1;
+        let newest = client.ok("daemon.info", &json!({}))["revision"].as_u64().unwrap();
+        while (all.len() as u64) < newest {
+            take(&mut listening, &other, &mut all);
+        }
+    }
+    let mut heard = Vec::new();
+    let resume = loop {
+        let told = deaf.receive();
+        let event = &told["params"]["result"];
+        assert_eq!(told["params"]["subscription"], subscription, "{told}");
+        if event["kind"] == "lagged" {
+            break event["detail"]["resume_after"].clone();
+        }
+        assert_eq!(event["revision"], heard.len() + 1, "{told}");
+        heard.push(event.clone());
+    };
+    assert_eq!(resume, heard.len(), "everything before it was given");
+    assert!((heard.len() as u64) + BEHIND < all.len() as u64, "{} of {}", heard.len(), all.len());
+    // It has ended, and its connection has not.
+    assert_eq!(deaf.call("events.unsubscribe", &json!({"subscription": subscription})).unwrap(), false);
+    let next = deaf.call("events.subscribe", &json!({"after": resume})).unwrap();
+    while heard.len() < all.len() {
+        take(&mut deaf, &next, &mut heard);
+    }
+    assert!(heard == all, "and then it has seen what the other one has");
+}
+
+#[test]
 fn the_stop_is_the_last_event_and_the_goodbye_comes_after_it() {
     let place = Place::new();
     let mut daemon = place.start();

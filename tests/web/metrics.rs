@@ -107,6 +107,7 @@ fn what_happens_is_counted() {
     lines.ok("agent.evict", &json!({"session_id": held[1]["session_id"], "reason": "a test"}));
     lines.refused("live_owner", "agent.reserve", &json!({"repo": repo.at(), "thread": "t2"}));
     web.call("agent.heartbeat", &key(&held[2])).unwrap();
+    lines.subscribe(&json!({"session_id": held[2]["session_id"]}));
     let after = scrape(&mut http);
     let grown =
         |series: &str| after[series] - before.get(series).copied().unwrap_or_else(|| panic!("{series} was there"));
@@ -130,6 +131,7 @@ fn what_happens_is_counted() {
     }
     assert_eq!(after[r#"heddled_errors_total{kind="live_owner"}"#], 1.0);
     assert_eq!(after["heddled_connections"], 3.0);
+    assert_eq!((before["heddled_subscriptions"], after["heddled_subscriptions"]), (0.0, 1.0));
     assert_eq!(after["heddled_inbox_length"], 0.0, "nothing waits");
     let info = lines.ok("daemon.info", &json!({}));
     assert_eq!(after["heddled_revision"], info["revision"].as_f64().unwrap());

@@ -12,18 +12,19 @@ impl Coordinator {
         &self.shared.metrics
     }
 
-    /// All of it as text, with what the edge knows. Every session is looked at, so it is not done on the async worker.
+    /// All of it as text: what the edge knows is in `edge`, and what the registry has is put beside it. Every session is
+    /// looked at, so it is not done on the async worker.
     ///
     /// # Errors
     /// `Broken`: a defect.
-    pub async fn figures(&self, connections: usize, started: i64) -> Result<String, Failure> {
+    pub async fn figures(&self, edge: Figures) -> Result<String, Failure> {
         let (snapshot, metrics) = (self.snapshot(), Arc::clone(self.metrics()));
         blocking("counting", move || {
             let registry = &snapshot.registry;
             let (_, threads, repositories) = registry.sizes();
             let sessions = registry.count_by_status();
             let revision = registry.revision();
-            let figures = Figures { sessions, threads, repositories, revision, connections, started };
+            let figures = Figures { sessions, threads, repositories, revision, ..edge };
             metrics.text(&figures).map_err(|_| Failure::Broken("the metrics"))
         })
         .await

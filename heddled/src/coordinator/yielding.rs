@@ -2,10 +2,7 @@
 
 use super::blocking;
 use super::failure::Failure;
-
-/// How much it yields, and every program that it starts with it.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+use crate::priority::give_way;
 
 /// Runs it off the async workers, on a thread of its own: a thread that has lowered its priority cannot raise it again.
 pub(super) async fn yielding<T: Send + 'static>(
@@ -20,12 +17,4 @@ pub(super) async fn yielding<T: Send + 'static>(
         thread.map(|thread| thread.join().unwrap_or(Err(Failure::Broken(what)))).unwrap_or(Err(Failure::Broken(what)))
     })
     .await
-}
-
-/// Only where a thread has a priority of its own; that it could not be lowered harms nobody.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "work on a worktree keeps its priority");
-    }
 }

@@ -8,8 +8,13 @@
 //! A connection that holds sessions is lost when its peer has hung up, or this side has closed it; a peer that has only ended
 //! its input is still there, and the connection stays for as long as it holds any.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,9 +23,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use jsonrpsee::types::Id;
 use proto_schema::SessionId;
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::net::unix::WriteHalf;
+use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
 use tracing::debug;
@@ -49,6 +54,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long it is asked.
 const ASK_AT_MOST: u32 = 6000;
+
+thread_local! {
+    /// Where input comes in. More than most messages have; a long one comes in several reads.
+    static INPUT: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(32 * 1024));
+}
 
 /// Why a connection is over.
 enum Over {
@@ -92,7 +102,7 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
     let limits = service.terms.now().limits;
     let protocol = Protocol::new(&limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
-    let events = Events::new(service.coordinator.clone());
+    let events = Events::new(service.coordinator.clone(), Arc::clone(&service.telling));
     let connected = service.coordinator.connected();
     let mut connection = Connection {
         service: &service,
@@ -160,12 +170,12 @@ impl Connection<'_> {
             if is_unseen && hang_up.is_none() {
                 hang_up = HangUp::of(input.as_ref()).ok();
             }
+            self.protocol.settle();
             // Beside input: room where there is output, or that the peer is lost.
             let interest = if self.out.is_empty() { Interest::ERROR } else { Interest::WRITABLE };
             tokio::select! {
                 biased;
-                // More than most messages have; a long one comes in several reads.
-                read = input.read_buf(self.protocol.input(8 * 1024)), if wants_input => match read? {
+                read = read_in(&mut input, &mut self.protocol), if wants_input => match read? {
                     0 => self.end_input(),
                     _ => self.note_read(input.as_ref()),
                 },
@@ -355,11 +365,8 @@ impl Connection<'_> {
                 Err(error) => return Err(error),
             }
         }
-        self.written = 0;
-        self.out.clear();
-        if self.out.capacity() > 64 * 1024 {
-            self.out.shrink_to(8 * 1024);
-        }
+        // Nor is a buffer kept for the next answer.
+        (self.out, self.written) = (Vec::new(), 0);
         Ok(())
     }
 
@@ -419,6 +426,21 @@ impl Connection<'_> {
             coordinator.connection_lost(session).await;
         }
     }
+}
+
+/// Reads what has come in: its length, or 0 at the end. No buffer is kept for what may come: most connections are silent most
+/// of the time, so one serves all.
+async fn read_in(input: &mut ReadHalf<'_>, protocol: &mut Protocol) -> io::Result<usize> {
+    poll_fn(|context| {
+        INPUT.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::uninit(buffer);
+            ready!(Pin::new(&mut *input).poll_read(context, &mut read))?;
+            let read = read.filled();
+            protocol.input(read.len()).extend_from_slice(read);
+            Poll::Ready(Ok(read.len()))
+        })
+    })
+    .await
 }
 
 /// Comes back when the peer has hung up; never, where that is not looked at.

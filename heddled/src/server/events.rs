@@ -6,21 +6,24 @@
 //!
 //! Each subscription is a task that follows the log and puts messages into the connection's channel, which is short. Where
 //! the peer takes nothing the channel is full and the task waits: nothing is kept for a slow subscriber, and nobody but its
-//! own task notices it. Once it is too far behind it is told so, as its last message.
+//! own task notices it. Once it is too far behind it is told so, as its last message. What is told and when is shared by all
+//! (`telling`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use proto_schema::{Event, EventParams, Lagged, SubscriptionId};
+use proto_schema::{Event, Lagged, SubscriptionId};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::debug;
 
+use super::telling::{self, Telling};
 use super::terms::Counted;
-use super::wire;
 use crate::coordinator::{Coordinator, Followed, Follower};
+use crate::registry::OperationRecord;
 
 /// How many messages may wait for one connection, all its subscriptions together.
 const WAITING: usize = 64;
@@ -70,7 +73,7 @@ impl std::fmt::Debug for Subscriptions {
 /// A message on its way to the connection.
 struct Notice {
     subscription: u64,
-    message: Vec<u8>,
+    event: Arc<RawValue>,
     /// Whether the subscription ends with it.
     is_last: bool,
 }
@@ -78,6 +81,7 @@ struct Notice {
 /// What is to be written on a connection beside the answers of its calls.
 pub(super) struct Events {
     coordinator: Coordinator,
+    telling: Arc<Telling>,
     subscriptions: Arc<Subscriptions>,
     /// None until the first subscription, and when all have ended.
     notices: Option<mpsc::Receiver<Notice>>,
@@ -88,8 +92,8 @@ pub(super) struct Events {
 
 impl Events {
     /// Of a new connection. Costs nothing until somebody subscribes.
-    pub(super) fn new(coordinator: Coordinator) -> Self {
-        Self { coordinator, subscriptions: Arc::default(), notices: None, sender: None, closed: false }
+    pub(super) fn new(coordinator: Coordinator, telling: Arc<Telling>) -> Self {
+        Self { coordinator, telling, subscriptions: Arc::default(), notices: None, sender: None, closed: false }
     }
 
     /// What each call of the connection is given.
@@ -109,7 +113,7 @@ impl Events {
         });
         let Subscription { number, follower, most_behind, counted } = subscription;
         let carrier =
-            Carrier { id: SubscriptionId::new(number), number, most_behind, coordinator: self.coordinator.clone() };
+            Carrier { number, most_behind, coordinator: self.coordinator.clone(), telling: Arc::clone(&self.telling) };
         let task = tokio::spawn(carrier.run(follower, sender.clone())).abort_handle();
         self.subscriptions.0.lock().insert(number, Live { task, _counted: counted });
     }
@@ -151,7 +155,8 @@ impl Events {
         } else {
             live.contains_key(&notice.subscription)
         };
-        is_due.then_some(notice.message)
+        drop(live);
+        is_due.then(|| message(notice.subscription, &notice.event))
     }
 
     /// Carries no more: what is carried ends with the log, when the daemon stops.
@@ -174,12 +179,29 @@ impl Drop for Events {
     }
 }
 
-/// A notification as it stands on the wire.
+/// A notification as it stands on the wire: `events.event`, and its parameters as `proto_schema::EventParams` has them.
 #[derive(Serialize)]
-struct Notification {
+struct Notification<'a> {
     jsonrpc: &'static str,
     method: &'static str,
-    params: EventParams,
+    params: Params<'a>,
+}
+
+#[derive(Serialize)]
+struct Params<'a> {
+    subscription: SubscriptionId,
+    result: &'a RawValue,
+}
+
+/// What one subscriber is sent.
+fn message(subscription: u64, event: &RawValue) -> Vec<u8> {
+    let params = Params { subscription: SubscriptionId::new(subscription), result: event };
+    // With room for what is put around the event.
+    let mut message = Vec::with_capacity(event.get().len() + 128);
+    // Into memory, and of text: it does not fail.
+    let _written =
+        serde_json::to_writer(&mut message, &Notification { jsonrpc: "2.0", method: "events.event", params });
+    message
 }
 
 /// Why a carrier does not go on.
@@ -192,79 +214,104 @@ enum Over {
 
 /// Carries one subscription.
 struct Carrier {
-    id: SubscriptionId,
     number: u64,
     most_behind: u64,
     coordinator: Coordinator,
+    telling: Arc<Telling>,
 }
 
 impl Carrier {
     async fn run(self, mut follower: Follower, sender: mpsc::Sender<Notice>) {
         let over = self.follow(&mut follower, &sender).await;
         if let Over::Lagged(resume_after) = over {
-            debug!(subscription = %self.id, resume_after, "a subscriber fell behind");
+            debug!(subscription = %SubscriptionId::new(self.number), resume_after, "a subscriber fell behind");
             let lagged = Event::Lagged(Lagged::new(resume_after, self.coordinator.now()));
-            if let Some(notice) = self.notice(lagged, true) {
+            if let Some(event) = telling::text(&lagged) {
                 // Its place is behind what waits already, and it waits itself as long as its peer takes nothing.
-                drop(sender.send(notice).await);
+                drop(sender.send(Notice { subscription: self.number, event, is_last: true }).await);
             }
         }
     }
 
     async fn follow(&self, follower: &mut Follower, sender: &mpsc::Sender<Notice>) -> Over {
         loop {
-            let followed = tokio::select! {
-                followed = follower.next() => followed,
+            let is_more = tokio::select! {
+                is_more = follower.wait() => is_more,
                 () = sender.closed() => return Over::Done,
             };
-            let operations = match followed {
-                Ok(Followed::Operations(operations)) => operations,
-                Ok(Followed::Stopped) => return Over::Done,
-                // Subscribing again tells what is kept, or why the log cannot be read.
-                Ok(Followed::Compacted) | Err(_) => return Over::Lagged(follower.place()),
-            };
-            let snapshot = self.coordinator.snapshot();
-            for record in operations {
-                // What was passed over up to here did not match.
-                let given = record.revision.saturating_sub(1);
-                let Some(room) = self.room(follower, sender, given).await else { return Over::Lagged(given) };
-                let Ok(room) = room else { return Over::Done };
-                let operation = wire::operation(&snapshot.registry, &record);
-                let Some(notice) = self.notice(Event::Operation(operation), false) else { return Over::Lagged(given) };
-                room.send(notice);
+            if !is_more {
+                return Over::Done;
             }
-            // Whoever catches up leaves the others their turns.
+            let mut turn = self.telling.turn().await;
+            let operations = match follower.recent() {
+                Some(operations) => operations,
+                None => {
+                    // The disk takes its time, and nobody's turn.
+                    drop(turn);
+                    let read = tokio::select! {
+                        read = follower.next() => read,
+                        () = sender.closed() => return Over::Done,
+                    };
+                    turn = self.telling.turn().await;
+                    match read {
+                        Ok(Followed::Operations(operations)) => operations,
+                        Ok(Followed::Stopped) => return Over::Done,
+                        // Subscribing again tells what is kept, or why the log cannot be read.
+                        Ok(Followed::Compacted) | Err(_) => return Over::Lagged(follower.place()),
+                    }
+                }
+            };
+            if let Err(over) = self.tell(operations, follower, sender, &mut turn).await {
+                return over;
+            }
+            // What was told is written, and who calls is looked at, before the next ones have their turn.
             tokio::task::yield_now().await;
+            drop(turn);
         }
     }
 
-    /// Waits for room for one message; none when the subscriber is too far behind by then.
+    /// Gives operations to the connection.
+    async fn tell(
+        &self,
+        operations: Vec<Arc<OperationRecord>>,
+        follower: &mut Follower,
+        sender: &mpsc::Sender<Notice>,
+        turn: &mut telling::Turn<'_>,
+    ) -> Result<(), Over> {
+        let snapshot = self.coordinator.snapshot();
+        for record in operations {
+            // What was passed over up to here did not match.
+            let given = record.revision.saturating_sub(1);
+            let room = match sender.try_reserve() {
+                Ok(room) => room,
+                Err(_) => {
+                    // Who waits for its peer keeps nobody else waiting.
+                    *turn = None;
+                    self.room(follower, sender, given).await?
+                }
+            };
+            let event = self.telling.operation(&snapshot.registry, &record).ok_or(Over::Lagged(given))?;
+            room.send(Notice { subscription: self.number, event, is_last: false });
+        }
+        Ok(())
+    }
+
+    /// Waits for room for one message, unless the subscriber is too far behind by then.
     async fn room<'a>(
         &self,
         follower: &mut Follower,
         sender: &'a mpsc::Sender<Notice>,
         given: u64,
-    ) -> Option<Result<mpsc::Permit<'a, Notice>, mpsc::error::SendError<()>>> {
-        if let Ok(room) = sender.try_reserve() {
-            return Some(Ok(room));
-        }
+    ) -> Result<mpsc::Permit<'a, Notice>, Over> {
         loop {
             if follower.behind(given) > self.most_behind {
-                return None;
+                return Err(Over::Lagged(given));
             }
             tokio::select! {
                 biased;
-                room = sender.reserve() => return Some(room),
+                room = sender.reserve() => return room.map_err(|_| Over::Done),
                 () = follower.more() => {}
             }
         }
-    }
-
-    fn notice(&self, event: Event, is_last: bool) -> Option<Notice> {
-        let params = EventParams { subscription: self.id.clone(), result: event };
-        let notification = Notification { jsonrpc: "2.0", method: "events.event", params };
-        let mut message = Vec::with_capacity(512);
-        serde_json::to_writer(&mut message, &notification).ok()?;
-        Some(Notice { subscription: self.number, message, is_last })
     }
 }

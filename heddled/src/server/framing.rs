@@ -37,12 +37,16 @@ impl Framer {
             self.searched -= self.start;
             self.start = 0;
         }
-        // A large message that has passed leaves no large buffer behind on a connection that idles for hours.
-        if self.buffer.is_empty() && self.buffer.capacity() > 64 * 1024 {
-            self.buffer.shrink_to(room);
-        }
         self.buffer.reserve(room);
         &mut self.buffer
+    }
+
+    /// Keeps no buffer for what has passed: a connection may idle for hours, and there are thousands.
+    pub fn settle(&mut self) {
+        if self.start == self.buffer.len() {
+            self.buffer = Vec::new();
+            (self.start, self.searched) = (0, 0);
+        }
     }
 
     /// The next message, if one is complete. Blank lines are passed over.

@@ -17,12 +17,16 @@ impl Incoming {
     pub(super) fn input(&mut self, room: usize) -> &mut Vec<u8> {
         self.buffer.drain(..self.start);
         self.start = 0;
-        // A large message that has passed leaves no large buffer behind.
-        if self.buffer.is_empty() && self.buffer.capacity() > 64 * 1024 {
-            self.buffer.shrink_to(room);
-        }
         self.buffer.reserve(room);
         &mut self.buffer
+    }
+
+    /// Keeps no buffer for what was taken.
+    pub(super) fn settle(&mut self) {
+        if self.start == self.buffer.len() {
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
     }
 
     /// What was not taken.

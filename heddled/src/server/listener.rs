@@ -24,6 +24,9 @@ use super::{Service, Stopping};
 /// How long a failing accept is given to mend itself, as when descriptors have run out.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// How long after it was told that connections cannot be accepted it is told again, in milliseconds.
+const TOLD_AGAIN_MS: u64 = 60_000;
+
 /// How long somebody who is not let in is listened to, to be answered in the protocol that it speaks.
 const FIRST_WORD: Duration = Duration::from_millis(100);
 
@@ -35,6 +38,7 @@ const MOST_LISTENED_TO: usize = 64;
 pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: Stopping) -> JoinSet<()> {
     let (mut connections, mut turned_away) = (JoinSet::new(), JoinSet::new());
     let our_uid = nix::unistd::geteuid().as_raw();
+    let mut failures = Failures::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -51,8 +55,8 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
         match accepted {
             Ok((stream, _)) => admit(&service, stream, our_uid, &stopping, &mut connections, &mut turned_away),
             Err(problem) => {
-                warn!(%problem, "a connection could not be accepted");
-                // The time is what is waited for.
+                failures.note(&problem, service.monotonic_ms());
+                // Whoever connects waits in the listener's queue meanwhile. The time is what is waited for.
                 let _elapsed = tokio::time::timeout(BACK_OFF, std::future::pending::<()>()).await;
             }
         }
@@ -67,6 +71,24 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
         }
     }
     connections
+}
+
+/// Failures to accept. There may be twenty a second: an operator is told of them once a minute.
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    told_at: Option<u64>,
+}
+
+impl Failures {
+    fn note(&mut self, problem: &std::io::Error, now_ms: u64) {
+        self.count += 1;
+        debug!(%problem, "an accept failed");
+        if self.told_at.is_none_or(|told_at| now_ms.saturating_sub(told_at) >= TOLD_AGAIN_MS) {
+            warn!(%problem, failures = self.count, "connections cannot be accepted; they wait until they can");
+            self.told_at = Some(now_ms);
+        }
+    }
 }
 
 fn admit(

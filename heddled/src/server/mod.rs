@@ -18,6 +18,7 @@ mod protocol;
 mod request;
 mod rpc;
 mod shown;
+mod telling;
 mod terms;
 mod verification;
 mod websocket;
@@ -100,6 +101,8 @@ pub struct Service {
     names: Names,
     /// How many connections stay for the last events only, when the daemon stops.
     lingering: watch::Sender<usize>,
+    /// What all subscriptions share.
+    telling: Arc<telling::Telling>,
 }
 
 impl Service {
@@ -161,6 +164,6 @@ pub fn service(
         stop,
     };
     let methods = rpc::methods(context)?;
-    let (names, lingering) = (Names::default(), watch::Sender::new(0));
-    Ok(Arc::new(Service { methods, coordinator, clock, terms, connections, names, lingering }))
+    let (names, lingering, telling) = (Names::default(), watch::Sender::new(0), Arc::default());
+    Ok(Arc::new(Service { methods, coordinator, clock, terms, connections, names, lingering, telling }))
 }

@@ -72,6 +72,15 @@ impl Protocol {
         }
     }
 
+    /// Keeps no buffer for what has passed: to be called before anything is waited for.
+    pub(super) fn settle(&mut self) {
+        match &mut self.speech {
+            Speech::Lines(framer) => framer.settle(),
+            Speech::Http(http) => http.settle(),
+            Speech::WebSocket(socket) => socket.settle(),
+        }
+    }
+
     /// The next message, if one is complete. What is to be said to less than a message goes to `out`.
     pub(super) fn next_frame(&mut self, out: &mut Vec<u8>) -> Option<Frame> {
         if !self.is_known {
@@ -135,6 +144,7 @@ impl Protocol {
     pub(super) fn say(&mut self, line: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
         match (&mut self.speech, line) {
             (Speech::Lines(_), Some(line)) => {
+                out.reserve(line.len() + 1);
                 out.extend_from_slice(line);
                 out.push(b'\n');
                 true

@@ -94,6 +94,10 @@ impl WebSocket {
         self.incoming.input(room)
     }
 
+    pub(super) fn settle(&mut self) {
+        self.incoming.settle();
+    }
+
     pub(super) fn is_partial(&self) -> bool {
         self.is_fragmented || !self.incoming.rest().is_empty()
     }

@@ -55,6 +55,13 @@ impl Heddled {
         Driver::connect(&self.socket(), count)
     }
 
+    /// Opens a connection that waits for its answers.
+    pub(crate) fn open(&self) -> anyhow::Result<UnixStream> {
+        let stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(stream)
+    }
+
     /// One call on a connection of its own.
     pub(crate) fn call(&self, method: &str, params: &Value) -> anyhow::Result<Value> {
         call(&self.socket(), method, params)

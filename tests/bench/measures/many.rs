@@ -1,47 +1,59 @@
 //! P8: the cost of a cycle, and of a list, while 10,000 sessions are active. The peer is the same daemon with 10.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::Bench;
-use crate::contenders::calls::{Cycle, Repeat};
+use crate::contenders::calls::{Cycle, Grant, Repeat};
 use crate::contenders::heddled::Heddled;
 use crate::report::{Goal, Report, Row, Subject};
 use crate::repository::Repository;
 use crate::schedule::{self, Contender, Sample};
 
-const FEW: usize = 10;
-const MANY: usize = 10_000;
+pub(super) const FEW: usize = 10;
+pub(super) const MANY: usize = 10_000;
 const CONNECTIONS: &[usize] = &[1, 16];
 
 /// A daemon with sessions, and its repository.
-struct Place {
-    repository: Repository,
-    heddled: Heddled,
+pub(super) struct Place {
+    pub(super) repository: Repository,
+    pub(super) heddled: Heddled,
+    /// Its sessions.
+    pub(super) grants: Vec<Grant>,
 }
 
 impl Place {
     /// Both places have the same branches, so that only the sessions differ.
-    fn make(directory: &Path, branches: usize, sessions: usize) -> anyhow::Result<Self> {
+    pub(super) fn make(directory: &Path, branches: usize, sessions: usize) -> anyhow::Result<Self> {
         let repository = Repository::make(&directory.join("repo"))?;
         repository.branches(&[], "held/", branches)?;
-        repository.branches(&[], "work/", 16)?;
+        repository.branches(&[], "work/", 64)?;
         let heddled = Heddled::start(&directory.join("heddled"))?;
-        heddled.reserve_all(&repository.path, "held/", sessions)?;
-        Ok(Self { repository, heddled })
+        let grants = heddled.reserve_all(&repository.path, "held/", sessions)?;
+        Ok(Self { repository, heddled, grants })
     }
 
-    fn contender(&self, name: &str, bench: &Bench<'_>, count: usize) -> anyhow::Result<Contender<'static>> {
+    /// Cycles on `count` connections for `window`; the figure is the time that one takes, in microseconds.
+    pub(super) fn cycles(
+        &self,
+        window: Duration,
+        count: usize,
+    ) -> anyhow::Result<impl FnMut() -> anyhow::Result<Sample> + use<>> {
         let (mut driver, mut script) =
             (self.heddled.connect(count)?, Cycle::new(&self.repository.path, "work/", count));
-        let window = Some(bench.options.slice());
-        Ok(Contender::new(name, move |_| {
-            let outcome = driver.run(&mut script, window)?;
+        Ok(move || {
+            let outcome = driver.run(&mut script, Some(window))?;
             #[expect(clippy::cast_precision_loss, reason = "a number of connections is small")]
             let figure = 1e6 * count as f64 / outcome.rate();
             Ok(Sample { figure, latencies: outcome.latencies })
-        }))
+        })
+    }
+
+    fn contender(&self, name: &str, bench: &Bench<'_>, count: usize) -> anyhow::Result<Contender<'static>> {
+        let mut cycles = self.cycles(bench.options.slice(), count)?;
+        Ok(Contender::new(name, move |_| cycles()))
     }
 }
 

@@ -4,6 +4,7 @@ mod capture;
 mod cycle;
 mod floors;
 mod heartbeat;
+mod load;
 mod many;
 mod new_thread;
 mod process;
@@ -47,6 +48,7 @@ pub(crate) const ALL: &[Measure] = &[
     Measure { name: "p8", about: "cycles and lists among 10,000 sessions", run: many::run },
     Measure { name: "p9", about: "start, memory and idle CPU of a large registry", run: start::run },
     Measure { name: "p10", about: "heartbeats beside captures", run: capture::beside },
+    Measure { name: "load", about: "heartbeats, cycles, memory and idle CPU in a crowd", run: load::run },
 ];
 
 /// The numbers of connections at which throughput is measured.

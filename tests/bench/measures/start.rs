@@ -49,7 +49,9 @@ pub(crate) fn run(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     report.note(&format!("P9: daemon.info after the start: {}", heddled.call("daemon.info", &json!({}))?["counts"]));
     let resident = resident_megabytes(heddled.pid())?;
     report.rows.push(Row::alone(&format!("P9 memory, {what}"), "MB", resident, Some(Goal::Under(100.0))));
+    let connections = heddled.connect(IDLE_CONNECTIONS)?;
     let idle = idle_percent(&heddled, bench.options.amount(10_000))?;
+    drop(connections);
     let mut row = Row::alone("P9 idle CPU of a core", "%", idle, Some(Goal::Under(0.5)));
     row.connections = Some(IDLE_CONNECTIONS);
     report.rows.push(row);
@@ -71,7 +73,7 @@ fn seed(directory: &Path, sessions: usize, operations: usize) -> anyhow::Result<
 }
 
 /// Resident memory of a process.
-fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
+pub(super) fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
@@ -80,14 +82,12 @@ fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
 
 /// The share of one core that the daemon uses while its connections are silent.
 #[expect(clippy::cast_precision_loss, reason = "a count of ticks is far below 2^53")]
-fn idle_percent(heddled: &Heddled, span_ms: usize) -> anyhow::Result<f64> {
-    let connections = heddled.connect(IDLE_CONNECTIONS)?;
+pub(super) fn idle_percent(heddled: &Heddled, span_ms: usize) -> anyhow::Result<f64> {
     // What the start and the connects left to do is not idling.
     clock::pause(Duration::from_secs(2));
     let span = Duration::from_millis(u64::try_from(span_ms)?);
     let before = quiet::process_ticks(heddled.pid())?;
     clock::pause(span);
     let used = quiet::process_ticks(heddled.pid())? - before;
-    drop(connections);
     Ok(100.0 * used as f64 / TICKS_PER_SECOND / span.as_secs_f64())
 }

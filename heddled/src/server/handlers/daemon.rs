@@ -9,6 +9,7 @@ use proto_schema::{
 };
 use serde_json::Value;
 
+use crate::metrics::Figures;
 use crate::server::advice::{About, explain};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
@@ -140,8 +141,13 @@ pub(in crate::server) async fn metrics(
     _: Arc<Call>,
     _: NoParams,
 ) -> Result<proto_schema::Metrics, WireError> {
-    let started = context.identity.started_at.unix_ms() / 1000;
-    let text = context.coordinator.figures(context.connections.load(Ordering::Relaxed), started).await;
+    let edge = Figures {
+        connections: context.connections.load(Ordering::Relaxed),
+        subscriptions: context.subscriptions.now(),
+        started: context.identity.started_at.unix_ms() / 1000,
+        ..Figures::default()
+    };
+    let text = context.coordinator.figures(edge).await;
     let text = text.map_err(|failure| explain(&context, &failure, &About::default()))?;
     Ok(proto_schema::Metrics { text })
 }

@@ -102,6 +102,10 @@ impl Http {
         self.incoming.input(room)
     }
 
+    pub(super) fn settle(&mut self) {
+        self.incoming.settle();
+    }
+
     pub(super) fn is_partial(&self) -> bool {
         self.request.is_some() || self.incoming.rest().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }

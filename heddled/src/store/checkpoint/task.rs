@@ -15,11 +15,8 @@ use super::super::writer::{Pool, Ready};
 use super::super::{Error, Stats};
 use super::base;
 use super::tables::{Meta, Tables};
+use crate::priority::give_way;
 use crate::registry::Registry;
-
-/// How much less important than the writer this thread is.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 10;
 
 /// Asks for a checkpoint.
 #[derive(Debug)]
@@ -68,6 +65,7 @@ impl Task {
 
     fn work(&mut self, free: &[u32], jobs: &Receiver<Job>) -> Result<(), Error> {
         self.hand_on(free)?;
+        // The writer goes first.
         give_way();
         for job in jobs {
             self.checkpoint(&job)?;
@@ -113,14 +111,6 @@ impl Task {
             self.pool.put(Ready { number: *number, epoch });
         }
         Ok(())
-    }
-}
-
-/// Lets the writer go first. Only where a thread has a priority of its own; that it could not be lowered harms nobody.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the checkpoint thread keeps its priority");
     }
 }
 
