@@ -9,7 +9,7 @@ use heddled::cli::{self, Start};
 use heddled::config::{Config, Sources};
 use heddled::daemon::{self, DaemonError};
 use heddled::lifecycle::{self, Handed, exit};
-use heddled::{observe, paths, priority};
+use heddled::{observe, paths};
 
 /// A call allocates some dozens of small pieces; this allocator takes half the time of the system's for them.
 #[global_allocator]
@@ -49,8 +49,6 @@ fn run(config: Config, sources: Sources, handed: Handed) -> Result<(), DaemonErr
         .enable_all()
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
-    // It is on this thread, beside Git and agents that keep every processor busy.
-    priority::go_first();
     let ended = runtime.block_on(daemon::run(config, sources, log, handed));
     // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
     runtime.shutdown_timeout(LAST_WORK);

@@ -86,7 +86,7 @@ impl Coordinator {
             began,
         };
         if let Some(after) = after {
-            let Page { oldest, newest_seen, .. } = follower.look().await?;
+            let Page { oldest, newest_seen, .. } = follower.read(0, 0).await?;
             if newest_seen < after {
                 // Whoever asks has it from another registry, and would wait for what is not its.
                 let expected = "a revision that there is; daemon.info tells the newest";
@@ -101,56 +101,34 @@ impl Coordinator {
 }
 
 impl Follower {
-    /// Waits until there is something after its place; false when nothing will come any more.
-    pub async fn wait(&mut self) -> bool {
-        while *self.published.borrow_and_update() <= self.place {
-            if self.published.changed().await.is_err() && *self.published.borrow() <= self.place {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// What comes next and matches, as far as it is in memory: perhaps nothing. None where it is to be read of the disk.
-    pub fn recent(&mut self) -> Option<Vec<Arc<OperationRecord>>> {
-        let newest = *self.published.borrow_and_update();
-        if self.is_of_nobody() {
-            self.place = self.place.max(newest);
-            return Some(Vec::new());
-        }
-        let page = self.shared.log.recent(&self.filter, self.place, MOST)?;
-        Some(self.go_on(page, newest))
-    }
-
     /// Waits for the next operations that match.
     ///
     /// # Errors
     /// `Broken`: the log cannot be read; the place is what it was.
     pub async fn next(&mut self) -> Result<Followed, Failure> {
-        while self.wait().await {
-            let newest = *self.published.borrow();
-            let operations = match self.recent() {
-                Some(operations) => operations,
-                None => {
-                    let page = self.read(MOST_READ).await?;
-                    if page.oldest > self.place + 1 {
-                        return Ok(Followed::Compacted);
-                    }
-                    self.go_on(page, newest)
+        loop {
+            let newest = *self.published.borrow_and_update();
+            if newest <= self.place {
+                if self.published.changed().await.is_err() && *self.published.borrow() <= self.place {
+                    return Ok(Followed::Stopped);
                 }
-            };
-            if !operations.is_empty() {
-                return Ok(Followed::Operations(operations));
+                continue;
+            }
+            if self.is_of_nobody() {
+                self.place = newest;
+                continue;
+            }
+            let mut page = self.read(MOST, MOST_READ).await?;
+            if page.oldest > self.place + 1 {
+                return Ok(Followed::Compacted);
+            }
+            // V2: what is in the log may not be published yet.
+            page.operations.retain(|operation| operation.revision <= newest);
+            self.place = self.place.max(page.newest_seen.min(newest));
+            if !page.operations.is_empty() {
+                return Ok(Followed::Operations(page.operations));
             }
         }
-        Ok(Followed::Stopped)
-    }
-
-    /// Moves its place over what was read, as far as that is published (V2): more may be in the log.
-    fn go_on(&mut self, mut page: Page, newest: u64) -> Vec<Arc<OperationRecord>> {
-        page.operations.retain(|operation| operation.revision <= newest);
-        self.place = self.place.max(page.newest_seen.min(newest));
-        page.operations
     }
 
     /// Where it is: everything up to this revision was given.
@@ -183,20 +161,16 @@ impl Follower {
         false
     }
 
-    /// What is kept after its place, without what it is.
-    async fn look(&self) -> Result<Page, Failure> {
-        match self.shared.log.recent(&self.filter, self.place, 0) {
+    /// Reads on from its place, at most so many from memory and so many from the disk.
+    async fn read(&self, limit: usize, from_disk: usize) -> Result<Page, Failure> {
+        let log = Arc::clone(&self.shared.log);
+        if let Some(page) = log.recent(&self.filter, self.place, limit) {
             // All of it is in memory, so nothing is missing.
-            Some(page) => Ok(Page { oldest: page.oldest.min(self.place + 1), ..page }),
-            None => self.read(0).await,
+            return Ok(Page { oldest: page.oldest.min(self.place + 1), ..page });
         }
-    }
-
-    /// Reads on from its place, at most so many.
-    async fn read(&self, limit: usize) -> Result<Page, Failure> {
-        let (log, filter, place) = (Arc::clone(&self.shared.log), self.filter.clone(), self.place);
+        let (filter, place) = (self.filter.clone(), self.place);
         blocking("reading the operation log", move || {
-            log.after(&filter, place, limit).map_err(|error| {
+            log.after(&filter, place, from_disk).map_err(|error| {
                 tracing::error!(%error, "the operation log cannot be read");
                 Failure::Broken("reading the operation log")
             })

@@ -216,8 +216,9 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(inbox.journal());
         let token = format!("hrt_{}", "a2".repeat(26));
         tracing::subscriber::with_default(subscriber, || {
-            let _call = tracing::info_span!("call", request = "7-1", method = "agent.show").entered();
-            tracing::warn!(session = "agent-1", thread = %"fix", pid = 42, line = %token, "it got {token}\nand more");
+            tracing::info_span!("call", request = "7-1", method = "agent.show").in_scope(|| {
+                tracing::warn!(session = "agent-1", thread = %"fix", pid = 42, line = %token, "it got {token}\nand more");
+            });
             tracing::info!("plain");
         });
         let entry = inbox.entry();

@@ -6,7 +6,7 @@
 //!
 //! Each subscription is a task that follows the log and puts messages into the connection's channel, which is short. Where
 //! the peer takes nothing the channel is full and the task waits: nothing is kept for a slow subscriber, and nobody but its
-//! own task notices it. Once it is too far behind it is told so, as its last message. What is told and when is shared by all
+//! own task notices it. Once it is too far behind it is told so, as its last message. What is told is made once for all
 //! (`telling`).
 
 use std::collections::BTreeMap;
@@ -235,38 +235,21 @@ impl Carrier {
 
     async fn follow(&self, follower: &mut Follower, sender: &mpsc::Sender<Notice>) -> Over {
         loop {
-            let is_more = tokio::select! {
-                is_more = follower.wait() => is_more,
+            let followed = tokio::select! {
+                followed = follower.next() => followed,
                 () = sender.closed() => return Over::Done,
             };
-            if !is_more {
-                return Over::Done;
-            }
-            let mut turn = self.telling.turn().await;
-            let operations = match follower.recent() {
-                Some(operations) => operations,
-                None => {
-                    // The disk takes its time, and nobody's turn.
-                    drop(turn);
-                    let read = tokio::select! {
-                        read = follower.next() => read,
-                        () = sender.closed() => return Over::Done,
-                    };
-                    turn = self.telling.turn().await;
-                    match read {
-                        Ok(Followed::Operations(operations)) => operations,
-                        Ok(Followed::Stopped) => return Over::Done,
-                        // Subscribing again tells what is kept, or why the log cannot be read.
-                        Ok(Followed::Compacted) | Err(_) => return Over::Lagged(follower.place()),
-                    }
-                }
+            let operations = match followed {
+                Ok(Followed::Operations(operations)) => operations,
+                Ok(Followed::Stopped) => return Over::Done,
+                // Subscribing again tells what is kept, or why the log cannot be read.
+                Ok(Followed::Compacted) | Err(_) => return Over::Lagged(follower.place()),
             };
-            if let Err(over) = self.tell(operations, follower, sender, &mut turn).await {
+            if let Err(over) = self.tell(operations, follower, sender).await {
                 return over;
             }
-            // What was told is written, and who calls is looked at, before the next ones have their turn.
+            // Whoever catches up leaves the others their turns.
             tokio::task::yield_now().await;
-            drop(turn);
         }
     }
 
@@ -276,20 +259,12 @@ impl Carrier {
         operations: Vec<Arc<OperationRecord>>,
         follower: &mut Follower,
         sender: &mpsc::Sender<Notice>,
-        turn: &mut telling::Turn<'_>,
     ) -> Result<(), Over> {
         let snapshot = self.coordinator.snapshot();
         for record in operations {
             // What was passed over up to here did not match.
             let given = record.revision.saturating_sub(1);
-            let room = match sender.try_reserve() {
-                Ok(room) => room,
-                Err(_) => {
-                    // Who waits for its peer keeps nobody else waiting.
-                    *turn = None;
-                    self.room(follower, sender, given).await?
-                }
-            };
+            let room = self.room(follower, sender, given).await?;
             let event = self.telling.operation(&snapshot.registry, &record).ok_or(Over::Lagged(given))?;
             room.send(Notice { subscription: self.number, event, is_last: false });
         }
@@ -303,6 +278,9 @@ impl Carrier {
         sender: &'a mpsc::Sender<Notice>,
         given: u64,
     ) -> Result<mpsc::Permit<'a, Notice>, Over> {
+        if let Ok(room) = sender.try_reserve() {
+            return Ok(room);
+        }
         loop {
             if follower.behind(given) > self.most_behind {
                 return Err(Over::Lagged(given));

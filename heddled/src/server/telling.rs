@@ -1,9 +1,4 @@
-//! What the subscriptions of all connections share: operations as they stand on the wire, made once for all who are told of
-//! them, and the turns in which they are told.
-//!
-//! One change concerns every subscriber. Were all of them told at once, whoever calls meanwhile would wait for all of them. So
-//! a few have their turn at a time, and between two turns the worker looks at what else has come in. While changes come faster
-//! than turns, a turn carries several: being told of many costs each subscriber little more than being told of one.
+//! Operations as they stand on the wire, made once for all subscribers who are told of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,39 +6,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proto_schema::Event;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::wire;
 use crate::registry::{OperationRecord, Registry};
 
-/// How many subscribers are told at one time. Telling one takes some microseconds: this is how long a call may wait for it.
-const AT_ONCE: usize = 8;
-
 /// How many operations are kept as text: those that some subscribers were told of and others will be next.
 const KEPT: usize = 128;
 
-/// What all subscriptions share.
+/// The newest operations that were told, by their revisions.
+#[derive(Default)]
 pub(super) struct Telling {
-    turns: Semaphore,
     newest: Mutex<BTreeMap<u64, Arc<RawValue>>>,
 }
 
-/// The right to tell one subscriber what there is.
-pub(super) type Turn<'a> = Option<SemaphorePermit<'a>>;
-
-impl Default for Telling {
-    fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), newest: Mutex::default() }
-    }
-}
-
 impl Telling {
-    /// Waits for a turn: they come in the order in which they were asked for.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        // It is never closed.
-        self.turns.acquire().await.ok()
-    }
-
     /// An operation as it stands on the wire; none where it cannot be written, which is a defect.
     pub(super) fn operation(&self, registry: &Registry, record: &OperationRecord) -> Option<Arc<RawValue>> {
         if let Some(made) = self.newest.lock().get(&record.revision) {
