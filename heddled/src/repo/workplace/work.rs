@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use gix::index::State;
 use nix::fcntl::OFlag;
+use parking_lot::Mutex;
 use proto_schema::{ObjectId, Timestamp};
 
 use super::beneath::Beneath;
@@ -37,7 +38,8 @@ const RULES: u64 = 100 * 1024 * 1024;
 /// Where the private Git directories are, and what is remembered for all of them.
 pub(in crate::repo) struct Workplaces {
     directory: Option<PathBuf>,
-    made: OnceLock<()>,
+    /// Whether the directory is there, without what a daemon left that was killed.
+    is_made: Mutex<bool>,
     next: AtomicU64,
     listings: Listings,
     /// Where the machine's file of attributes is, once Git was asked.
@@ -48,7 +50,7 @@ impl Workplaces {
     pub(in crate::repo) fn new(directory: Option<PathBuf>) -> Self {
         Self {
             directory,
-            made: OnceLock::new(),
+            is_made: Mutex::new(false),
             next: AtomicU64::new(0),
             listings: Listings::new(),
             system_attributes: OnceLock::new(),
@@ -72,17 +74,24 @@ impl Workplaces {
             return Err(Error::malformed(OPERATION, Path::new(""), "no place for it was named"));
         };
         let failed = |source| Error::io(OPERATION, directory, source);
-        if self.made.get().is_none() {
-            private().recursive(true).create(directory).map_err(failed)?;
-            // What a daemon left that was killed. The directory is this daemon's alone, as the state is.
-            let left = std::fs::read_dir(directory).map_err(failed)?;
-            left.flatten().for_each(|entry| drop(std::fs::remove_dir_all(entry.path())));
-            self.made.get_or_init(|| ());
-        }
+        self.make_directory(directory).map_err(failed)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("{}-{number}", std::process::id()));
         private().create(&path).map_err(failed)?;
         Ok(Workplace { path })
+    }
+
+    /// Makes the directory of them all, once: who comes second waits, or its place would go with what was left.
+    fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut is_made = self.is_made.lock();
+        if !*is_made {
+            private().recursive(true).create(directory)?;
+            // What a daemon left that was killed. The directory is this daemon's alone, as the state is.
+            let left = std::fs::read_dir(directory)?;
+            left.flatten().for_each(|entry| drop(std::fs::remove_dir_all(entry.path())));
+            *is_made = true;
+        }
+        Ok(())
     }
 }
 
@@ -410,4 +419,32 @@ pub(in crate::repo) fn write_below(top: &Path, path: &[u8], content: &mut dyn io
     io::copy(content, &mut file)?;
     file.flush()?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// What a killed daemon left goes when the first place is made, and no place goes that is made beside it.
+    #[test]
+    fn the_first_places_are_made_side_by_side() {
+        for _ in 0..400 {
+            let scene = tempfile::tempdir().unwrap();
+            let directory = scene.path().join("captures");
+            std::fs::create_dir_all(directory.join("1-0/objects")).unwrap();
+            let (places, start) = (Workplaces::new(Some(directory.clone())), Barrier::new(4));
+            let make = || {
+                start.wait();
+                places.make().unwrap()
+            };
+            let made: Vec<Workplace> = std::thread::scope(|scope| {
+                let makers: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            assert!(made.iter().all(|place| place.path.is_dir()));
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), made.len(), "nothing else is left");
+        }
+    }
 }
