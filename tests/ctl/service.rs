@@ -103,6 +103,10 @@ fn a_service_comes_back_from_crashes_and_hangs_and_loses_no_call_when_it_is_repl
     std::fs::write(&hasty, "[Service]\nWatchdogSec=4\n").expect("written");
     systemd.systemctl(&world, &["daemon-reload"]).expect("reloaded");
 
+    let looked = world.run(&["doctor"]);
+    assert!(looked.stdout.contains("its service starts it at the next call"), "{looked}");
+    assert_eq!(systemd.daemon(&world), None, "to look at it starts nothing");
+
     let session = world.reserve("x");
     let mut daemon = systemd.daemon(&world).expect("the first call started it");
     for signal in [Signal::SIGKILL, Signal::SIGSTOP] {

@@ -21,6 +21,8 @@ use crate::exit::Exit;
 pub(crate) enum Reach {
     /// There is no socket.
     Absent,
+    /// Its service listens for it: whoever connects starts it.
+    Idle,
     /// There is one, and nobody listens.
     Stale,
     /// The system does not let us connect.

@@ -5,15 +5,18 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use nix::libc;
 use serde::Deserialize;
 
 use super::bounded::{self, Said, Silent, within};
 use super::probe::{self, Daemon, Reach};
+use crate::client::connector::Connector;
 use crate::client::start;
 use crate::env::Env;
-use crate::paths;
+use crate::paths::{self, Paths};
+use crate::service;
 use crate::worktree::Worktree;
 
 /// What the lock file says of the daemon that holds it, or held it.
@@ -67,7 +70,8 @@ impl Scene {
         let state = paths::state(&env);
         let record = state.clone().and_then(|state| within(bounded::LOOK, move || record(&state)).flatten());
         let worktree = directory.and_then(|near| within(bounded::LOOK, move || Worktree::containing(&near)).flatten());
-        let (reach, tried) = reach(socket.as_ref().ok(), record.as_ref(), uid);
+        let (reach, tried) = idle(&env, uid, socket.as_ref().ok(), state.as_ref())
+            .unwrap_or_else(|| reach(socket.as_ref().ok(), record.as_ref(), uid));
         let configuration = configuration(&env, flag);
         Self { env, uid, socket, state, worktree, record, reach, tried, configuration }
     }
@@ -77,6 +81,7 @@ impl Scene {
         match &self.reach {
             Reach::Answers(daemon) => Some(daemon),
             Reach::Absent
+            | Reach::Idle
             | Reach::Stale
             | Reach::Denied(_)
             | Reach::Unsafe(_)
@@ -102,6 +107,17 @@ fn record(state: &Path) -> Option<Record> {
     let mut text = String::new();
     file.ok()?.take(8_192).read_to_string(&mut text).ok()?;
     serde_json::from_str(text.lines().next()?).ok()
+}
+
+/// Where its service would start the daemon for whoever asks it: it is not asked there.
+fn idle(env: &Env, uid: u32, socket: Option<&(PathBuf, bool)>, state: Option<&PathBuf>) -> Option<(Reach, PathBuf)> {
+    let ((socket, named), state) = (socket.cloned()?, state.cloned()?);
+    let (path, env) = (socket.clone(), env.clone());
+    let is_idle = within(bounded::LOOK, move || {
+        let paths = Paths { socket, named, state };
+        service::is_idle(&Connector { paths, env, uid, told: Arc::default() })
+    });
+    is_idle.unwrap_or(false).then_some((Reach::Idle, path))
 }
 
 /// Asks at the socket that heddlectl would use; and where nobody named that one, at the one that the lock file names.

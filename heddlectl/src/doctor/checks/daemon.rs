@@ -28,6 +28,7 @@ pub(super) fn daemon(scene: &Scene) -> Vec<Finding> {
             Finding::ok(NAME, summary).detail("pid", daemon.info.pid).detail("socket", at.to_string())
         }
         Reach::Absent | Reach::Stale => not_running(scene),
+        Reach::Idle => Finding::ok(NAME, "it is not running; its service starts it at the next call"),
         Reach::Denied(cause) => {
             Finding::error(NAME, format!("it cannot be asked: connecting to {at} is forbidden ({cause})"))
                 .fix("heddlectl daemon status")
