@@ -69,7 +69,7 @@ impl Error {
     pub(crate) fn garbled(what: impl fmt::Display) -> Self {
         Self::local(Exit::UNEXPECTED, format!("cannot read the daemon's answer: {what}"))
             .hint("the daemon and heddlectl may be of different versions")
-            .command("heddlectl daemon status")
+            .command("heddlectl doctor")
     }
 
     /// Adds a fact.

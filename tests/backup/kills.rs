@@ -57,7 +57,7 @@ fn a_restore_that_is_killed_leaves_the_old_registry_or_the_new_one() {
     let _since = daemon.client().reserve(repo.at(), "since");
     daemon.stop();
     let watch = Stopwatch::start();
-    ok(&place, &["restore", word(&file)]);
+    ok(&place, &["restore", "--force", word(&file)]);
     let takes = watch.elapsed();
     let mut random = Random::new(11);
     let (mut olds, mut news, mut unfinished) = (0, 0, 0);
@@ -66,7 +66,7 @@ fn a_restore_that_is_killed_leaves_the_old_registry_or_the_new_one() {
         daemon.client().reserve(repo.at(), &format!("round/{round}"));
         daemon.stop();
         let before = ok(&place, &["verify"])["content"].clone();
-        cut_off(&place, &["restore", word(&file)], takes, &mut random);
+        cut_off(&place, &["restore", "--force", word(&file)], takes, &mut random);
         let said = say(&mut command(&place, &["verify", "--json"]));
         if said.code != Some(0) {
             // It counts, and is not in place yet: said, and completed by the start.

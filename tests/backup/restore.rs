@@ -39,7 +39,9 @@ fn t2_who_holds_a_thread_since_before_the_backup_goes_on_and_nobody_else_comes_b
     assert_eq!(client.show(&since)["status"], "active", "nothing was changed");
 
     daemon.stop();
-    let restored = ok(&place, &["restore", word(&file)]);
+    let error = refused(&place, 3, &["restore", word(&file)]);
+    assert!(error["message"].as_str().unwrap().contains(id(&since)), "T2: it began after the backup: {error}");
+    let restored = ok(&place, &["restore", "--force", word(&file)]);
     let mut ended = names(&restored["ended"]);
     ended.sort_unstable();
     let mut expected = [id(&given_back), id(&handed_on)];
@@ -70,6 +72,62 @@ fn t2_who_holds_a_thread_since_before_the_backup_goes_on_and_nobody_else_comes_b
     let evicted = &page["operations"][0]["detail"];
     assert!(evicted["reason"].as_str().unwrap().contains("restored from a backup"), "{evicted}");
     assert!(evicted["by"]["pid"].is_number(), "{evicted}");
+}
+
+#[test]
+fn t2_a_session_that_goes_on_is_held_as_it_is_now() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    let repo = place.repo("r");
+    let mut client = daemon.client();
+    let [mut before, after] =
+        ["1000", "1001"].map(|time| std::process::Command::new("sleep").arg(time).spawn().unwrap());
+    let params = json!({"repo": repo.at(), "thread": "moved", "at_tip": true, "hold_for_pid": before.id()});
+    let held = client.ok("agent.reserve", &params)["reservation"].clone();
+    let file = place.root.join("b");
+    ok(&place, &["backup", word(&file)]);
+    let mut moved = key(&held);
+    moved["hold_for_pid"] = after.id().into();
+    client.ok("agent.heartbeat", &moved);
+    before.kill().unwrap();
+    before.wait().unwrap();
+    daemon.stop();
+    ok(&place, &["restore", word(&file)]);
+    daemon.restart();
+    let shown = daemon.client().show(&held);
+    assert_eq!((&shown["status"], &shown["hold"]["process"]["pid"]), (&json!("active"), &json!(after.id())), "{shown}");
+    let mut after = after;
+    after.kill().unwrap();
+    after.wait().unwrap();
+}
+
+#[test]
+fn t1_a_registry_that_was_restored_elsewhere_takes_its_repositories_along() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    let repo = place.repo("r");
+    let held = daemon.client().reserve(repo.at(), "held");
+    let file = place.root.join("b");
+    ok(&place, &["backup", word(&file)]);
+    daemon.stop();
+    let elsewhere = Place::new();
+    ok(&elsewhere, &["restore", word(&file)]);
+    let other = elsewhere.start();
+    other.client().reserve(repo.at(), "held");
+    daemon.restart();
+    let shown = daemon.client().show(&held);
+    assert_eq!(shown["status"], "abandoned", "two daemons never have one thread held: {shown}");
+}
+
+#[test]
+fn a_backup_is_not_made_within_the_state_it_is_of() {
+    let place = Place::new();
+    let daemon = place.start();
+    for name in ["format", "restore.ready", "journal/b"] {
+        let error = refused(&place, 3, &["backup", "--force", word(&place.state().join(name))]);
+        assert!(error["message"].as_str().unwrap().contains("in the state directory"), "{error}");
+    }
+    drop(daemon);
 }
 
 /// Spoils the state so that no daemon can open it.

@@ -192,7 +192,10 @@ fn a_daemon_whose_socket_was_removed_is_found_by_its_lock() {
     let found = ill(&world);
     let (status, summary, fix) = found.told("daemon");
     assert!(status == "error" && summary.contains(&format!("pid {pid} runs and holds the lock")), "{summary}");
-    assert_eq!(fix, format!("kill {pid} && heddlectl daemon start"));
+    assert_eq!(fix, format!("kill {pid}; while kill -0 {pid}; do sleep 0.1; done; heddlectl daemon start"));
+    let stopped = world.run(&["daemon", "stop"]);
+    assert!(stopped.code == Some(69) && stopped.stderr.contains(&format!("pid {pid} seems to be one")), "{stopped}");
+    assert!(stopped.stderr.ends_with("next: heddlectl doctor\n"), "{stopped}");
     let other = world.path("run/heddle/other.sock");
     let found = Found::of(&world.run(&["doctor", "--json", "--socket", other.to_str().expect("text")]), false);
     let (_, summary, fix) = found.told("daemon");

@@ -40,7 +40,7 @@ impl From<CallError> for Error {
         match error {
             CallError::Broken(cause) => Self::local(Exit::UNREACHABLE, "the connection to the daemon was lost")
                 .fact(format!("{cause}; the call may or may not have been executed"))
-                .command("heddlectl daemon status"),
+                .command("heddlectl doctor"),
             CallError::Failed(error) => error,
         }
     }
@@ -130,7 +130,7 @@ impl Client {
 
     /// Calls a method and gives its result as it came.
     pub(crate) fn call<P: Serialize>(&mut self, method: &str, params: &P) -> Result<Answer, CallError> {
-        self.call_within(method, params, ANSWER)
+        self.call_within(method, params, patience(method))
     }
 
     /// Calls a method whose answer may take this long.
@@ -221,7 +221,7 @@ impl Client {
                         format!("the daemon did not answer within {} s", time.as_secs()),
                     );
                     let error = error.fact("the call may or may not have been executed");
-                    return Err(CallError::Failed(error.command("heddlectl daemon status")));
+                    return Err(CallError::Failed(error.command("heddlectl doctor")));
                 }
                 Err(cause) => return Err(CallError::Broken(cause)),
             }
@@ -260,6 +260,13 @@ impl Client {
             }
         }
     }
+}
+
+/// How long a method may take. What is answered from memory is answered soon or not at all, and a hook waits for it.
+fn patience(method: &str) -> Duration {
+    const SOON: Duration = Duration::from_secs(5);
+    let is_quick = method.starts_with("daemon.") || matches!(method, "agent.validate" | "agent.show");
+    if is_quick { SOON } else { ANSWER }
 }
 
 /// Whether a lost connection says that the daemon has not read the call: the kernel resets it then, or does not take it.

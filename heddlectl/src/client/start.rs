@@ -110,7 +110,7 @@ fn did_not_start(
     for line in lines.iter().skip(lines.len().saturating_sub(5)) {
         error = error.fact(*line);
     }
-    error.hint(format!("its log is {}", log.display())).command("heddled")
+    error.hint(format!("its log is {}", log.display())).command("heddlectl doctor")
 }
 
 /// The daemon's program: beside this one, else on the PATH.

@@ -116,6 +116,12 @@ impl Stop {
         // To ask one to stop that is not there would start it.
         let running = if service::is_idle(&app.connector) { None } else { app.connector.running()? };
         let Some(mut client) = running else {
+            if let Some(pid) = app.connector.recorded_pid().filter(|pid| is_heddled(*pid)) {
+                let what = format!("no daemon can be reached, but pid {pid} seems to be one");
+                return Err(Error::local(Exit::UNREACHABLE, what)
+                    .hint("its socket may be gone; see what is wrong with it")
+                    .command("heddlectl doctor"));
+            }
             if app.out.json {
                 app.out.print_json("{}")?;
             } else if !app.out.quiet {
@@ -140,6 +146,12 @@ impl Stop {
         }
         Ok(Exit::OK)
     }
+}
+
+/// Whether the process that the lock file names is a daemon still, as far as the system tells.
+fn is_heddled(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.starts_with("Name:\theddled\n") && !status.contains("\nState:\tZ")
 }
 
 /// Stops the daemon and waits until it has ended: until then it holds the lock. Gives what it was, and its answer.

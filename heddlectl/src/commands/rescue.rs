@@ -39,7 +39,7 @@ pub(crate) struct Restore {
     /// The backup file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace a registry that is not the one in the backup
+    /// Replace a registry that is not the one in the backup, or has active sessions that it does not know
     #[arg(long)]
     force: bool,
 }

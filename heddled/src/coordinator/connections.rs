@@ -50,6 +50,9 @@ impl Connections {
         if lease.lock().take(connection).is_err() {
             return false;
         }
+        if held.iter().any(|(known, _)| *known == session) {
+            return true;
+        }
         if held.len() == held.capacity() {
             // Before it grows: a connection may hold one session after the other for as long as it likes.
             held.retain(|(_, lease)| lease.strong_count() > 0);

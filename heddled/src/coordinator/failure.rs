@@ -94,7 +94,7 @@ impl Failure {
     /// The era in which this registry granted tokens and of which it knows nothing, where that is what is in the way.
     pub(super) fn later_era(&self) -> Option<u64> {
         let Self::Repo(error) = self else { return None };
-        let repo::Error::Unavailable { cause: repo::Cause::LaterEra { era }, .. } = &**error else { return None };
+        let repo::Error::Unavailable { cause: repo::Cause::LaterEra { era, .. }, .. } = &**error else { return None };
         Some(*era)
     }
 

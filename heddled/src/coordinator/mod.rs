@@ -364,7 +364,13 @@ fn adopted(shared: &Shared, settings: &Settings) -> BTreeSet<RepoId> {
 /// Whether another registry decides about a repository now.
 fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> bool {
     let era = shared.committed.load().registry.era();
-    matches!(shared.repo.claim(&repo.git_dir, &settings.claim, era), Err(repo::Error::Owned { .. }))
+    // Or by a copy of this one, restored from a backup into another state directory.
+    let by_a_copy = |cause: &repo::Cause| matches!(cause, repo::Cause::LaterEra { elsewhere: true, .. });
+    match shared.repo.claim(&repo.git_dir, &settings.claim, era) {
+        Err(repo::Error::Owned { .. }) => true,
+        Err(repo::Error::Unavailable { cause, .. }) => by_a_copy(&cause),
+        Ok(()) | Err(_) => false,
+    }
 }
 
 /// Makes the state that was loaded the state of this daemon. Answers the holders that have ended without anybody having said

@@ -138,8 +138,15 @@ impl Coordinator {
         Ok(self.view(&done))
     }
 
-    /// Ends a session whose caller was lost before it had read its grant.
+    /// Ends a session whose caller was lost before it had read its grant, as far as can be known: whoever has used its token
+    /// since has read it.
     pub async fn connection_lost(&self, id: SessionId) {
+        let committed = self.snapshot();
+        let lease = committed.registry.session(id).and_then(|session| committed.leases.get(&session.fencing_token));
+        if lease.is_some_and(|lease| lease.lock().was_used()) {
+            return;
+        }
+        drop(committed);
         let command = Command::End { session: id, reason: EndReason::ConnectionLost };
         if let Err(error) = self.shared.finish(command).await {
             tracing::warn!(session = %id, ?error, "a session nobody has the token of could not be ended");

@@ -56,6 +56,8 @@ pub struct Lease {
     connection: Option<Connection>,
     pulse: Pulse,
     unsaved: bool,
+    /// A call that carries its token came since this daemon has it: somebody has read its grant.
+    used: bool,
     closed: bool,
 }
 
@@ -67,7 +69,7 @@ impl Lease {
         let ttl_ms = session.hold.ttl_ms;
         let deadline = now.saturating_add(ttl_ms.unwrap_or(0));
         let connection = session.hold.connection.then(|| Connection::lost(now));
-        Self { ttl_ms, deadline, connection, pulse: session.pulse, unsaved: false, closed: false }
+        Self { ttl_ms, deadline, connection, pulse: session.pulse, unsaved: false, used: false, closed: false }
     }
 
     /// Takes a sign of life. Answers whether it is the first since the last that was written behind.
@@ -88,7 +90,14 @@ impl Lease {
         }
         let first = !self.unsaved;
         self.unsaved = true;
+        self.used = true;
         Ok(first)
+    }
+
+    /// Whether it was renewed since it began.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.used
     }
 
     /// Has a connection hold it from now on, whichever did before. One that no connection holds stays as it is.

@@ -139,6 +139,8 @@ pub enum Cause {
     LaterEra {
         /// The era.
         era: u64,
+        /// Whether it did so from another state directory: it was restored there, and granted threads since.
+        elsewhere: bool,
     },
     /// An object that a ref names is missing or is no commit.
     #[error("{id} is missing or is no commit")]

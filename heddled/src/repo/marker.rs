@@ -65,6 +65,10 @@ impl Verified {
 pub(super) fn claim(git_dir: &Path, registry: &Claim, era: u64, verified: &Verified) -> Result<(), Error> {
     let path = git_dir.join(NAME);
     let failed = |source| Error::io(OPERATION, &path, source);
+    if era > LAST_ERA {
+        // A mark of it could be read by nobody, and would close the repository to all.
+        return Err(Error::malformed(OPERATION, &path, "the fencing tokens of this registry are used up"));
+    }
     let stamp = Stamp::at_link(&path).map_err(failed)?;
     let Mark { owner, era: marked } = match read(&path)? {
         Some(mark) => mark,
@@ -82,7 +86,8 @@ pub(super) fn claim(git_dir: &Path, registry: &Claim, era: u64, verified: &Verif
     }
     if marked > era {
         // It was restored from a backup that knows nothing of that era, or of this repository: its tokens must rise first.
-        return Err(Error::Unavailable { operation: OPERATION, cause: Cause::LaterEra { era: marked } });
+        let elsewhere = owner.state_dir != registry.state_dir;
+        return Err(Error::Unavailable { operation: OPERATION, cause: Cause::LaterEra { era: marked, elsewhere } });
     }
     if owner.state_dir != registry.state_dir || marked < era {
         // The same registry in another place: moved, or copied, and then the original may be running. Or it took another

@@ -21,6 +21,9 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Made, R
         return Err(RescueError::Exists { path });
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
+    if is_within(directory, &place.config.state_dir) {
+        return Err(RescueError::Inside { path });
+    }
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
         move |source| RescueError::Io { operation, path, source }
@@ -51,4 +54,10 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Made, R
     })?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))?;
     Ok(Made { path, bytes, head, examined })
+}
+
+/// Whether a directory is the state directory or below it, however it is named.
+fn is_within(directory: &Path, state_dir: &Path) -> bool {
+    let (directory, state_dir) = (fs::canonicalize(directory), fs::canonicalize(state_dir));
+    directory.ok().zip(state_dir.ok()).is_some_and(|(directory, state_dir)| directory.starts_with(state_dir))
 }

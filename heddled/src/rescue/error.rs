@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use proto_schema::SessionId;
 use serde_json::json;
 
 use crate::lifecycle::{LockError, exit};
@@ -53,6 +54,32 @@ pub enum RescueError {
         /// The one that is there.
         present: String,
     },
+    /// A change of Git was under way when the daemon ended.
+    #[error("a change of Git was under way in {} when its daemon ended, and only its next start brings it to its end",
+        state_dir.display())]
+    Unsettled {
+        /// The state directory.
+        state_dir: PathBuf,
+        /// The backup that was to be restored.
+        file: PathBuf,
+    },
+    /// Sessions that began after the backup are active.
+    #[error("{} in {} began after the backup was made; it would lose their threads: {}", told_count(sessions.len()),
+        state_dir.display(), told_ids(sessions))]
+    Unknown {
+        /// The state directory.
+        state_dir: PathBuf,
+        /// The backup that was to be restored.
+        file: PathBuf,
+        /// They.
+        sessions: Vec<SessionId>,
+    },
+    /// The backup would be within what it is a backup of.
+    #[error("{} is in the state directory, where a backup would be taken for a part of the state", path.display())]
+    Inside {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("cannot {operation} {}", path.display())]
     Io {
@@ -77,6 +104,17 @@ fn told_pid(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
+fn told_count(count: usize) -> String {
+    if count == 1 { "an active session".to_owned() } else { format!("{count} active sessions") }
+}
+
+/// Some of them: the rest is in `heddlectl list`.
+fn told_ids(sessions: &[SessionId]) -> String {
+    let some: Vec<_> = sessions.iter().take(5).map(ToString::to_string).collect();
+    let more = if sessions.len() > some.len() { ", ..." } else { "" };
+    some.join(", ") + more
+}
+
 impl From<LockError> for RescueError {
     fn from(error: LockError) -> Self {
         Self::Lock(error)
@@ -91,7 +129,12 @@ impl RescueError {
             Self::Store(_) | Self::Io { .. } | Self::Scratch { .. } => exit::STORE,
             Self::Path(error) => error.exit_code(),
             Self::Lock(error) => error.exit_code(),
-            Self::Running { .. } | Self::Exists { .. } | Self::OtherRegistry { .. } => exit::REFUSED,
+            Self::Running { .. }
+            | Self::Exists { .. }
+            | Self::OtherRegistry { .. }
+            | Self::Unsettled { .. }
+            | Self::Unknown { .. }
+            | Self::Inside { .. } => exit::REFUSED,
         }
     }
 
@@ -118,6 +161,21 @@ impl RescueError {
                     command(&["heddlectl", "daemon", "restore", "--force", &file]),
                 );
                 (hint.to_owned(), vec![verify, restore])
+            }
+            Self::Unsettled { file, .. } => {
+                let restore = command(&["heddlectl", "daemon", "restore", &file.to_string_lossy()]);
+                let hint = "start the daemon once, which settles it, then restore".to_owned();
+                (hint, vec![format!("heddlectl daemon start && heddlectl daemon stop && {restore}")])
+            }
+            Self::Unknown { file, .. } => {
+                let forced = command(&["heddlectl", "daemon", "restore", "--force", &file.to_string_lossy()]);
+                let hint = "release or evict them first, or stop their agents and force the restore".to_owned();
+                (hint, vec!["heddlectl list --all-repos --alive-only".to_owned(), forced])
+            }
+            Self::Inside { path } => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let elsewhere = command(&["heddlectl", "daemon", "backup", &format!("./{name}")]);
+                ("put the backup elsewhere, best on another disk".to_owned(), vec![elsewhere])
             }
             Self::Scratch { .. } => ("set TMPDIR to a directory of yours that has room".to_owned(), Vec::new()),
             Self::Store(store::Error::Restless { .. }) => ("try again in a moment".to_owned(), Vec::new()),

@@ -59,7 +59,7 @@ pub struct Verify {
 pub struct Restore {
     /// The backup file
     file: PathBuf,
-    /// Replace a registry that is not the one in the backup
+    /// Replace a registry that is not the one in the backup, or that has active sessions which the backup does not know
     #[arg(long)]
     force: bool,
     /// Print JSON

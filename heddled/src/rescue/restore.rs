@@ -5,9 +5,10 @@
 //! - T1: fencing tokens go on above everything that was or may have been granted since: in a later era than the backup, the
 //!   registry that is there, and every mark in a repository that either of them knows. A repository that neither knows is
 //!   found out by its mark when it is reserved in.
-//! - T2: no session comes back as a holder that may have ended since. It stays active where the registry that is there can be
-//!   read, is the same one, and has it active, and no change of Git of it was under way; else it is ended as `evicted`, by
-//!   an operation.
+//! - T2: no session comes back as a holder that may have ended since. It stays active, held as it is now, where the registry
+//!   that is there can be read, is the same one, and has it active, and no change of Git of it was under way; else it is
+//!   ended as `evicted`, by an operation. Where that registry has a session active that the backup does not know, or a
+//!   change of Git under way, which only it can bring to its end, the restore is refused unless it is forced.
 //! - T3: revisions go on above those that were told of since, so that nobody who follows the log misses anything.
 //! - T4: the registry keeps its id, so that the marks in repositories stay true.
 
@@ -80,6 +81,9 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
         let (backup, present) = (hex(backup.id), hex(other));
         return Err(RescueError::OtherRegistry { state_dir, file, backup, present });
     }
+    if let Some(refused) = in_the_way(&backup.registry, &present, &state_dir, &file).filter(|_| !force) {
+        return Err(refused);
+    }
     let mut notes = backup.problems;
     notes.extend(backup.notes);
     if let Present::Unreadable(why, _) = &present {
@@ -91,21 +95,36 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
     let mut registry = opened.registry.clone();
     let raise = raise(place, &registry, &present, backup.id);
     registry = store::append(&mut opened, &registry, &[raise])?;
+    let held: Vec<_> = registry.active(None).filter_map(|session| held_since(session, &present)).collect();
+    for some in held.chunks(BATCH) {
+        registry = append(place, &mut opened, &registry, some.iter().cloned())?;
+    }
     let ended: Vec<_> = registry.active(None).filter(|session| !stays(session, &present, backup.id)).cloned().collect();
     for some in ended.chunks(BATCH) {
-        let mut after = registry.clone();
-        let entries = some.iter().map(|session| {
-            let entry = after.entry(place.now(), end(session, &head));
-            after.apply(&entry);
-            entry
-        });
-        registry = store::append(&mut opened, &registry, &entries.collect::<Vec<_>>())?;
+        registry = append(place, &mut opened, &registry, some.iter().map(|session| end(session, &head)))?;
     }
     opened.store.close(&registry)?;
     let before = staged.commit(&RealDisk)?;
     let ended = ended.iter().map(|session| session.id).collect();
     let forgotten = forgotten(&registry, &present);
     Ok(Restored { state_dir, file, head, before, registry, ended, forgotten, notes })
+}
+
+/// Appends changes, one batch of them.
+fn append(
+    place: &Place<'_>,
+    opened: &mut store::Opened,
+    registry: &Registry,
+    changes: impl Iterator<Item = Change>,
+) -> Result<Registry, RescueError> {
+    let mut after = registry.clone();
+    let entries = changes.map(|change| {
+        let entry = after.entry(place.now(), change);
+        after.apply(&entry);
+        entry
+    });
+    let entries: Vec<_> = entries.collect();
+    Ok(store::append(opened, registry, &entries)?)
 }
 
 fn hex(id: u128) -> String {
@@ -165,6 +184,25 @@ fn stays(session: &SessionRecord, present: &Present, backup: u128) -> bool {
     let now = registry.session(session.id);
     let is_same = now.is_some_and(|now| now.is_active() && now.fencing_token == session.fencing_token);
     *id == backup && is_same && session.intent.is_none()
+}
+
+/// How a session that may go on is held by now, where that is another way than in the backup.
+fn held_since(session: &SessionRecord, present: &Present) -> Option<Change> {
+    let Present::Known(_, registry) = present else { return None };
+    let now = registry.session(session.id).filter(|now| now.is_active() && now.hold != session.hold)?;
+    Some(Change::Held { session: session.id, hold: now.hold.clone() })
+}
+
+/// What the registry that is there knows and the backup does not, and what must not be lost (T2).
+fn in_the_way(backup: &Registry, present: &Present, state_dir: &Path, file: &Path) -> Option<RescueError> {
+    let Present::Known(_, registry) = present else { return None };
+    let (state_dir, file) = (state_dir.to_owned(), file.to_owned());
+    if registry.active(None).any(|session| session.intent.is_some()) {
+        return Some(RescueError::Unsettled { state_dir, file });
+    }
+    let began: Vec<_> = registry.active(None).map(|session| session.id).collect();
+    let unknown: Vec<_> = began.into_iter().filter(|id| backup.session(*id).is_none()).collect();
+    (!unknown.is_empty()).then_some(RescueError::Unknown { state_dir, file, sessions: unknown })
 }
 
 fn end(session: &SessionRecord, head: &BackupHead) -> Change {

@@ -170,6 +170,9 @@ fn contradictions(records: &Records, counters: Counters, problems: &mut Vec<Stri
             problems.push(format!("thread '{}' is held twice, by {id} and another", session.thread));
         }
     }
+    if counters.fencing >= 1 << 53 {
+        problems.push(format!("{} counts as the last fencing token, and there is none from 2^53 on", counters.fencing));
+    }
     for thread in &records.threads {
         let name = &thread.thread;
         if thread.id > counters.thread || thread.revision > counters.revision {

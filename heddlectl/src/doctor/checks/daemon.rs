@@ -58,7 +58,7 @@ fn not_running(scene: &Scene) -> Finding {
         }
         (Some(pid), _) => {
             let summary = format!("pid {pid} runs and holds the lock, and nobody can reach it: its socket is gone");
-            let again = format!("kill {pid} && heddlectl daemon start");
+            let again = anew(pid);
             Finding::error(NAME, summary).fix(again).detail("pid", pid)
         }
         (None, _) if scene.env.flag("HEDDLE_NO_AUTOSTART") => {
@@ -80,8 +80,8 @@ fn silent(scene: &Scene, peer: Option<i32>) -> Finding {
     let state = state_of(pid);
     let (why, mend) = match state {
         Some('T' | 't') => ("it was stopped by a signal or a debugger", format!("kill -CONT {pid}")),
-        Some('D') => ("it waits for a disk", format!("kill {pid} && heddlectl daemon start")),
-        _ => ("it is busy or stuck", format!("kill {pid} && heddlectl daemon start")),
+        Some('D') => ("it waits for a disk", anew(pid)),
+        _ => ("it is busy or stuck", anew(pid)),
     };
     let summary = format!("pid {pid} does not answer within {} s: {why}", ANSWER.as_secs());
     let finding = Finding::error(NAME, summary).fix(mend).detail("pid", pid);
@@ -89,6 +89,11 @@ fn silent(scene: &Scene, peer: Option<i32>) -> Finding {
         Some(state) => finding.detail("process_state", state.to_string()),
         None => finding,
     }
+}
+
+/// Ends one that cannot be asked to, and starts another once it has let go of the lock.
+fn anew(pid: i32) -> String {
+    format!("kill {pid}; while kill -0 {pid}; do sleep 0.1; done; heddlectl daemon start")
 }
 
 /// The state of a process, as `/proc` names it.

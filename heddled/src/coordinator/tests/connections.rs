@@ -112,6 +112,24 @@ fn a_session_that_is_resumed_in_time_goes_on_and_the_latest_connection_wins() {
     });
 }
 
+/// That its first connection is lost says nothing of somebody who shows its token on another.
+#[test]
+fn a_session_whose_token_was_used_is_not_one_that_nobody_knows() {
+    for is_used in [false, true] {
+        scenario(|world| async move {
+            let mut daemon = Daemon::start(&world);
+            let [first, second] = [daemon.coordinator.connected(), daemon.coordinator.connected()];
+            let session = ask(&mut daemon, held(1, thread(1), &first)).await.unwrap();
+            if is_used {
+                resume(&mut daemon, &session, &second).await.unwrap();
+            }
+            let (coordinator, id) = (daemon.coordinator.clone(), session.view.session.id);
+            daemon.run(async move { coordinator.connection_lost(id).await }).await;
+            assert_eq!(now(&daemon, &session).is_active(), is_used);
+        });
+    }
+}
+
 #[test]
 fn a_resumption_that_arrived_in_time_counts_before_the_end() {
     scenario(|world| async move {

@@ -177,12 +177,22 @@ fn a_registry_that_was_restored_is_told_of_the_era_that_it_does_not_know() {
         repo.claim(&git_dir, &ours, 3).unwrap();
         let told = f.fresh().claim(&git_dir, &ours, 1);
         assert!(
-            matches!(told, Err(Error::Unavailable { cause: Cause::LaterEra { era: 3 }, .. })),
+            matches!(told, Err(Error::Unavailable { cause: Cause::LaterEra { era: 3, elsewhere: false }, .. })),
             "R2: its tokens would repeat: {told:?}"
         );
     }
     assert_eq!(std::fs::read(git_dir.join("heddle-registry")).unwrap(), content);
     f.fresh().claim(&git_dir, &ours, 4).unwrap();
+}
+
+#[test]
+fn a_registry_without_tokens_left_marks_nothing() {
+    let f = Fixture::new();
+    let git_dir = f.init("main", &[]).join(".git");
+    let ours = registry("id-1", &f.root.join("one"));
+    assert!(f.repo.claim(&git_dir, &ours, 8192).is_err());
+    assert!(!git_dir.join("heddle-registry").exists());
+    f.fresh().claim(&git_dir, &registry("id-2", &f.root.join("two")), 8191).unwrap();
 }
 
 #[test]
