@@ -84,6 +84,32 @@ fn what_was_sent_and_never_answered_may_have_happened(language: Language) {
     assert_eq!(puppet.ask(reserve).unwrap_err()["error"], "Unreachable", "this one was never sent");
 }
 
+/// Nobody knows of a grant that came after its caller had given up, so it is given back. In Python alone, whose patience a
+/// test can shorten.
+#[test]
+fn a_grant_that_comes_too_late_is_given_back() {
+    let mut is_late = true;
+    let fake = Fake::start(move |call| {
+        if std::mem::take(&mut is_late) {
+            let watch = Stopwatch::start();
+            eventually("its caller has given up", || (watch.elapsed() > PAUSE * 10).then_some(()));
+        }
+        let reservation = json!({"session_id": "agent-aaaaaaaaaaaaaaaaaaaa", "thread": "mine", "status": "active"});
+        Some(vec![result(call, &json!({"reservation": reservation}))])
+    });
+    let Some(mut command) = Language::Python.command("tests/puppet") else { return };
+    let mut puppet = Puppet::launch(command.env("HEDDLE_SOCKET", fake.socket()).env("PUPPET_ANSWER_MS", "20"));
+    puppet.told("connected");
+    let reserve = json!({"do": "reserve", "as": "mine", "params": {"repo": "/r", "thread": "mine"}});
+    assert_eq!(puppet.ask(reserve).unwrap_err()["error"], "OutcomeUnknown");
+    let given_back = eventually("it is given back", || fake.calls("agent.release").pop());
+    let token = &fake.calls("agent.reserve")[0]["params"]["reservation_token"];
+    assert_eq!(
+        (&given_back["params"]["reservation_token"], &given_back["params"]["status"]),
+        (token, &json!("abandoned"))
+    );
+}
+
 /// A subscriber that fell behind goes on where it was told to; what it is told again it does not tell.
 fn a_subscription_goes_on_where_it_was(language: Language) {
     let mut subscriptions = 0;

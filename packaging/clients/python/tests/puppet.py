@@ -12,6 +12,7 @@ import threading
 from typing import Any, Dict
 
 import heddle
+import heddle.client
 
 saying = threading.Lock()
 
@@ -80,6 +81,7 @@ class Puppet:
 
 def main() -> None:
     try:
+        heddle.client.ANSWER = float(os.environ.get("PUPPET_ANSWER_MS", "60000")) / 1000
         client = heddle.Client(patience=float(os.environ.get("PUPPET_PATIENCE_MS", "30000")) / 1000)
     except heddle.Error as error:
         say(told="not connected", error=type(error).__name__, text=str(error))

@@ -126,7 +126,8 @@ export class Client extends Methods implements AsyncDisposable {
         params = { ...params, wait_ms: Math.max(1, Math.round(wait - (performance.now() - began))) };
       }
       try {
-        return await connection.call(method, params, (LONG[method] ?? ANSWER) + wait);
+        const late = method === "agent.reserve" ? giveBack(connection, params as Partial<ReserveParams>) : undefined;
+        return await connection.call(method, params, (LONG[method] ?? ANSWER) + wait, late);
       } catch (error) {
         if (error instanceof Refused && error.kind === "shutting_down" && isRepeatable) {
           // This daemon is going; another may come.
@@ -185,4 +186,13 @@ export class Client extends Methods implements AsyncDisposable {
       }
     }
   }
+}
+
+/** Ends the session of a grant that came after its caller had given up: nobody else knows of it. */
+function giveBack(connection: Connection, { reservation_token }: Partial<ReserveParams>): (result: unknown) => void {
+  return (result) => {
+    const { session_id } = (result as ReserveResult).reservation;
+    const key = { session_id, reservation_token, status: "abandoned" };
+    connection.call("agent.release", key, ANSWER).catch(() => undefined);
+  };
 }

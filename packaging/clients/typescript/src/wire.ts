@@ -144,19 +144,27 @@ export class Connection {
     return this.#isOpen;
   }
 
-  /** Calls: its result, the refusal, or `Lost`, or `Late`. */
-  call(method: string, params: object, time: number): Promise<unknown> {
+  /** Calls: its result, the refusal, or `Lost`, or `Late`; a result that comes after that is handed to `late`. */
+  call(method: string, params: object, time: number, late?: (result: unknown) => void): Promise<unknown> {
     if (!this.#isOpen) {
       return Promise.reject(new Lost("the connection has ended"));
     }
     return new Promise((resolve, reject) => {
       const id = this.#wire.send(method, params);
-      const timer = setTimeout(() => reject(new Late("the time is up")), Math.min(time, LONGEST));
+      let isLate = false;
+      const timer = setTimeout(
+        () => {
+          isLate = true;
+          reject(new Late("the time is up"));
+        },
+        Math.min(time, LONGEST),
+      );
+      const answered = (result: unknown) => (isLate ? late?.(result) : resolve(result));
       const ended = <T>(then: (value: T) => void) => (value: T) => {
         clearTimeout(timer);
         then(value);
       };
-      this.#waiting.set(id, { resolve: ended(resolve), reject: ended(reject) });
+      this.#waiting.set(id, { resolve: ended(answered), reject: ended(reject) });
       this.#wire.keepsProcess(true);
     });
   }

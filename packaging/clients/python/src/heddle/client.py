@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TimeIsUp
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from ._methods import REPEATABLE, Methods
 from ._retry import Retry
@@ -82,13 +83,22 @@ class Client(Methods):
         """
         params: Dict[str, Any] = {"repo": repo, "thread": thread, **options}
         params.update(request_id=new_request_id(), reservation_token=new_token())
-        reservation = Reservation(self, self.call("agent.reserve", params)["reservation"], on_lost)
+        result, connection = self._call("agent.reserve", params)
+        reservation = Reservation(self, result["reservation"], on_lost)
         with self._changed:
             self._held.append(reservation)
             if self._keeper is None:
                 self._keeper = threading.Thread(target=self._keep, name="heddle-keeper", daemon=True)
                 self._keeper.start()
             self._changed.notify_all()
+        if reservation._is_held_by_connection and connection is not self._connection:
+            # That one was lost before this was known to be held: whoever reconnected did not resume it.
+            try:
+                self.call("agent.resume", reservation.key())
+            except Refused as refusal:
+                if refusal.kind not in LOST:
+                    raise
+                reservation._lose(refusal)
         return reservation
 
     def subscribe(
@@ -104,6 +114,10 @@ class Client(Methods):
 
     def call(self, method: str, params: Dict[str, Any]) -> Any:
         """Calls a method by its name on the wire."""
+        return self._call(method, params)[0]
+
+    def _call(self, method: str, params: Dict[str, Any]) -> Tuple[Any, Connection]:
+        """The same, and the connection that the answer came on."""
         began = time.monotonic()
         wait_ms = params.get("wait_ms") or 0
         why = ""
@@ -121,9 +135,11 @@ class Client(Methods):
                 params = {**params, "wait_ms": max(1, wait_ms - waited)}
             try:
                 future = connection.start(method, params)
-                return future.result(LONG.get(method, ANSWER) + wait_ms / 1000)
+                return future.result(LONG.get(method, ANSWER) + wait_ms / 1000), connection
             except TimeIsUp:
                 why = "the time is up"
+                if method == "agent.reserve":
+                    future.add_done_callback(_GiveBack(connection, params.get("reservation_token")))
                 break
             except Lost as lost:
                 # Who writes may see it before who reads; the next attempt must not find it open.
@@ -205,6 +221,24 @@ class Client(Methods):
             for reservation in held:
                 if reservation.is_held and reservation._beat_at <= time.monotonic():
                     reservation._beat()
+
+
+class _GiveBack:
+    """Ends the session of a grant that came after its caller had given up: nobody else knows of it."""
+
+    def __init__(self, connection: Connection, token: Any) -> None:
+        self._connection = connection
+        self._token = token
+
+    def __call__(self, late: Future[Any]) -> None:
+        if late.exception() is not None or self._token is None:
+            return
+        session = late.result()["reservation"]["session_id"]
+        key = {"session_id": session, "reservation_token": self._token, "status": "abandoned"}
+        try:
+            self._connection.start("agent.release", key)
+        except Lost:
+            pass
 
 
 def _is_repeatable(method: str, params: Dict[str, Any]) -> bool:
