@@ -110,6 +110,23 @@ fn a_sound_world_is_said_to_be_so_problems_first() {
 }
 
 #[test]
+fn a_registry_that_cannot_be_read_is_not_called_sound() {
+    let mut world = World::with_daemon();
+    assert_eq!(well(&world).told("store").1, "changes are durable", "the daemon tells");
+    world.stop_daemon();
+    assert_eq!(well(&world).told("store").0, "ok");
+    let checkpoint = world.path("state/base/checkpoint");
+    let mut bytes = fs::read(&checkpoint).expect("read");
+    bytes[10] ^= 1;
+    fs::write(&checkpoint, bytes).expect("written");
+    let found = ill(&world);
+    let (status, summary, fix) = found.told("store");
+    assert!(status == "error" && summary.contains("base/checkpoint: "), "{summary}");
+    assert_eq!(fix, "heddlectl daemon verify");
+    assert_eq!(world.elsewhere(fix).code, Some(74), "which says more");
+}
+
+#[test]
 fn it_needs_no_daemon_and_starts_none_and_changes_nothing() {
     let world = World::new();
     fs::create_dir_all(world.path("home/.config/heddle")).expect("made");

@@ -27,6 +27,7 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("state_dir", places::state_dir),
     ("state_filesystem", storage::state_filesystem),
     ("state_space", storage::state_space),
+    ("store", storage::store),
     ("socket_path", places::socket_path),
     ("socket_dir", places::socket_dir),
     ("socket", places::socket),

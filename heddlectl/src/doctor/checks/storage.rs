@@ -1,9 +1,13 @@
 //! What the registry and the repository lie on: the kind of file system, and the room on it.
 
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{StatFs, statfs};
 
+use crate::client::start;
+use crate::doctor::bounded::{self, ANSWER};
+use crate::doctor::scene::Configuration;
 use crate::doctor::{Finding, Scene};
 
 /// Room below which nothing can be relied on to be written: a journal segment and a checkpoint.
@@ -44,6 +48,36 @@ fn kind(magic: u64) -> Kind {
         0x8584_58f6 => Kind::Memory("ramfs"),
         _ => Kind::Disk,
     }
+}
+
+/// Whether the registry can be read, where no daemon has it open: the daemon's own program reads every record of it.
+pub(super) fn store(scene: &Scene) -> Vec<Finding> {
+    const NAME: &str = "store";
+    const VERIFY: &str = "heddlectl daemon verify";
+    if scene.daemon().is_some() {
+        // It has it open, and tells under the same name how it is: see `daemon::health`.
+        return Vec::new();
+    }
+    let Some(state) = scene.state.as_ref().filter(|state| state.join("format").exists()) else {
+        return vec![Finding::skipped(NAME, "there is none yet")];
+    };
+    let program = match &scene.configuration {
+        Configuration::Said(program, said) if said.success => program,
+        Configuration::Said(..) | Configuration::NoProgram(_) | Configuration::NotRun(_) => {
+            return vec![Finding::skipped(NAME, "there is no program here to read it")];
+        }
+    };
+    let mut command = Command::new(program);
+    command.arg("verify").arg("--").arg(state).env_clear().envs(start::meant(&scene.env)).current_dir("/");
+    vec![match bounded::run(&mut command) {
+        Ok(said) if said.success => Finding::ok(NAME, "every record of it can be read and agrees with the others"),
+        Ok(said) => {
+            let told = String::from_utf8_lossy(&said.stdout).into_owned() + &said.stderr;
+            let what = told.lines().find(|line| line.starts_with(' ')).or(told.lines().next()).unwrap_or_default();
+            Finding::error(NAME, format!("it cannot be used: {}", what.trim())).fix(VERIFY)
+        }
+        Err(_) => Finding::warning(NAME, format!("it was not read within {} s", ANSWER.as_secs())).fix(VERIFY),
+    }]
 }
 
 /// The nearest directory that is there.
