@@ -55,7 +55,7 @@ impl LockRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon has it.
-    #[error("another heddled is running ({}); stop it with `heddlectl daemon stop`, or see `heddlectl doctor`", describe(.0.as_ref()))]
+    #[error("another heddled is running ({}); stop it with `heddlectl daemon stop`", describe(.0.as_ref()))]
     Held(Option<LockRecord>),
     /// The file there is not a regular file of ours.
     #[error("'{}' is not a regular file of our own; look who made it, and remove it", path.display())]
