@@ -41,6 +41,7 @@ fn t2_who_holds_a_thread_since_before_the_backup_goes_on_and_nobody_else_comes_b
     daemon.stop();
     let error = refused(&place, 3, &["restore", word(&file)]);
     assert!(error["message"].as_str().unwrap().contains(id(&since)), "T2: it began after the backup: {error}");
+    assert!(!place.state().join("restore.new").exists(), "nothing is left of a restore that was refused");
     let restored = ok(&place, &["restore", "--force", word(&file)]);
     let mut ended = names(&restored["ended"]);
     ended.sort_unstable();

@@ -77,11 +77,13 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
     let head = store::unpack(&file, staged.directory())?;
     let backup = store::examine(staged.directory())?;
     let present = look(place, &state_dir)?;
-    if let Some(other) = other_registry(&present, backup.id).filter(|_| !force) {
-        let (backup, present) = (hex(backup.id), hex(other));
-        return Err(RescueError::OtherRegistry { state_dir, file, backup, present });
-    }
-    if let Some(refused) = in_the_way(&backup.registry, &present, &state_dir, &file).filter(|_| !force) {
+    let refused = other_registry(&present, backup.id).map(|other| {
+        let (state_dir, file) = (state_dir.clone(), file.clone());
+        RescueError::OtherRegistry { state_dir, file, backup: hex(backup.id), present: hex(other) }
+    });
+    let refused = refused.or_else(|| in_the_way(&backup.registry, &present, &state_dir, &file));
+    if let Some(refused) = refused.filter(|_| !force) {
+        staged.give_up(&RealDisk)?;
         return Err(refused);
     }
     let mut notes = backup.problems;
@@ -200,9 +202,8 @@ fn in_the_way(backup: &Registry, present: &Present, state_dir: &Path, file: &Pat
     if registry.active(None).any(|session| session.intent.is_some()) {
         return Some(RescueError::Unsettled { state_dir, file });
     }
-    let began: Vec<_> = registry.active(None).map(|session| session.id).collect();
-    let unknown: Vec<_> = began.into_iter().filter(|id| backup.session(*id).is_none()).collect();
-    (!unknown.is_empty()).then_some(RescueError::Unknown { state_dir, file, sessions: unknown })
+    let sessions = forgotten(backup, present);
+    (!sessions.is_empty()).then_some(RescueError::Unknown { state_dir, file, sessions })
 }
 
 fn end(session: &SessionRecord, head: &BackupHead) -> Change {

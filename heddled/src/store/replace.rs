@@ -84,6 +84,15 @@ impl Staged {
         Ok(opened)
     }
 
+    /// Removes what was prepared: nothing was changed.
+    ///
+    /// # Errors
+    /// It cannot be removed; the next restore removes it.
+    pub fn give_up(self, disk: &dyn Disk) -> Result<(), Error> {
+        let Layout { restore, .. } = &self.layout;
+        disk.remove_all(restore).map_err(Error::io("remove", restore))
+    }
+
     /// Has it count, and puts it in place. Answers where the old state is, if there was any.
     ///
     /// # Errors
