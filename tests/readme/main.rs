@@ -1,4 +1,4 @@
-//! What README.md promises is tried: its Python example runs against a real daemon, and each command it names exists.
+//! Tries what README.md and the guide of harnesses promise: the Python example runs against a real daemon, and each command exists.
 
 #[cfg(test)]
 mod example;
