@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::hidden;
 use crate::output::{Output, problem, text};
+use crate::overview;
 use crate::paths::Paths;
 use crate::worktree::Worktree;
 
@@ -42,6 +43,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
     }
     if let Some(exit) = complete::dispatch(&arguments) {
         return exit;
+    }
+    if arguments.len() <= 1 {
+        return plain.print(&overview::text()).map_or_else(|error| plain.fail(&error), |()| Exit::OK);
     }
     plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);

@@ -14,22 +14,31 @@ use crate::commands::{
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::overview;
 
-/// What to do first, and what the exit codes mean.
-const BEGIN: &str = "\
+/// What help ends with.
+const MORE: &str = "\
 Start here:
-  heddlectl run --thread fix-login --worktree -- claude   an agent with a branch of its own
-  heddlectl list                                          who holds what, and for how long
-  heddlectl demo                                          see it happen, without a trace
+  heddlectl run --thread fix-login --worktree -- claude   start an agent
+  heddlectl list                                          see who holds what
+  heddlectl demo                                          watch it work
 
-Exit codes: 0 done, 2 usage, 3 refused, 4 somebody else changed it first, 5 not
-ready, 69 no daemon, 74 storage, 75 try again, 77 not allowed, 78 configuration,
-1 and 70 defect";
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 refused, 4 changed by somebody
+else first, 5 not ready, 69 no daemon, 70 a defect, 74 disk or repository, 75
+try again later, 77 not allowed, 78 bad configuration";
+
+/// How help is laid out: the commands in groups.
+fn layout() -> String {
+    format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nCommands:\n{}\n\nOptions:\n{{options}}{{after-help}}",
+        overview::COMMANDS
+    )
+}
 
 /// Decide which coding agent holds which branch of a Git repository
 #[derive(Parser, Debug)]
 #[command(name = "heddlectl", version = env!("HEDDLE_VERSION"))]
-#[command(disable_help_subcommand = true, max_term_width = 100, after_help = BEGIN)]
+#[command(max_term_width = 100, help_template = layout(), after_help = MORE)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -40,19 +49,19 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Print exactly what the daemon answered, or its error object
+    /// Print exactly what the daemon answered, or its error object, as JSON
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
-    /// Use the repository that this path lies in [default: the current directory]
+    /// Work on the repository at this path [default: the current directory]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) repo: Option<PathBuf>,
-    /// Use the daemon that listens on this socket [default: $HEDDLE_SOCKET, else the user's]
+    /// Use the daemon at this socket [default: $HEDDLE_SOCKET, or the usual one]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) socket: Option<PathBuf>,
-    /// Use color
+    /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     color: Color,
-    /// Print nothing but what was asked for: no progress, no warnings
+    /// Print results only: no progress, no warnings
     #[arg(long, short, global = true, help_heading = "Global options")]
     quiet: bool,
 }
@@ -85,59 +94,67 @@ impl Global {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Run a command that holds a thread as long as it lives
+    /// Run a command that holds a thread while it lives
     #[command(after_help = run::EXAMPLES)]
     Run(run::Run),
     /// Reserve a thread for one agent
     #[command(after_help = reserve::EXAMPLES)]
     Reserve(reserve::Reserve),
     /// Keep a session alive
+    #[command(after_help = heartbeat::EXAMPLES)]
     Heartbeat(heartbeat::Heartbeat),
-    /// Commit everything that the session's worktree has
+    /// Commit everything in the session's worktree onto its thread
     #[command(after_help = capture::EXAMPLES)]
     Capture(capture::Capture),
-    /// Check a thread against its target and mark it ready for integration
+    /// Check whether a thread can merge into its target
     #[command(after_help = ready::EXAMPLES)]
     Ready(ready::Ready),
-    /// Give a session back
+    /// End a session and give its thread back
+    #[command(after_help = release::EXAMPLES)]
     Release(release::Release),
     /// List sessions, newest first
+    #[command(after_help = list::EXAMPLES)]
     List(list::List),
     /// Show one session
+    #[command(after_help = show::EXAMPLES)]
     Show(show::Show),
-    /// Tell whether a session still has the right to write: exit 0 or 3
+    /// Check whether a session still has the right to write
     #[command(after_help = validate::EXAMPLES)]
     Validate(validate::Validate),
-    /// End another's session, with a reason
+    /// End a session of somebody else, with a reason
     #[command(after_help = evict::EXAMPLES)]
     Evict(evict::Evict),
-    /// Look at threads
+    /// List threads, show one, or clean up after merged ones
     #[command(subcommand)]
     Thread(thread::Thread),
     /// Show what happened, from the operation log
+    #[command(after_help = log::EXAMPLES)]
     Log(log::Log),
     /// Show what happens, as it happens
     #[command(after_help = watch::EXAMPLES)]
     Watch(watch::Watch),
-    /// Show how the daemon is, and this repository: exit 1 when one of them is broken
+    /// Show the state of the daemon and of this repository
+    #[command(after_help = status::EXAMPLES)]
     Status(status::Status),
-    /// Find out what is wrong with the daemon or around it: exit 1 when something is
+    /// Find out what is wrong with the daemon or around it
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Doctor),
-    /// Start, stop or look at the daemon
+    /// Start, stop, inspect or back up the daemon
     #[command(subcommand)]
     Daemon(daemon::Daemon),
-    /// Have the daemon run as a service of yours, or no more
+    /// Run the daemon as a service of your systemd or launchd
     #[command(subcommand)]
     Service(service::Service),
     /// Take a repository over from another registry
     #[command(subcommand)]
     Repo(repo::Repo),
-    /// Watch two agents contend for a thread, in a throw-away clone of this repository
+    /// See two agents compete for a thread, in a throw-away clone of this repository
+    #[command(after_help = demo::EXAMPLES)]
     Demo(demo::Demo),
-    /// Print the OpenRPC document of the protocol
+    /// Print the protocol as an OpenRPC document
+    #[command(after_help = schema::EXAMPLES)]
     Schema(schema::Schema),
-    /// Print what a shell completes
+    /// Print the script that completes commands in your shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Completions),
     /// Print the manual page, or write those of all commands

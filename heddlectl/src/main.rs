@@ -16,6 +16,7 @@ mod exit;
 mod grant;
 mod hidden;
 mod output;
+mod overview;
 mod paths;
 mod probe;
 mod run;

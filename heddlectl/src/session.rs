@@ -20,10 +20,10 @@ use crate::{clock, tokens};
 /// The session and its token, as the command line names them.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SessionArgs {
-    /// The session [default: $HEDDLE_SESSION, else the one that is active in this worktree]
+    /// The session [default: $HEDDLE_SESSION, or the one active in this worktree]
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<SessionId>,
-    /// A file with the session's reservation token
+    /// A file that contains the session's reservation token
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }

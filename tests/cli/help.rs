@@ -56,15 +56,46 @@ fn heddlectl(arguments: &[&str]) -> Output {
         .expect("heddlectl runs")
 }
 
+/// The help of a command, on a terminal of this width.
+fn help(command: &[&str], columns: &str) -> String {
+    let mut ask = Command::new(env!("CARGO_BIN_EXE_heddlectl"));
+    let helped = ask.args(command).arg("--help").env("COLUMNS", columns).output().expect("heddlectl runs");
+    assert!(helped.status.success(), "{command:?}");
+    String::from_utf8_lossy(&helped.stdout).into_owned()
+}
+
+/// What follows the options: the examples, and what is to be known beside them.
+fn end(help: &str) -> &str {
+    help.find("\nExample").or_else(|| help.find("\nStart here")).map_or("", |at| &help[at..])
+}
+
 #[test]
 fn every_command_has_help_that_fits_eighty_columns() {
     for command in COMMANDS {
-        let helped = heddlectl(&[command, &["--help"][..]].concat());
-        let text = String::from_utf8_lossy(&helped.stdout).into_owned();
-        assert!(helped.status.success(), "{command:?}");
-        let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 100).collect();
+        let text = help(command, "80");
+        let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
         assert!(wide.is_empty(), "{command:?}: {wide:?}");
+        // What is laid out by hand must not be wrapped once more.
+        assert_eq!(end(&text), end(&help(command, "100")), "{command:?}");
     }
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let is_group =
+        |command: &&[&str]| COMMANDS.iter().any(|other| other.len() > command.len() && other.starts_with(command));
+    for command in COMMANDS.iter().filter(|command| !is_group(command)) {
+        let name = format!("heddlectl {}", command.join(" "));
+        assert!(end(&help(command, "80")).contains(&name), "{name} has no example");
+    }
+}
+
+#[test]
+fn help_of_a_command_is_what_its_option_says() {
+    let asked = heddlectl(&["help", "thread", "clean"]);
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), help(&["thread", "clean"], "80"));
+    let alone = heddlectl(&[]);
+    assert!(alone.status.success() && alone.stdout.iter().filter(|byte| **byte == b'\n').count() <= 24);
 }
 
 #[test]

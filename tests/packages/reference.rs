@@ -31,10 +31,20 @@ fn help(world: &World, program: &Path, command: &[String]) -> String {
 /// The commands that this help lists.
 fn below(help: &str) -> Vec<String> {
     let (_, list) = help.split_once("\nCommands:\n").unwrap_or_default();
-    let lines = list.lines().take_while(|line| line.starts_with("  "));
-    // A description that is too long goes on further to the right.
-    let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
-    names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    let lines: Vec<&str> = list.lines().take_while(|line| !line.is_empty()).collect();
+    let is_grouped = lines.first().is_some_and(|line| !line.starts_with(' '));
+    let mut found: Vec<String> = Vec::new();
+    for line in lines {
+        // In groups: the group, one or more commands, what they do. Else a command and what it does, which may go on in the
+        // next line, further to the right.
+        let names = if is_grouped { line[11..29].trim() } else { line.strip_prefix("  ").unwrap_or_default() };
+        let names = names.split(", ").filter_map(|name| name.split(' ').next());
+        let names = if is_grouped { names.collect() } else { names.take(1).collect::<Vec<_>>() };
+        found.extend(names.into_iter().filter(|name| !name.is_empty() && *name != "help").map(str::to_owned));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|name| seen.insert(name.clone()));
+    found
 }
 
 /// The help without the options that every command has.

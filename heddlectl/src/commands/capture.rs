@@ -14,8 +14,11 @@ use crate::session::SessionArgs;
 /// Examples, below the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  heddlectl capture -m 'Let users stay logged in'   commit all that `git add -A` would
-  heddlectl capture --confidence 0.6                and say how sure the agent is of it";
+  heddlectl capture -m 'Let users stay logged in'   as `git add -A` does
+  heddlectl capture --confidence 0.6                record how sure the agent is
+
+It works from a sandbox that cannot write `.git`, for the daemon makes the
+commit.";
 
 /// How long a call that reads a worktree may take: a large one is read and hashed as a whole, and others may be first.
 pub(crate) const LONG: Duration = Duration::from_secs(15 * 60);
@@ -25,10 +28,10 @@ pub(crate) const LONG: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct Capture {
     #[command(flatten)]
     session: SessionArgs,
-    /// The message of the commit; without one it says `capture of THREAD`
+    /// The commit message [default: `capture of THREAD`]
     #[arg(long, short, value_name = "M")]
     message: Option<Message>,
-    /// How sure the agent is of its work: 0 to 1
+    /// How sure the agent is of its work, from 0 to 1
     #[arg(long, value_name = "C", value_parser = confidence)]
     confidence: Option<f64>,
 }

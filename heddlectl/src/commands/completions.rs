@@ -15,14 +15,15 @@ use crate::output::Output;
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
-Put it where the shell looks, once; it stays right when heddlectl is updated:
-  heddlectl completions bash > ~/.local/share/bash-completion/completions/heddlectl
+Examples, to run once:
+  heddlectl completions bash \\
+    > ~/.local/share/bash-completion/completions/heddlectl
   heddlectl completions zsh > \"${fpath[1]}/_heddlectl\"
   heddlectl completions fish > ~/.config/fish/completions/heddlectl.fish
 
 Or, in ~/.bashrc:  eval \"$(heddlectl completions bash)\"
 
-Bash, zsh and fish complete threads and sessions too, as they are at that moment.";
+Bash, zsh and fish also complete threads and sessions.";
 
 const BASH: &str = "\
 # heddlectl in bash: what completes is asked of the program itself, which knows the threads and sessions there are.

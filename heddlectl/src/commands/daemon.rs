@@ -20,44 +20,52 @@ use crate::service;
 /// The commands about the daemon.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Daemon {
-    /// Start the daemon, if none is running
+    /// Start the daemon if it is not running
+    #[command(after_help = "Example:\n  heddlectl daemon start")]
     Start,
     /// Stop the daemon; sessions stay
     ///
-    /// Sessions stay, and go on when it is started again. A `heddlectl run` that is running starts it again within a
-    /// second, unless HEDDLE_NO_AUTOSTART is set there.
+    /// Sessions go on when the daemon starts again. A `heddlectl run` that is running starts it again within a second, unless
+    /// HEDDLE_NO_AUTOSTART is set in its environment.
+    #[command(after_help = "Example:\n  heddlectl daemon stop --drain 30s")]
     Stop(Stop),
-    /// Have the daemon read its configuration again
+    /// Make the daemon read its configuration again
     ///
-    /// What can change while it runs is in force at once, what needs a restart is said in its log. A file that is not sound
-    /// changes nothing: check it with `heddled --check-config`.
+    /// Most settings take effect at once; the log names those that need a restart. A file with an error changes nothing:
+    /// check it with `heddled --check-config`.
+    #[command(after_help = "Example:\n  heddled --check-config && heddlectl daemon reload")]
     Reload,
-    /// Show how the daemon is
+    /// Show the state of the daemon
+    #[command(after_help = "Example:\n  heddlectl daemon status --json")]
     Status,
     /// Show the daemon's log
+    #[command(after_help = "Example:\n  heddlectl daemon logs --follow")]
     Logs(logs::Logs),
     /// Copy the registry, as it is now, into one file
     ///
-    /// The daemon may run, and goes on as before: everything that it has acknowledged by now is in the backup. The file is
-    /// readable for you only, and has no reservation tokens. It is read back and checked before it gets its name.
+    /// The daemon can go on running: everything that it has acknowledged by now is in the backup. Only you can read the file,
+    /// and it contains no reservation tokens. It is checked before it gets its name.
+    #[command(after_help = "Example:\n  heddlectl daemon backup heddle.backup")]
     Backup(rescue::Backup),
     /// Check the registry, or a backup, and change nothing
     ///
-    /// Every record is read and compared with its checksum, with the others and with what is counted. The daemon may run.
-    /// Exit 0 when all is well, else 74, with what is wrong and the command that helps.
+    /// It reads every record and compares it with its checksum and with the other records. The daemon can go on running. Exit
+    /// 0 if all is well, otherwise 74, with what is wrong and the command that helps.
+    #[command(after_help = "Examples:\n  heddlectl daemon verify\n  heddlectl daemon verify heddle.backup")]
     Verify(rescue::Verify),
-    /// Put a backup in place of the registry, which is moved aside
+    /// Replace the registry with a backup; the old one is kept aside
     ///
-    /// The daemon must be stopped. What was there stays in a folder `before-restore-...` of the state directory. Fencing
-    /// tokens go on above all that may have been given since. Sessions of the backup stay active only where the registry
-    /// that was there says that they are: all others are ended, for somebody else may have their thread by now.
+    /// The daemon must be stopped. The old registry stays in a folder `before-restore-...` of the state directory. Fencing
+    /// tokens continue above all that were granted since the backup. A session of the backup stays active only if the old
+    /// registry says so too; all others end, because another agent may hold their thread by now.
+    #[command(after_help = "Example:\n  heddlectl daemon stop && heddlectl daemon restore heddle.backup")]
     Restore(rescue::Restore),
 }
 
 /// Arguments of `daemon stop`.
 #[derive(Args, Debug)]
 pub(crate) struct Stop {
-    /// How long calls under way may still take
+    /// How long calls under way get to finish: 10s, 1m
     #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     drain: Option<u64>,
 }

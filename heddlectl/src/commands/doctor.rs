@@ -15,11 +15,11 @@ use crate::output::{Output, doctor};
 /// What to look for in the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  heddlectl doctor                 everything, problems first
-  heddlectl doctor -q              problems only
-  heddlectl doctor --json          {healthy, checks: [{name, status, summary, fix, details}]}
+  heddlectl doctor          all checks, problems first
+  heddlectl doctor -q       problems only
+  heddlectl doctor --json   {healthy, checks: [{name, status, summary, ..}]}
 
-It starts no daemon and changes nothing.";
+It does not start the daemon and changes nothing. Exit 1 if a check fails.";
 
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]

@@ -16,8 +16,8 @@ pub(crate) const EXAMPLES: &str = "\
 Example:
   heddlectl evict agent-abcdefghij234567abcd --reason 'hangs since 2 am'
 
-Its thread is free at once. An agent under `heddlectl run` is stopped; any other goes
-on until it asks, and is then refused. Until it has ended it may write files.";
+The thread is free at once. An agent under `heddlectl run` is stopped. Any
+other agent may still write files, but its next capture or update is refused.";
 
 /// Arguments of `evict`.
 #[derive(Args, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Evict {
     /// The session to end
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// Why; kept in the operation log
+    /// Why; the operation log keeps it
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
 }

@@ -9,18 +9,27 @@ use crate::exit::Exit;
 use crate::output::sessions;
 use crate::session::SessionArgs;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl heartbeat --progress
+  heddlectl heartbeat --usage '{\"input_tokens\": 1200, \"tool_calls\": 3}'
+
+The session ends if no heartbeat comes within its time to live. A session that
+a process holds needs none.";
+
 /// Arguments of `heartbeat`.
 #[derive(Args, Debug)]
 pub(crate) struct Heartbeat {
     #[command(flatten)]
     session: SessionArgs,
-    /// Say that the agent has made progress
+    /// Report that the agent made progress
     #[arg(long)]
     progress: bool,
-    /// Move the process hold to this process
+    /// Let this process hold the session from now on
     #[arg(long, value_name = "PID")]
     hold_for_pid: Option<i32>,
-    /// What was used so far, as JSON: {"input_tokens": 1200, "tool_calls": 3}
+    /// What the agent used so far, in total, as JSON
     #[arg(long, value_name = "JSON", value_parser = usage)]
     usage: Option<Usage>,
 }

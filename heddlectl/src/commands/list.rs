@@ -9,25 +9,31 @@ use crate::exit::Exit;
 use crate::output::sessions;
 use crate::tidy;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl list --alive-only   who holds what in this repository now
+  heddlectl list --all-repos --json";
+
 /// Arguments of `list`.
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// End dead sessions first, and list only those that are alive
+    /// List only live sessions, after ending those of dead agents
     #[arg(long)]
     alive_only: bool,
-    /// Only sessions on this thread
+    /// List only sessions on this thread
     #[arg(long, short, value_name = "NAME")]
     thread: Option<String>,
-    /// Sessions in all repositories, not only in this one
+    /// List sessions of all repositories
     #[arg(long, conflicts_with = "repo")]
     all_repos: bool,
-    /// Only sessions of this status
+    /// List only sessions with this status
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
-    /// At most this many, up to 1000 [default: 100]
+    /// List at most this many, up to 1000 [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// The page after the one that ended with this cursor
+    /// Continue after a page that ended with this cursor
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
 }

@@ -8,22 +8,28 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::log;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl log --thread fix-login
+  heddlectl log --after 1200 --json";
+
 /// Arguments of `log`.
 #[derive(Args, Debug)]
 pub(crate) struct Log {
-    /// Only what is about this thread
+    /// Show only operations on this thread
     #[arg(long, short, value_name = "NAME")]
     thread: Option<String>,
-    /// Only what is about this session
+    /// Show only operations of this session
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// What happened in all repositories, not only in this one
+    /// Show operations in all repositories
     #[arg(long, conflicts_with = "repo")]
     all_repos: bool,
-    /// What happened after this revision, oldest first [default: the newest]
+    /// Show what came after this revision, oldest first [default: the newest]
     #[arg(long, value_name = "REVISION")]
     after: Option<u64>,
-    /// At most this many, up to 1000 [default: 100]
+    /// Show at most this many, up to 1000 [default: 100]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<u64>,
 }

@@ -28,10 +28,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Arguments of `daemon logs`.
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// Show this many lines, the newest
+    /// Show this many of the newest lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     lines: usize,
-    /// Go on with what is said from now on
+    /// Go on with new lines as they come
     #[arg(long, short)]
     follow: bool,
 }

@@ -30,7 +30,8 @@ pub(crate) struct Man {
 impl Man {
     /// Prints the page, or writes all of them.
     pub(crate) fn run(&self, out: &Output) -> Result<Exit, Error> {
-        let mut command = Cli::command();
+        // `help` explains the others, and has no page of its own.
+        let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         match &self.directory {
             Some(directory) => write(out, &command, directory)?,

@@ -14,33 +14,34 @@ use crate::session::SessionArgs;
 /// Examples, below the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  heddlectl ready                           check the thread as it stands
-  heddlectl ready -m 'Fix the login'        capture the worktree first, then check
+  heddlectl ready                      check the thread as it stands
+  heddlectl ready -m 'Fix the login'   capture the worktree first, then check
   heddlectl ready --tests-passed 212 --tests-failed 0 --confidence 0.9
 
-Exit codes: 0 ready, 5 something stands in the way; the others as everywhere";
+Exit 0 if the thread is ready, 5 if something is in the way of a merge. It
+names what is in the way, each with its command, and merges nothing.";
 
 /// Arguments of `ready`.
 #[derive(Args, Debug)]
 pub(crate) struct Ready {
     #[command(flatten)]
     session: SessionArgs,
-    /// Capture what the worktree has first, with this message; without it changes are in the way
+    /// Capture the worktree first, with this message
     #[arg(long, short, value_name = "M")]
     message: Option<Message>,
-    /// How sure the agent is of its work: 0 to 1
+    /// How sure the agent is of its work, from 0 to 1
     #[arg(long, value_name = "C", value_parser = confidence)]
     confidence: Option<f64>,
-    /// How many tests passed when the agent ran them
+    /// How many tests passed, as the agent reports
     #[arg(long, value_name = "N")]
     tests_passed: Option<u64>,
-    /// How many tests failed
+    /// How many tests failed, as the agent reports
     #[arg(long, value_name = "N")]
     tests_failed: Option<u64>,
-    /// The coverage that it measured, in percent
+    /// The measured coverage, in percent
     #[arg(long, value_name = "PCT", value_parser = percent)]
     coverage: Option<f64>,
-    /// How many warnings its linters gave
+    /// How many warnings the linters printed
     #[arg(long, value_name = "N")]
     lint_warnings: Option<u64>,
 }

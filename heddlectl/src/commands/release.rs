@@ -8,12 +8,20 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::session::SessionArgs;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl release                      the work is done
+  heddlectl release --status abandoned   the work is given up
+
+The branch and the worktree stay.";
+
 /// Arguments of `release`.
 #[derive(Args, Debug)]
 pub(crate) struct Release {
     #[command(flatten)]
     session: SessionArgs,
-    /// How it ends: its work is done, or given up
+    /// How the session ends
     #[arg(long, value_name = "STATUS", default_value = "complete")]
     status: Status,
 }

@@ -7,17 +7,26 @@ use crate::app::App;
 use crate::error::Error;
 use crate::exit::Exit;
 
+/// What the help of `repo adopt` ends with.
+const ADOPT: &str = "\
+Example:
+  heddlectl repo adopt --reason 'the old state directory is gone'
+
+A repository belongs to one registry, which `heddle-registry` in its Git
+directory names. Adopt it if that registry is gone for good.";
+
 /// The commands about repositories.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Repo {
     /// Take this repository over from a registry whose daemon is not running
+    #[command(after_help = ADOPT)]
     Adopt(Adopt),
 }
 
 /// Arguments of `repo adopt`.
 #[derive(Args, Debug)]
 pub(crate) struct Adopt {
-    /// Why; kept in the operation log
+    /// Why; the operation log keeps it
     #[arg(long, value_name = "TEXT")]
     reason: Reason,
 }

@@ -17,10 +17,10 @@ use crate::exit::Exit;
 /// Arguments of `daemon backup`.
 #[derive(Args, Debug)]
 pub(crate) struct Backup {
-    /// The file to make
+    /// The file to create
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace the file if it is there
+    /// Replace the file if it exists
     #[arg(long)]
     force: bool,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Backup {
 /// Arguments of `daemon verify`.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A backup file, or a state directory [default: that of your daemon]
+    /// A backup file or a state directory [default: the state directory of your daemon]
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
 }
@@ -36,10 +36,10 @@ pub(crate) struct Verify {
 /// Arguments of `daemon restore`.
 #[derive(Args, Debug)]
 pub(crate) struct Restore {
-    /// The backup file
+    /// The backup to restore
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace a registry that is not the one in the backup, or has active sessions that it does not know
+    /// Replace a different registry, or one with active sessions that the backup does not have
     #[arg(long)]
     force: bool,
 }

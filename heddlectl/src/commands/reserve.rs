@@ -21,37 +21,38 @@ Examples:
   heddlectl reserve --thread fix-login --hold-for-pid $$ --task 'Fix the login'
   heddlectl reserve --thread fix-login --wait 10m
 
-Give it back with `heddlectl release`; keep it by `heddlectl heartbeat`, unless a
-process holds it. Who waits is served in the order of coming; Ctrl-C and a time that
-is up (exit 75) give the place up.";
+Keep the session alive with `heddlectl heartbeat`, unless a process holds it,
+and end it with `heddlectl release`. Waiting callers are served first come,
+first served; Ctrl-C gives the place up, and so does a time that is over (exit
+75).";
 
 /// Arguments of `reserve`.
 #[derive(Args, Debug)]
 pub(crate) struct Reserve {
-    /// The thread: the branch to work on; it is made if there is none
+    /// The thread: a branch, which is created if it does not exist
     #[arg(long, short, value_name = "NAME")]
     thread: String,
     #[command(flatten)]
     what: What,
-    /// Reserve at this state: any Git revision [default: HEAD]
+    /// Reserve at this commit: any Git revision [default: HEAD]
     #[arg(long, value_name = "REV", conflicts_with = "at_tip")]
     anchor: Option<Revision>,
-    /// Reserve at the thread's tip if it exists, else at HEAD
+    /// Reserve at the thread's tip, or at HEAD if the thread does not exist
     #[arg(long)]
     at_tip: bool,
-    /// Hold it as long as this process lives
+    /// Hold the thread while this process lives
     #[arg(long, value_name = "PID", conflicts_with_all = ["hold_for_agent", "no_hold_for_agent"])]
     hold_for_pid: Option<i32>,
-    /// Hold it as long as the agent's own process lives [default where one is found]
+    /// Hold the thread while the agent's process lives [default if one is found]
     #[arg(long, conflicts_with = "no_hold_for_agent")]
     hold_for_agent: bool,
-    /// Do not hold it for the agent's process, by heartbeats only
+    /// Hold the thread by heartbeats only
     #[arg(long)]
     no_hold_for_agent: bool,
-    /// End it when no heartbeat comes for this long: 30s, 2h [default: 5m, never if a process holds it]
+    /// End the session after this long without a heartbeat [default: 5m, or never if a process holds it]
     #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     ttl: Option<u64>,
-    /// Print the reservation token too
+    /// Print the reservation token as well
     #[arg(long)]
     show_token: bool,
 }
@@ -59,16 +60,16 @@ pub(crate) struct Reserve {
 /// What `reserve` and `run` both take.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct What {
-    /// What the session is for
+    /// What the agent works on; shown in lists
     #[arg(long, value_name = "TEXT")]
     task: Option<Task>,
-    /// The thread that this one is meant for [default: the branch checked out here]
+    /// The branch to merge into [default: the branch checked out here]
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// Wait in line this long if it is held, and take it over at its tip: 30s, 5m
+    /// If the thread is held, wait this long for it: 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration_ms)]
     wait: Option<u64>,
-    /// Work in a linked worktree of the thread, which is made if there is none
+    /// Use the thread's own worktree, which is created if it does not exist
     #[arg(long, value_name = "PATH")]
     worktree: Option<Option<PathBuf>>,
     #[command(flatten)]

@@ -31,17 +31,18 @@ Examples:
   heddlectl run --thread fix-login --worktree -- codex exec 'fix the login'
   heddlectl run --thread fix-login --wait 1h -- make check
 
-Without --worktree the command works right here, and its commits land on whatever
-branch is checked out. A worktree and its branch stay when the command has ended.
+With --worktree the command runs in the thread's own worktree. Without it, it
+runs right here, and its commits land on whatever branch is checked out. The
+worktree and the branch stay when the command ends.
 
-It ends with the command's own exit code, 127 if there is none, 126 if it cannot be
-run; the session is then complete after 0, else abandoned. A session that is lost
-stops the command: TERM, 10 s later KILL.";
+`run` exits with the command's own code, 127 if there is no such command, 126
+if it cannot be run. The session ends as complete after code 0, otherwise as
+abandoned. If the session is lost, the command gets TERM, and KILL 10 s later.";
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The thread: the branch to work on; it is made if there is none
+    /// The thread: a branch, which is created if it does not exist
     #[arg(long, short, value_name = "NAME")]
     thread: String,
     #[command(flatten)]

@@ -6,6 +6,12 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl schema > openrpc.json
+  heddlectl schema --types";
+
 /// Arguments of `schema`.
 #[derive(Args, Debug)]
 pub(crate) struct Schema {

@@ -15,21 +15,24 @@ use crate::service::{self, State, Step};
 /// The commands about the daemon as a service.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Service {
-    /// Have the daemon started by the user's own systemd or launchd, which keeps its socket
+    /// Let your systemd or launchd start the daemon and keep its socket
     ///
-    /// A daemon that runs by itself is stopped first; sessions stay. Doing it again changes nothing, or brings the files of the
-    /// service up to date.
+    /// A daemon that runs by itself is stopped first; sessions stay. Running it again brings the files of the service up to
+    /// date, or changes nothing.
+    #[command(after_help = "Example:\n  heddlectl service install --dry-run")]
     Install(Install),
-    /// Take back what install did; the registry stays
+    /// Undo what install did; the registry stays
+    #[command(after_help = "Example:\n  heddlectl service uninstall")]
     Uninstall(Uninstall),
-    /// Show whether the daemon is a service, and how that is
+    /// Show whether the service is installed and runs
+    #[command(after_help = "Example:\n  heddlectl service status")]
     Status,
 }
 
 /// Arguments of `service install`.
 #[derive(Args, Debug)]
 pub(crate) struct Install {
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// Replace files that heddlectl did not write
@@ -40,7 +43,7 @@ pub(crate) struct Install {
 /// Arguments of `service uninstall`.
 #[derive(Args, Debug)]
 pub(crate) struct Uninstall {
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -9,10 +9,15 @@ use crate::exit::Exit;
 use crate::output::sessions;
 use crate::session::SessionArgs;
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Example:
+  heddlectl show agent-abcdefghij234567abcd";
+
 /// Arguments of `show`.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
-    /// The session, as --session names it
+    /// The session to show
     #[arg(value_name = "SESSION", conflicts_with = "session")]
     named: Option<SessionId>,
     #[command(flatten)]

@@ -12,6 +12,14 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::{repository, status};
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  heddlectl status          the daemon, and this repository in eight checks
+  heddlectl status --json   {info, health, repository}
+
+It does not start the daemon. Exit 1 if the daemon or the repository is broken.";
+
 /// Arguments of `status`.
 #[derive(Args, Debug)]
 pub(crate) struct Status {}

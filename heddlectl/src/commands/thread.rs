@@ -15,27 +15,43 @@ use crate::output::{clean, threads};
 /// How long cleaning may take: every worktree of a merged thread is looked at, file by file.
 const CLEANED: Duration = Duration::from_secs(15 * 60);
 
+/// What the help of each ends with.
+const LIST: &str = "\
+Example:
+  heddlectl thread list --state ready";
+const SHOW: &str = "\
+Example:
+  heddlectl thread show fix-login";
+const CLEAN: &str = "\
+Example:
+  heddlectl thread clean --dry-run
+
+Branches stay. For each worktree that stays, it prints why.";
+
 /// The commands about threads.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Thread {
-    /// List the threads that were ever reserved
+    /// List the threads of this repository
+    #[command(after_help = LIST)]
     List(List),
-    /// Show one thread and who holds it
+    /// Show one thread and its holder
+    #[command(after_help = SHOW)]
     Show(Show),
-    /// Remove the worktrees of merged threads that hold no work; branches stay
+    /// Remove the worktrees of merged threads that hold no other work
+    #[command(after_help = CLEAN)]
     Clean(Clean),
 }
 
 /// Arguments of `thread list`.
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// Only threads in this state
+    /// List only threads in this state
     #[arg(long, value_name = "STATE")]
     state: Option<State>,
-    /// At most this many, up to 1000 [default: 100]
+    /// List at most this many, up to 1000 [default: 100]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// The page after the one that ended with this cursor
+    /// Continue after a page that ended with this cursor
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
 }
@@ -43,7 +59,7 @@ pub(crate) struct List {
 /// Arguments of `thread show`.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
-    /// The thread
+    /// The thread to show
     #[arg(value_name = "THREAD")]
     thread: String,
 }
@@ -51,7 +67,7 @@ pub(crate) struct Show {
 /// Arguments of `thread clean`.
 #[derive(Args, Debug)]
 pub(crate) struct Clean {
-    /// Only say what would be removed
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -11,20 +11,22 @@ use crate::session::SessionArgs;
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
-Exit 3 also without a token to show: what cannot be proved is no right to write.
+Examples:
+  heddlectl validate          exit 0 if the session may write, otherwise 3
+  heddlectl validate --hook   exit 0 or 2, as the hooks of agents expect
 
-With --hook, as agents' hooks want it: exit 0, or 2 and the reason on stderr. A hook
-that cannot find out, for want of a daemon say, does not let the write pass.";
+Without a token to show, the answer is no. With --hook, an answer that cannot
+be had (no daemon, for example) is a no as well.";
 
 /// Arguments of `validate`.
 #[derive(Args, Debug)]
 pub(crate) struct Validate {
     #[command(flatten)]
     session: SessionArgs,
-    /// The thread that is about to be written
+    /// The thread that the agent is about to write
     #[arg(long, short, value_name = "NAME")]
     thread: Option<String>,
-    /// Answer as agents' hooks want it: exit 2 and the reason on stderr when it is not valid
+    /// Answer as the hooks of agents expect: if the answer is no, exit 2 with the reason on stderr
     #[arg(long)]
     hook: bool,
 }

@@ -22,24 +22,24 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  heddlectl watch                                 this repository, from now on
-  heddlectl watch --all-repos --after 0 --json    everything that is kept, then live
+  heddlectl watch                                this repository, from now on
+  heddlectl watch --all-repos --after 0 --json   from the oldest on
 
-It goes on by itself when the daemon was restarted, and ends with Ctrl-C.";
+It goes on by itself after a restart of the daemon, and ends with Ctrl-C.";
 
 /// Arguments of `watch`.
 #[derive(Args, Debug)]
 pub(crate) struct Watch {
-    /// Only what is about this thread
+    /// Show only events of this thread
     #[arg(long, short, value_name = "NAME")]
     thread: Option<String>,
-    /// Only what is about this session
+    /// Show only events of this session
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
-    /// What happens in all repositories, not only in this one
+    /// Show events in all repositories
     #[arg(long, conflicts_with = "repo")]
     all_repos: bool,
-    /// Begin with what happened after this revision [default: with what happens from now on]
+    /// Start after this revision [default: from now on]
     #[arg(long, value_name = "REVISION")]
     after: Option<u64>,
 }

@@ -16,22 +16,22 @@ use harness::{HARNESSES, Harness};
 /// What the caller says of itself; each wins over everything that is found.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct AgentArgs {
-    /// Who makes the model
+    /// The maker of the model: anthropic, openai
     #[arg(long, value_name = "NAME", help_heading = "Agent")]
     provider: Option<Attribution>,
-    /// The model
+    /// The model of the agent
     #[arg(long, value_name = "NAME", help_heading = "Agent")]
     model: Option<Attribution>,
-    /// The harness that runs the agent
+    /// The harness that runs the agent: claude-code, codex
     #[arg(long, value_name = "NAME", help_heading = "Agent")]
     harness: Option<Attribution>,
-    /// How hard the model thinks
+    /// How much the model thinks
     #[arg(long, value_name = "LEVEL", help_heading = "Agent")]
     thinking_level: Option<Attribution>,
-    /// The harness's policy, in its own words
+    /// The policy of the harness, as free text
     #[arg(long, value_name = "TEXT", help_heading = "Agent")]
     policy: Option<Attribution>,
-    /// The session that starts this one [default: $HEDDLE_SESSION]
+    /// The session that started this one [default: $HEDDLE_SESSION]
     #[arg(long, value_name = "ID", help_heading = "Agent")]
     parent_session: Option<SessionId>,
 }

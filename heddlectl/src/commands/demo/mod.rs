@@ -30,6 +30,13 @@ const THREAD: &str = "heddle-demo";
 /// How long the second agent may have to wait for the first one's end, before something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What its help ends with.
+pub(crate) const EXAMPLES: &str = "\
+Example:
+  heddlectl demo --repo ~/src/app
+
+It changes nothing in the repository and leaves nothing behind.";
+
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub(crate) struct Demo {}
