@@ -1,15 +1,15 @@
 //! The captures under way: those of one worktree queue, a few at a time run, and the end of a session cancels its own.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use proto_schema::SessionId;
-use tokio::sync::{Mutex as Queue, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::shared::Shared;
+use super::turns::{self, Turns};
 
 /// How many captures run at one time: each keeps a processor and a disk busy, which the agents need too.
 const AT_ONCE: usize = 3;
@@ -20,7 +20,7 @@ const EXPIRY_WAITS_MS: u64 = 10 * 60 * 1000;
 /// All captures under way.
 pub(super) struct Captures {
     under_way: Mutex<Vec<Arc<UnderWay>>>,
-    queues: Mutex<HashMap<PathBuf, Weak<Queue<()>>>>,
+    worktrees: Turns<PathBuf>,
     at_once: Arc<Semaphore>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Cancellable {
 
 /// A capture's turn. Whoever has it is alone in the worktree.
 pub(super) struct Turn {
-    _worktree: OwnedMutexGuard<()>,
+    _worktree: turns::Turn,
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -55,29 +55,17 @@ impl Turn {
 
 impl Default for Captures {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), queues: Mutex::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { under_way: Mutex::default(), worktrees: Turns::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 impl Captures {
     /// Waits for the worktree, then for a slot: a capture that waits for its worktree keeps no other from running.
     pub(super) async fn turn(&self, worktree: &Path) -> Turn {
-        let queue = self.queue(worktree);
-        let worktree = queue.lock_owned().await;
+        let worktree = self.worktrees.take(worktree).await;
         // It is never closed.
         let slot = Arc::clone(&self.at_once).acquire_owned().await.ok();
         Turn { _worktree: worktree, slot }
-    }
-
-    fn queue(&self, worktree: &Path) -> Arc<Queue<()>> {
-        let mut queues = self.queues.lock();
-        if let Some(queue) = queues.get(worktree).and_then(Weak::upgrade) {
-            return queue;
-        }
-        queues.retain(|_, queue| queue.strong_count() > 0);
-        let queue = Arc::default();
-        queues.insert(worktree.to_owned(), Arc::downgrade(&queue));
-        queue
     }
 
     /// Cancels those of a session that has ended.

@@ -144,8 +144,9 @@ impl Coordinator {
         let announced = Announced::new(&self.shared, job.thread(), Arc::clone(&job.path));
         // All that was granted before is committed on return; all that comes later waits.
         self.barrier().await?;
+        let alone = self.shared.worktrees.turn(job.repo.id).await;
         yielding("removing a worktree", move || {
-            let _until = (turn, announced);
+            let _until = (turn, announced, alone);
             match job.refuse() {
                 Ok(tip) => job.remove(tip, false),
                 Err(stays) => Ok(Some(stays)),

@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod figures;
 mod inbox;
+mod make;
 mod merged;
 mod message;
 mod observer;
@@ -31,6 +32,7 @@ mod snapshot;
 mod tests;
 mod threads;
 mod timekeeper;
+mod turns;
 mod update;
 mod verify;
 mod wait;
@@ -183,7 +185,7 @@ impl Coordinator {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
-            unlocking,
+            worktrees: worktrees::Worktrees::new(unlocking),
             left: observer::Left::default(),
             connections: connections::Connections::default(),
             captures: captures::Captures::default(),

@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::failure::Failure;
+use super::make::make;
 use super::message::{Done, Message};
 use super::shared::Shared;
 use super::snapshot::View;
 use super::wait::{Patience, Waiting};
 use super::waiting::Seat;
-use super::worktrees::lock_reason;
 use super::{Coordinator, hash};
 use crate::registry::{
     AgentRecord, Change, Command, ConnectionId, Decision, Ending, HoldRecord, HolderProcess, Intent, Refusal, RepoSeen,
@@ -275,10 +275,18 @@ impl Coordinator {
         if session.intent.is_none() && !wants_path {
             return Ok(session);
         }
+        let turn = match &request.worktree {
+            Some(_) => Some(self.shared.worktrees.turn(session.repo).await),
+            None => None,
+        };
         let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
         let settings = self.settings();
         let record = Arc::clone(&session);
-        let made = super::blocking("making the branch", move || make(&shared, &request, &record, &settings)).await;
+        let made = super::blocking("making the branch", move || {
+            let _turn = turn;
+            make(&shared, &request, &record, &settings)
+        });
+        let made = made.await;
         match made {
             Ok((created, path)) => {
                 let settle = Command::Settle { session: session.id, created, path };
@@ -395,25 +403,6 @@ impl Asked {
             max_active,
         }
     }
-}
-
-/// Makes the branch where there is none, and the worktree where one is wanted.
-fn make(
-    shared: &Shared,
-    request: &ReserveRequest,
-    session: &SessionRecord,
-    settings: &super::Settings,
-) -> Result<(bool, Option<Arc<str>>), Failure> {
-    let repo = shared.repo.locate(&request.repo)?;
-    let created = session.intent == Some(Intent::Create);
-    if created {
-        let log = format!("heddle: reserved by {}", session.id);
-        shared.repo.compare_and_swap(&repo.git_dir, &session.thread, Expected::Absent, session.anchor_state, &log)?;
-    }
-    let Some(path) = &request.worktree else { return Ok((created, None)) };
-    let reason = lock_reason(session.id);
-    let made = shared.repo.worktree(&repo, &session.thread, path.as_deref(), &settings.worktree_roots, &reason)?;
-    Ok((created, Some(shown(&made))))
 }
 
 /// The end of a session whose repository another registry took over: somebody else may hold its thread there.

@@ -6,9 +6,9 @@ use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, U
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::message::{Done, Message};
+use super::message::Message;
 use super::snapshot::{Snapshot, View};
-use super::{Coordinator, blocking};
+use super::{Coordinator, blocking, worktrees};
 use crate::registry::{
     Actor, Beat, Command, HoldRecord, Refusal, RequestRecord, SessionRecord, TokenHash, active, authorized, find,
     replay,
@@ -125,8 +125,7 @@ impl Coordinator {
     /// # Errors
     /// `Refused`: not found, token, inactive. `Store`.
     pub async fn release(&self, id: SessionId, token: TokenHash, status: SessionStatus) -> Result<View, Failure> {
-        let done = self.shared.done(Command::Release { session: id, token_hash: token, status }).await?;
-        Ok(self.view(&done))
+        self.end(Command::Release { session: id, token_hash: token, status }).await
     }
 
     /// Ends another's session, as the operator.
@@ -134,8 +133,15 @@ impl Coordinator {
     /// # Errors
     /// `Refused`: not found, inactive. `Store`.
     pub async fn evict(&self, id: SessionId, by: Actor, note: Reason) -> Result<View, Failure> {
-        let done = self.shared.done(Command::Evict { session: id, by, note }).await?;
-        Ok(self.view(&done))
+        self.end(Command::Evict { session: id, by, note }).await
+    }
+
+    /// Ends a session by a command that a call asked for. On return its worktree is unlocked, also where the session had ended
+    /// before.
+    async fn end(&self, command: Command) -> Result<View, Failure> {
+        let ended = self.shared.done(command).await.map(|done| done.session);
+        worktrees::unlocked(&self.shared, &ended).await;
+        Ok(self.shared.committed.load().view(&ended?))
     }
 
     /// Ends a session whose caller was lost before it had read its grant, as far as can be known: whoever has used its token
@@ -191,9 +197,5 @@ impl Coordinator {
         }
         chain.reverse();
         Ok((committed.view(session), chain))
-    }
-
-    fn view(&self, done: &Done) -> View {
-        self.shared.committed.load().view(&done.session)
     }
 }

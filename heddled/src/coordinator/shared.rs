@@ -5,8 +5,8 @@ use std::sync::mpsc::TrySendError;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use proto_schema::{FencingToken, ThreadMode};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use proto_schema::FencingToken;
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::Settings;
 use super::captures::Captures;
@@ -20,6 +20,7 @@ use super::removals::Removals;
 use super::snapshot::Snapshot;
 use super::verify::Looks;
 use super::waiting::Seat;
+use super::worktrees::Worktrees;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
@@ -43,8 +44,8 @@ pub(super) struct Shared {
     pub(super) deadlines: Mutex<Deadlines>,
     /// Told when an earlier deadline than all before has come in.
     pub(super) rearmed: Notify,
-    /// Sessions that have ended and had a worktree of their own.
-    pub(super) unlocking: mpsc::UnboundedSender<Arc<SessionRecord>>,
+    /// Linked worktrees that are made, unlocked and removed.
+    pub(super) worktrees: Worktrees,
     /// Sessions that have ended and whose branches have not been looked at since.
     pub(super) left: Left,
     /// The connections that are open.
@@ -83,10 +84,7 @@ impl Shared {
     pub(super) fn ended(&self, session: Arc<SessionRecord>) {
         self.captures.cancel(session.id);
         self.left.add(&session);
-        if session.mode == ThreadMode::Worktree {
-            // Fails only when the daemon is stopping, and a lock that stays does no harm.
-            drop(self.unlocking.send(session));
-        }
+        self.worktrees.ended(session);
     }
 
     /// Whether a repository that is known is at another place now, and no longer where its record says: a bind mount shows

@@ -1,15 +1,47 @@
-//! Takes the locks off the worktrees of sessions that have ended. Behind everything else: nobody waits for it, and a lock
-//! that stays after a crash only keeps a worktree from being pruned.
+//! The linked worktrees of sessions. Those of one repository are made, unlocked and removed one at a time, for Git fails where
+//! it meets a record of another worktree that is half written. Repositories do not wait for each other.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use proto_schema::SessionId;
+use proto_schema::{SessionId, ThreadMode};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::failure::Failure;
 use super::shared::Shared;
-use crate::registry::SessionRecord;
+use super::turns::{Turn, Turns};
+use crate::registry::{Refusal, RepoId, SessionRecord};
+
+/// How long the answer of a call that ends a session waits for its worktree to be unlocked. A disk that does not answer must
+/// not keep a session from ending.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The worktrees that are worked on, and the sessions whose worktrees are to be unlocked.
+pub(super) struct Worktrees {
+    turns: Turns<RepoId>,
+    ended: mpsc::UnboundedSender<Arc<SessionRecord>>,
+}
+
+impl Worktrees {
+    pub(super) fn new(ended: mpsc::UnboundedSender<Arc<SessionRecord>>) -> Self {
+        Self { turns: Turns::default(), ended }
+    }
+
+    /// Waits until no other worktree of the repository is being made, unlocked or removed.
+    pub(super) async fn turn(&self, repo: RepoId) -> Turn {
+        self.turns.take(&repo).await
+    }
+
+    /// Has the worktree of a session that has ended unlocked. Does not wait for it.
+    pub(super) fn ended(&self, session: Arc<SessionRecord>) {
+        if session.mode == ThreadMode::Worktree {
+            // Fails only when the daemon is stopping. The next session on that thread takes the lock over.
+            drop(self.ended.send(session));
+        }
+    }
+}
 
 /// What a worktree's lock says while the session lasts.
 pub(super) fn lock_reason(session: SessionId) -> String {
@@ -22,20 +54,42 @@ pub(super) fn locker(reason: &str) -> Option<SessionId> {
     (lock_reason(session) == reason).then_some(session)
 }
 
-/// Runs for as long as the daemon does.
+/// Unlocks the worktrees of the sessions that end, those of each repository on their own. Runs for as long as the daemon does.
 pub(super) async fn run(shared: Arc<Shared>, mut ended: mpsc::UnboundedReceiver<Arc<SessionRecord>>) {
     while let Some(session) = ended.recv().await {
         let shared = Arc::clone(&shared);
-        // A failure has been told in the log; the next one is not kept waiting for it.
-        let _unlocked = super::blocking("unlocking a worktree", move || {
-            unlock(&shared, &session);
-            Ok(())
-        })
-        .await;
+        tokio::spawn(async move { unlock(&shared, &session).await });
     }
 }
 
-fn unlock(shared: &Shared, session: &SessionRecord) {
+/// Unlocks the worktree of a session that a call has ended, or found ended, before that call is answered.
+pub(super) async fn unlocked(shared: &Arc<Shared>, ended: &Result<Arc<SessionRecord>, Failure>) {
+    let (Ok(session) | Err(Failure::Refused(Refusal::Inactive(session)))) = ended else { return };
+    if session.is_active() || session.mode != ThreadMode::Worktree {
+        return;
+    }
+    let (shared, session) = (Arc::clone(shared), Arc::clone(session));
+    let id = session.id;
+    // A task of its own: it goes on where it is not waited for any longer.
+    let unlocking = tokio::spawn(async move { unlock(&shared, &session).await });
+    if tokio::time::timeout(UNLOCKED_WITHIN, unlocking).await.is_err() {
+        warn!(session = %id, "its worktree is not unlocked yet: the disk of its repository does not answer");
+    }
+}
+
+async fn unlock(shared: &Arc<Shared>, session: &Arc<SessionRecord>) {
+    let turn = shared.worktrees.turn(session.repo).await;
+    let (shared, session) = (Arc::clone(shared), Arc::clone(session));
+    // A failure was logged; the next one does not wait for it.
+    let _unlocked = super::blocking("unlocking a worktree", move || {
+        let _turn = turn;
+        unlock_now(&shared, &session);
+        Ok(())
+    })
+    .await;
+}
+
+fn unlock_now(shared: &Shared, session: &SessionRecord) {
     let Some(repo) = shared.committed.load().registry.repo(session.repo).cloned() else { return };
     let Some(path) = &session.path else { return };
     let unlocked = shared

@@ -1,7 +1,7 @@
 //! Why something could not be done to a repository.
 //!
 //! Every expected outcome has its own variant, with the facts the wire needs; [`Error::Unavailable`] is all the rest and
-//! says which operation failed and why. Nothing here is decided by matching on text.
+//! says which operation failed and why.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,24 @@ pub enum Error {
         path: PathBuf,
         /// The directories below which it would be allowed.
         roots: Vec<PathBuf>,
+    },
+    /// The folder in which a worktree would be made cannot be written to.
+    #[error("{}: {cause}", folder.display())]
+    ReadOnly {
+        /// Where the worktree would be.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The repository is a partial clone that lacks files of the commit. They are not fetched by the daemon.
+    #[error("the repository lacks files that the worktree at {} would have", path.display())]
+    LacksObjects {
+        /// Where the worktree would be.
+        path: PathBuf,
+        /// Where the thread's branch would be made; none where there is one.
+        new_branch_at: Option<ObjectId>,
     },
     /// A directory is not empty, or no directory, where a worktree should be made.
     #[error("something is at {} that is not the thread's worktree", path.display())]
@@ -187,6 +205,15 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Unavailable { operation, cause: Cause::Library(source.into()) }
+    }
+
+    /// The same, where the branch is to be made, too: what it says is to be done makes it.
+    #[must_use]
+    pub fn for_new_branch(mut self, at: ObjectId) -> Self {
+        if let Self::LacksObjects { new_branch_at, .. } = &mut self {
+            *new_branch_at = Some(at);
+        }
+        self
     }
 
     pub(super) fn not_found(path: &Path, problem: RepositoryProblem) -> Self {

@@ -215,8 +215,19 @@ impl Repo for GitRepo {
         target::make_or_find(&place.repository, &self.program, thread, path, roots, lock_reason)
     }
 
+    fn delete_branch(&self, git_dir: &Path, thread: &ThreadName, at: ObjectId) -> Result<(), Error> {
+        let repository = &self.place(git_dir)?.repository;
+        if let Some((worktree, _)) = worktrees::using(repository, thread)? {
+            return Err(Error::CheckedOut { worktree: worktree.path });
+        }
+        match repository.refs.tip(thread)?.map(|tip| tip.state) {
+            Some(tip) if tip == at => self.program.delete_ref(git_dir, &thread.ref_name(), at),
+            actual => Err(Error::Conflict { expected: Some(at), actual }),
+        }
+    }
+
     fn unlock_worktree(&self, repo: &Located, path: &Path, lock_reason: &str) -> Result<(), Error> {
-        target::unlock(&self.place(&repo.git_dir)?.repository, &self.program, path, lock_reason)
+        target::unlock(&self.place(&repo.git_dir)?.repository, path, lock_reason)
     }
 
     fn registered_worktree(&self, repo: &Located, path: &Path) -> Result<PathBuf, Error> {

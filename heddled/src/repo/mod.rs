@@ -16,6 +16,7 @@
 //! Absent by intent: nothing here knows sessions or threads' records, reads a clock (the caller says what time it is), or
 //! deletes what it did not make, but for a worktree that somebody asks to have removed and that a checkout brings back.
 
+mod add_worktree;
 mod cache;
 mod capture;
 mod compare;
@@ -270,6 +271,12 @@ pub trait Repo: Send + Sync + 'static {
         roots: &[PathBuf],
         lock_reason: &str,
     ) -> Result<PathBuf, Error>;
+
+    /// Deletes a thread's branch with its reflog, if it is at `at` and no worktree uses it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the branch is somewhere else, [`Error::CheckedOut`] when a worktree uses it.
+    fn delete_branch(&self, git_dir: &Path, thread: &ThreadName, at: ObjectId) -> Result<(), Error>;
 
     /// Takes back the lock that [`Repo::worktree`] gave with the same reason. Another lock, or none, is left as it is.
     ///

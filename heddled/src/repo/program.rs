@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use proto_schema::ObjectId;
+
 use super::error::{Cause, Error};
 
 /// The most bytes of stderr that an error keeps: its end, where Git says what was fatal.
@@ -122,6 +124,13 @@ impl Program {
         let mut command = self.command(git_dir, places);
         command.args(["config", "--list", "-z", "--show-scope", "--show-origin"]);
         command
+    }
+
+    /// Deletes a ref that is at `at`, with its reflog.
+    pub(super) fn delete_ref(&self, git_dir: &Path, name: &str, at: ObjectId) -> Result<(), Error> {
+        let mut command = self.command(git_dir, &self.environment.path);
+        command.args(["update-ref", "--no-deref", "-d", name, &at.to_string()]);
+        Self::run(command, "update-ref").map(drop)
     }
 
     /// Runs `git worktree` in the repository with content filters that only the user's configuration defines.

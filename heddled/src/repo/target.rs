@@ -4,11 +4,14 @@
 //! link in it is resolved, and must then lie below one of the allowed roots. The default, beside the main worktree, is
 //! held to the same rule.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use proto_schema::ThreadName;
+use rustix::fs::{Access, access};
 
+use super::add_worktree;
 use super::error::Error;
 use super::files::{absent_as_none, read_small};
 use super::opened::Opened;
@@ -16,6 +19,9 @@ use super::program::Program;
 use super::worktrees::{self, Use, Worktree};
 
 const OPERATION: &str = "make the worktree";
+
+/// How the reasons begin with which sessions lock their worktrees.
+const LOCKED_BY_SESSION: &[u8] = b"reserved by agent-";
 
 /// Where a thread's worktree is, or can be.
 enum Place {
@@ -55,7 +61,22 @@ fn place(repository: &Opened, thread: &ThreadName, path: Option<&Path>, roots: &
         Ok(Some(mut entries)) => entries.next().is_some(),
         Err(source) => return Err(Error::io(OPERATION, &target, source)),
     };
-    if is_occupied { Err(Error::Occupied { path: target }) } else { Ok(Place::Free(target)) }
+    if is_occupied {
+        return Err(Error::Occupied { path: target });
+    }
+    refuse_read_only(&target)?;
+    Ok(Place::Free(target))
+}
+
+/// Refuses a place whose nearest folder that is there cannot be written to: Git would fail once the branch was made.
+fn refuse_read_only(target: &Path) -> Result<(), Error> {
+    let Some(folder) = target.ancestors().find(|folder| folder.is_dir()) else { return Ok(()) };
+    match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Ok(()),
+        Err(cause) => {
+            Err(Error::ReadOnly { path: target.to_owned(), folder: folder.to_owned(), cause: io::Error::from(cause) })
+        }
+    }
 }
 
 /// Makes the thread's worktree or finds it, and locks it.
@@ -69,14 +90,12 @@ pub(super) fn make_or_find(
 ) -> Result<PathBuf, Error> {
     let target = match place(repository, thread, path, roots)? {
         Place::Made(worktree) => {
-            lock(repository, program, &worktree, lock_reason)?;
+            lock(&worktree, lock_reason)?;
             return Ok(worktree.path);
         }
         Place::Free(target) => target,
     };
-    let arguments = ["add", "--quiet", "--lock", "--reason", lock_reason, "--"].map(OsStr::new);
-    let arguments = [&arguments[..], &[target.as_os_str(), OsStr::new(thread.as_str())]].concat();
-    program.worktree(&repository.git_dir, &arguments)?;
+    add_worktree::add(repository, program, thread, &target, lock_reason)?;
     // What was made must be where it was allowed, even if a directory became a link meanwhile.
     match worktrees::registered(repository, &target) {
         Ok(worktree) if worktree.path == target => Ok(target),
@@ -84,30 +103,33 @@ pub(super) fn make_or_find(
     }
 }
 
-fn lock(repository: &Opened, program: &Program, worktree: &Worktree, reason: &str) -> Result<(), Error> {
-    if locked_by(worktree)?.is_some() {
-        return Ok(());
+/// Locks a worktree, as Git does. A lock that another session of the thread left is taken over, for that one has ended; any
+/// other stays.
+fn lock(worktree: &Worktree, reason: &str) -> Result<(), Error> {
+    let file = worktree.private.join("locked");
+    let failed = |source| Error::io("lock the worktree", &file, source);
+    match locked_by(worktree)? {
+        Some(found) if !found.starts_with(LOCKED_BY_SESSION) => return Ok(()),
+        Some(_) => drop(absent_as_none(std::fs::remove_file(&file)).map_err(failed)?),
+        None => {}
     }
-    let arguments = ["lock", "--reason", reason, "--"].map(OsStr::new);
-    let arguments = [&arguments[..], &[worktree.path.as_os_str()]].concat();
-    match program.worktree(&repository.git_dir, &arguments) {
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(&file) {
+        Ok(mut lock) => writeln!(lock, "{reason}").map_err(failed),
         // Someone else was first, which is as good.
-        Err(_) if locked_by(worktree)?.is_some() => Ok(()),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
 
 /// Unlocks a worktree that is locked with just this reason, even one that is gone: `git worktree prune` may forget it then.
-pub(super) fn unlock(repository: &Opened, program: &Program, path: &Path, reason: &str) -> Result<(), Error> {
+pub(super) fn unlock(repository: &Opened, path: &Path, reason: &str) -> Result<(), Error> {
     let worktree = worktrees::recorded(repository, path)?;
-    match locked_by(&worktree)? {
-        Some(found) if found == reason.trim().as_bytes() => {
-            let arguments = ["unlock", "--"].map(OsStr::new);
-            let arguments = [&arguments[..], &[worktree.path.as_os_str()]].concat();
-            program.worktree(&repository.git_dir, &arguments)
-        }
-        _ => Ok(()),
+    if locked_by(&worktree)?.is_none_or(|found| found != reason.trim().as_bytes()) {
+        return Ok(());
     }
+    let file = worktree.private.join("locked");
+    let removed = absent_as_none(std::fs::remove_file(&file));
+    removed.map(drop).map_err(|source| Error::io("unlock the worktree", &file, source))
 }
 
 /// The reason of a worktree's lock; `None` when it is not locked.
@@ -151,7 +173,7 @@ fn resolve(path: &Path) -> Option<PathBuf> {
                 let is_self = missing.as_os_str().is_empty();
                 return Some(if is_self { resolved } else { resolved.join(missing) });
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return None,
         }
     }

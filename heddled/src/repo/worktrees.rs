@@ -83,9 +83,22 @@ pub(super) fn under_way(private: &Path) -> Result<Vec<String>, Error> {
 
 /// The record of the worktree that is, or was, at a path.
 pub(super) fn recorded(repository: &Opened, path: &Path) -> Result<Worktree, Error> {
+    if let Some(worktree) = led_to(repository, path) {
+        return Ok(worktree);
+    }
     let canonical = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let found = all(repository)?.into_iter().find(|worktree| worktree.path == canonical);
     found.ok_or_else(|| Error::WorktreeNotFound { path: path.to_owned() })
+}
+
+/// The record that a worktree's own `.git` leads to, if it is the record of just that path: then no others need be read.
+fn led_to(repository: &Opened, path: &Path) -> Option<Worktree> {
+    let private = read_path(&path.join(".git"), b"gitdir: ", path).ok()??;
+    let named = read_path(&private.join("gitdir"), b"", &private).ok()??;
+    let is_ours = private.parent() == Some(&*repository.git_dir.join("worktrees"));
+    let is_canonical = || std::fs::canonicalize(path).is_ok_and(|canonical| canonical == path);
+    let is_it = is_ours && named.parent() == Some(path) && is_canonical();
+    is_it.then(|| Worktree { path: path.to_owned(), private, is_main: false })
 }
 
 /// The repository's own worktree at a path: its record names the path, and the path leads back to the record.

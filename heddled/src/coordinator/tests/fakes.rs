@@ -213,6 +213,14 @@ impl Repo for FakeRepo {
         Ok(path)
     }
 
+    fn delete_branch(&self, _: &Path, thread: &ThreadName, at: ObjectId) -> Result<(), Error> {
+        let mut branches = self.refs.lock();
+        if branches.get(thread) == Some(&at) {
+            branches.remove(thread);
+        }
+        Ok(())
+    }
+
     fn unlock_worktree(&self, _: &Located, _: &Path, _: &str) -> Result<(), Error> {
         Ok(())
     }

@@ -96,7 +96,7 @@ impl Daemon {
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
-            unlocking: tokio::sync::mpsc::unbounded_channel().0,
+            worktrees: super::worktrees::Worktrees::new(tokio::sync::mpsc::unbounded_channel().0),
             left: crate::coordinator::observer::Left::default(),
             captures: crate::coordinator::captures::Captures::default(),
             removals: crate::coordinator::removals::Removals::default(),

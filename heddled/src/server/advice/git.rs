@@ -79,6 +79,8 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         }
         repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
+        | repo::Error::ReadOnly { .. }
+        | repo::Error::LacksObjects { .. }
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
         | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
@@ -191,6 +193,8 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::Capture(_)
         | repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
+        | repo::Error::ReadOnly { .. }
+        | repo::Error::LacksObjects { .. }
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
         | repo::Error::CheckedOut { .. } => super::internal(error),

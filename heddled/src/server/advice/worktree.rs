@@ -1,6 +1,9 @@
 //! What a refusal says that is about a worktree.
 
-use proto_schema::{Kind, NoDetails, PathDetails, ThreadCheckedOutDetails};
+use std::io;
+use std::path::Path;
+
+use proto_schema::{Kind, NoDetails, ObjectId, PathDetails, RepositoryDetails, ThreadCheckedOutDetails};
 
 use super::{About, UNTOUCHED};
 use crate::repo;
@@ -28,6 +31,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
                 "--worktree",
             ])])
         }
+        repo::Error::ReadOnly { path, folder, cause } => read_only(path, folder, cause, about, thread),
+        repo::Error::LacksObjects { path, new_branch_at } => lacks_objects(path, *new_branch_at, about, thread),
         repo::Error::Occupied { path } => {
             let path = repo::shown(path).to_string();
             let error = format!("something is at {path} that is not the thread's worktree");
@@ -70,4 +75,36 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::Capture(_)
         | repo::Error::Unavailable { .. } => super::internal(error),
     }
+}
+
+/// The folder in which the worktree would be made is another user's, or read-only.
+fn read_only(path: &Path, folder: &Path, cause: &io::Error, about: &About, thread: &str) -> WireError {
+    let folder = repo::shown(folder);
+    // What is made beside the repository; where the caller named a path, its parent.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(path);
+    let parent = repo::shown(parent);
+    let error = format!("the worktree cannot be made: {folder}: {cause}");
+    let hint = "make the folder for worktrees writable for you, or list one that is in `worktree_roots` in heddled.toml, \
+                run `heddlectl daemon reload`, and name a path below it with --worktree";
+    let details = PathDetails { path: repo::shown(path).to_string(), roots: Vec::new() };
+    let make = format!("sudo install -d -o \"$(id -un)\" -- {}", shell_words::quote(&parent));
+    WireError::new(Kind::PathNotAllowed, error, hint, &details)
+        .because(format!("heddled has no right to write in {folder}"), "no worktree would be there", UNTOUCHED)
+        .with_commands(vec![make, about.command(&["reserve", "--thread", thread, "--worktree"])])
+}
+
+/// A partial clone lacks files of the commit. Git fetches them when it makes a worktree itself.
+fn lacks_objects(path: &Path, new_branch_at: Option<ObjectId>, about: &About, thread: &str) -> WireError {
+    let path = repo::shown(path);
+    let add = match new_branch_at {
+        Some(at) => about.git(&["worktree", "add", "-b", thread, "--", &path, &at.to_string()]),
+        None => about.git(&["worktree", "add", "--", &path, thread]),
+    };
+    let error = "the repository is a partial clone that lacks files of this commit";
+    let details =
+        RepositoryDetails { operation: "make the worktree".to_owned(), cause: error.to_owned(), registry: None };
+    let hint = "heddled fetches nothing: have Git make the worktree, which fetches what is missing, then reserve it";
+    WireError::new(Kind::RepositoryUnavailable, error, hint, &details)
+        .because("files of the commit are only on the remote", "the worktree would lack them", UNTOUCHED)
+        .with_commands(vec![add, about.command(&["reserve", "--thread", thread, "--at-tip", "--worktree"])])
 }
