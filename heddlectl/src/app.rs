@@ -1,24 +1,19 @@
 //! What every command works with: the output, the environment, the way to the daemon, the repository.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser;
 use proto_schema::PathText;
 use serde::Serialize;
 
-use crate::cli::{self, Cli};
 use crate::client::connector::Connector;
 use crate::client::{Answer, CallError, Client};
-use crate::complete;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::hidden;
+use crate::global::Global;
 use crate::output::{Output, problem, text};
-use crate::overview;
 use crate::paths::Paths;
 use crate::worktree::Worktree;
 
@@ -34,43 +29,9 @@ pub(crate) struct App {
     says_where: bool,
 }
 
-/// Runs the program with these arguments.
-pub(crate) fn main(arguments: Vec<OsString>) -> Exit {
-    let mut plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
-    if let Some((error, exit)) = hidden::dispatch(&arguments) {
-        plain.fail(&error);
-        return exit;
-    }
-    if let Some(exit) = complete::dispatch(&arguments) {
-        return exit;
-    }
-    if arguments.len() <= 1 {
-        return plain.print(&overview::text()).map_or_else(|error| plain.fail(&error), |()| Exit::OK);
-    }
-    plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-    let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) if plain.json && error.use_stderr() => return plain.fail(&Error::command_line(&error)),
-        Err(error) => {
-            // Help that nobody reads is no failure.
-            error.print().ok();
-            return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
-        }
-    };
-    let out = cli.global.output();
-    let done = cli.command.run(&out, &cli.global, || App::new(&cli.global, out.clone(), Env::of_process()));
-    match (done, &cli.global.socket) {
-        (Ok(exit), _) => exit,
-        (Err(error), None) => out.fail(&error),
-        // Whoever named the socket here must name it in the next command too.
-        (Err(error), Some(socket)) => out.fail(&error.through(&std::path::absolute(socket).unwrap_or(socket.clone()))),
-    }
-}
-
 impl App {
     /// Prepares a run.
-    pub(crate) fn new(global: &cli::Global, out: Output, env: Env) -> Result<Self, Error> {
+    pub(crate) fn new(global: &Global, out: Output, env: Env) -> Result<Self, Error> {
         let uid = nix::unistd::geteuid().as_raw();
         let paths = Paths::find(&env, global.socket.as_deref(), uid)?;
         let directory = match &global.repo {

@@ -1,10 +1,8 @@
 //! The command line. Each command's own arguments stand beside what it does, in `commands/`.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
-use anstream::ColorChoice;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::app::App;
 use crate::commands::{
@@ -13,6 +11,7 @@ use crate::commands::{
 };
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::global::Global;
 use crate::output::Output;
 use crate::overview;
 
@@ -44,51 +43,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options of every command.
-#[derive(Args, Debug)]
-pub(crate) struct Global {
-    /// Print exactly what the daemon answered, or its error object, as JSON
-    #[arg(long, global = true, help_heading = "Global options")]
-    json: bool,
-    /// Work on the repository at this path [default: the current directory]
-    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
-    pub(crate) repo: Option<PathBuf>,
-    /// Use the daemon at this socket [default: $HEDDLE_SOCKET, or the usual one]
-    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
-    pub(crate) socket: Option<PathBuf>,
-    /// When to use color
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
-    color: Color,
-    /// Print results only: no progress, no warnings
-    #[arg(long, short, global = true, help_heading = "Global options")]
-    quiet: bool,
-}
-
-/// When to use color.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
-impl Global {
-    /// Those of a command line that says no more than where to look.
-    pub(crate) fn at(repo: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
-        Self { json: false, repo, socket, color: Color::Never, quiet: true }
-    }
-
-    /// How to print.
-    pub(crate) fn output(&self) -> Output {
-        let color = match self.color {
-            Color::Auto => ColorChoice::Auto,
-            Color::Always => ColorChoice::Always,
-            Color::Never => ColorChoice::Never,
-        };
-        Output { json: self.json, quiet: self.quiet, color }
-    }
 }
 
 /// The commands.
@@ -191,8 +145,8 @@ impl Command {
             Self::Repo(command) => command.run(&app()?),
             Self::Demo(command) => command.run(&app()?),
             Self::Schema(command) => command.run(out),
-            Self::Completions(command) => command.run(out),
-            Self::Man(command) => command.run(out),
+            Self::Completions(command) => command.run(out, Cli::command()),
+            Self::Man(command) => command.run(out, Cli::command()),
         }
     }
 }
@@ -228,35 +182,8 @@ pub(crate) fn quick(arguments: &[OsString]) -> Option<Cli> {
     }
 }
 
-/// Reads a length of time: `500ms`, `30s`, `5m`, `2h`, `1d`, or several of them: `1h30m`.
-pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
-    const WRONG: &str = "a length of time is a number and one of ms, s, m, h, d: 500ms, 30s, 5m, 1h30m";
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit()).ok_or(WRONG)?;
-        let (number, after) = rest.split_at(digits);
-        let end = after.find(|character: char| character.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let unit_ms = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" | "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(WRONG.to_owned()),
-        };
-        let number: u64 = number.parse().map_err(|_| WRONG)?;
-        total = number.checked_mul(unit_ms).and_then(|ms| total.checked_add(ms)).ok_or("that is too long")?;
-        rest = after;
-    }
-    if text.is_empty() { Err(WRONG.to_owned()) } else { Ok(total) }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -285,16 +212,6 @@ mod tests {
         {
             let words: Vec<OsString> = ["heddlectl"].into_iter().chain(line.split(' ')).map(Into::into).collect();
             assert!(quick(&words).is_none(), "{line}");
-        }
-    }
-
-    #[test]
-    fn lengths_of_time_are_read() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("0s", 0)] {
-            assert_eq!(duration_ms(text), Ok(ms), "{text}");
-        }
-        for text in ["", "5", "m", "5x", "-5s", "5 s", "99999999999999999999s", "18446744073709551615d"] {
-            assert!(duration_ms(text).is_err(), "{text}");
         }
     }
 }

@@ -10,9 +10,11 @@ mod clock;
 mod commands;
 mod complete;
 mod doctor;
+mod duration;
 mod env;
 mod error;
 mod exit;
+mod global;
 mod grant;
 mod hidden;
 mod output;
@@ -27,8 +29,52 @@ mod tokens;
 mod wait;
 mod worktree;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::app::App;
+use crate::cli::Cli;
+use crate::env::Env;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Output;
+
 fn main() -> ExitCode {
-    app::main(std::env::args_os().collect()).into()
+    run(std::env::args_os().collect()).into()
+}
+
+/// Runs the program with these arguments.
+fn run(arguments: Vec<OsString>) -> Exit {
+    let mut plain = Output { json: false, quiet: false, color: anstream::ColorChoice::Auto };
+    if let Some((error, exit)) = hidden::dispatch(&arguments) {
+        plain.fail(&error);
+        return exit;
+    }
+    if let Some(exit) = complete::dispatch(&arguments, Cli::command) {
+        return exit;
+    }
+    if arguments.len() <= 1 {
+        return plain.print(&overview::text()).map_or_else(|error| plain.fail(&error), |()| Exit::OK);
+    }
+    plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) if plain.json && error.use_stderr() => return plain.fail(&Error::command_line(&error)),
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            error.print().ok();
+            return if error.use_stderr() { Exit::USAGE } else { Exit::OK };
+        }
+    };
+    let out = cli.global.output();
+    let done = cli.command.run(&out, &cli.global, || App::new(&cli.global, out.clone(), Env::of_process()));
+    match (done, &cli.global.socket) {
+        (Ok(exit), _) => exit,
+        (Err(error), None) => out.fail(&error),
+        // Whoever named the socket here must name it in the next command too.
+        (Err(error), Some(socket)) => out.fail(&error.through(&std::path::absolute(socket).unwrap_or(socket.clone()))),
+    }
 }

@@ -5,10 +5,9 @@
 
 use std::borrow::Cow;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -48,26 +47,26 @@ env HEDDLE_COMPLETE=fish heddlectl 2>/dev/null | source
 /// Arguments of `completions`.
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
-    /// The shell
+    /// The shell that completes
     shell: Shell,
 }
 
 impl Completions {
     /// Prints the script.
-    pub(crate) fn run(&self, out: &Output) -> Result<Exit, Error> {
-        out.print(&script(self.shell))?;
+    pub(crate) fn run(&self, out: &Output, command: Command) -> Result<Exit, Error> {
+        out.print(&script(self.shell, command))?;
         Ok(Exit::OK)
     }
 }
 
-fn script(shell: Shell) -> Cow<'static, str> {
+fn script(shell: Shell, mut command: Command) -> Cow<'static, str> {
     match shell {
         Shell::Bash => BASH.into(),
         Shell::Zsh => ZSH.into(),
         Shell::Fish => FISH.into(),
         Shell::Elvish | Shell::PowerShell | _ => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "heddlectl", &mut script);
+            clap_complete::generate(shell, &mut command, "heddlectl", &mut script);
             String::from_utf8_lossy(&script).into_owned().into()
         }
     }
@@ -81,7 +80,10 @@ mod tests {
     #[test]
     fn scripts_ask_by_the_variable_that_is_listened_to() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            assert!(script(shell).contains(&format!("{VARIABLE}={shell} heddlectl")), "{shell}");
+            assert!(
+                script(shell, Command::new("heddlectl")).contains(&format!("{VARIABLE}={shell} heddlectl")),
+                "{shell}"
+            );
         }
     }
 }

@@ -10,9 +10,9 @@ use proto_schema::{Info, NoParams, ShutdownParams};
 
 use super::{logs, rescue, status};
 use crate::app::App;
-use crate::cli::duration_ms;
 use crate::client::{Answer, Client};
 use crate::clock;
+use crate::duration::duration_ms;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::service;

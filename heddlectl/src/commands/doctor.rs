@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::Global;
 use crate::doctor::{Finding, Scene, Status, examine};
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::global::Global;
 use crate::output::{Output, doctor};
 
 /// What to look for in the help.

@@ -4,11 +4,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -29,9 +28,9 @@ pub(crate) struct Man {
 
 impl Man {
     /// Prints the page, or writes all of them.
-    pub(crate) fn run(&self, out: &Output) -> Result<Exit, Error> {
+    pub(crate) fn run(&self, out: &Output, command: Command) -> Result<Exit, Error> {
         // `help` explains the others, and has no page of its own.
-        let mut command = Cli::command().disable_help_subcommand(true);
+        let mut command = command.disable_help_subcommand(true);
         command.build();
         match &self.directory {
             Some(directory) => write(out, &command, directory)?,

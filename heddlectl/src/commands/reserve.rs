@@ -6,7 +6,7 @@ use clap::Args;
 use proto_schema::{Kind, ReserveParams, Revision, Task, WorktreeRequest};
 
 use crate::app::App;
-use crate::cli::duration_ms;
+use crate::duration::duration_ms;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::grant::{self, Granted};

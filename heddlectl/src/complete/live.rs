@@ -12,9 +12,9 @@ use clap_complete::engine::CompletionCandidate;
 use proto_schema::{ListParams, ListResult, Reservation, SessionStatus, Thread, ThreadListParams, ThreadListResult};
 
 use crate::app::App;
-use crate::cli::Global;
 use crate::clock;
 use crate::env::Env;
+use crate::global::Global;
 use crate::output::{Output, sessions, text};
 
 /// How long a shell may wait for all of it.

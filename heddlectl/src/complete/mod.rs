@@ -13,23 +13,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use clap_complete::env::{Fish, Shells, Zsh};
 
 use self::live::Place;
-use crate::cli::Cli;
 use crate::exit::Exit;
 
 /// The variable in which a shell names itself when it asks.
 pub(crate) const VARIABLE: &str = "HEDDLE_COMPLETE";
 
-/// Answers a shell, if one is asking.
-pub(crate) fn dispatch(arguments: &[OsString]) -> Option<Exit> {
+/// Answers a shell that asks what completes the line so far; `None` if none asks. `command` makes the command line.
+pub(crate) fn dispatch(arguments: &[OsString], command: fn() -> Command) -> Option<Exit> {
     std::env::var_os(VARIABLE)?;
     let place = Arc::new(place(arguments));
-    let answer = CompleteEnv::with_factory(|| with_values(Cli::command(), &place))
+    let answer = CompleteEnv::with_factory(|| with_values(command(), &place))
         .var(VARIABLE)
         .completer("heddlectl")
         .shells(Shells(&[&bash::Bash, &Fish, &Zsh]))
@@ -94,7 +93,10 @@ fn with_values(command: Command, place: &Arc<Place>) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     fn walk(command: &Command, path: &str, found: &mut Vec<String>) {
         for argument in command.get_arguments() {
