@@ -1,4 +1,4 @@
-//! The exit codes, as PROTOCOL.md lists them.
+//! The exit codes, as docs/operations.md lists them.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! `heddlectl`: the command line of `heddled`.
 //!
 //! A process of its own for one question: it reads its arguments and environment once, sends one call over the daemon's
-//! socket, prints the answer and ends with the exit code that PROTOCOL.md gives it. It decides nothing about threads.
+//! socket, prints the answer and ends with the exit code that docs/protocol.md gives it. It decides nothing about threads.
 
 mod app;
 mod cli;

@@ -1,4 +1,4 @@
-//! Where the daemon's socket, lock and state are (SPEC.md section 7).
+//! Where the daemon's socket, lock and state are.
 
 use std::path::{Path, PathBuf};
 

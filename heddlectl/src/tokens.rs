@@ -1,7 +1,7 @@
 //! The files that keep reservation tokens: `<socket directory>/sessions/<session_id>`, mode 0600, token and newline.
 //!
 //! The file is there, under `.<request_id>`, before the daemon is asked, so an answer that is lost loses nothing. Path,
-//! mode and content are contract (SPEC.md section 8). A token is never in an error or a Debug text.
+//! mode and content are contract. A token is never in an error or a Debug text.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};

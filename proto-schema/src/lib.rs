@@ -62,7 +62,7 @@ pub use methods::thread::{
     CleanParams, CleanResult, CleanedWorktree, KeptWorktree, ThreadListParams, ThreadListResult, ThreadParams,
     ThreadResult, ThreadUpdateParams,
 };
-pub use openrpc::{document, envelope_schemas, errors_markdown, method_schemas, notification_schemas};
+pub use openrpc::{document, envelope_schemas};
 pub use operation::{Operation, OperationKind, WaitOutcome};
 pub use registry::{METHODS, MethodSpec, NOTIFICATIONS, NotificationSpec, Schemas};
 pub use reservation::{

@@ -1,4 +1,4 @@
-//! The documents that are generated from the types: OpenRPC, JSON Schemas, the table of errors.
+//! The documents that are generated from the types: OpenRPC, and JSON Schemas.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -104,41 +104,6 @@ fn schema_of(describe: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
     schema
 }
 
-/// Builds one schema for each method, by its name: `{properties: {params, result}}`.
-#[must_use]
-pub fn method_schemas() -> Vec<(&'static str, Value)> {
-    let schema = |method: &MethodSpec| {
-        schema_of(|generator| {
-            let (params, result) = (method.schemas)(generator);
-            json!({
-                "title": method.name,
-                "description": method.summary,
-                "type": "object",
-                "properties": {"params": params, "result": result},
-            })
-        })
-    };
-    METHODS.iter().map(|method| (method.name, schema(method))).collect()
-}
-
-/// Builds one schema for each notification, by its name: `{properties: {params}}`.
-#[must_use]
-pub fn notification_schemas() -> Vec<(&'static str, Value)> {
-    let schema = |told: &crate::NotificationSpec| {
-        schema_of(|generator| {
-            let params = (told.schema)(generator);
-            json!({
-                "title": told.name,
-                "description": told.summary,
-                "type": "object",
-                "required": ["params"],
-                "properties": {"params": params},
-            })
-        })
-    };
-    NOTIFICATIONS.iter().map(|told| (told.name, schema(told))).collect()
-}
-
 /// Builds the schemas of what `heddlectl --json` prints, by type name.
 #[must_use]
 pub fn envelope_schemas() -> Value {
@@ -155,28 +120,4 @@ pub fn envelope_schemas() -> Value {
         "AgentReservationListOutput": envelope::<ListResult>("AgentReservationListOutput"),
         "AgentReservationOutput": envelope::<ReservationResult>("AgentReservationOutput"),
     })
-}
-
-/// Writes the table of errors as Markdown.
-#[must_use]
-pub fn errors_markdown() -> String {
-    let mut page = "# Errors\n\nGenerated from `proto-schema/src/error.rs`; do not edit.\n\n\
-        | code | kind | exit code of heddlectl | retryable | methods |\n| --- | --- | --- | --- | --- |\n"
-        .to_owned();
-    for kind in Kind::ALL {
-        let methods: Vec<_> = METHODS
-            .iter()
-            .filter(|method| method.errors.contains(kind))
-            .map(|method| format!("`{}`", method.name))
-            .collect();
-        let retryable = if kind.retryable() { "yes" } else { "no" };
-        let methods = if methods.is_empty() { "any".to_owned() } else { methods.join(", ") };
-        page.extend([format!(
-            "| {} | `{}` | {} | {retryable} | {methods} |\n",
-            kind.code(),
-            kind.as_str(),
-            kind.exit_code()
-        )]);
-    }
-    page
 }

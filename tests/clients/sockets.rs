@@ -13,7 +13,7 @@ use crate::puppet::Puppet;
 use crate::support::{Actor, Place, role, say};
 use crate::tools::{Language, in_both_languages};
 
-/// SPEC 7: `$HEDDLE_SOCKET`, the runtime directory, the temporary directory, and at last what the lock file says.
+/// `$HEDDLE_SOCKET`, the runtime directory, the temporary directory, and at last what the lock file says.
 fn the_socket_is_found_where_the_daemon_listens(language: Language) {
     let place = Place::new();
     let daemon = place.start();

@@ -1,4 +1,4 @@
-//! What is refused: the exit codes of PROTOCOL.md's table, the text, and the error object.
+//! What is refused: the exit codes of docs/protocol.md, the text, and the error object.
 
 use serde_json::json;
 

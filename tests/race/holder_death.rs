@@ -8,7 +8,7 @@ use crate::support::{Holder, Place, Stopwatch, eventually};
 
 const ROUNDS: usize = 200;
 
-/// SPEC section 4: reaped, and its thread free, within this.
+/// The thread of a dead holder is free within this time.
 const PROMISED: Duration = Duration::from_millis(50);
 
 fn percentile_99(mut times: Vec<Duration>) -> Duration {

@@ -1,4 +1,4 @@
-//! Rules of the code base that a test can check: STYLE.md section 4 and 8.
+//! Rules of the code base that a test can check.
 
 #[cfg(test)]
 mod forgotten;

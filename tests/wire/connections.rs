@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Daemon, Place, Stopwatch, eventually};
 
-/// SPEC section 8.
 const DEFAULT: usize = 4096;
 
 /// What a test has open beside its connections, at most.

@@ -21,7 +21,7 @@ pub(crate) struct Harness {
     models: &'static [&'static str],
 }
 
-/// The table of SPEC.md section 8.
+/// The harnesses that can be recognised.
 pub(crate) const HARNESSES: &[Harness] = &[
     Harness {
         name: "claude-code",
@@ -106,7 +106,7 @@ pub(crate) const HARNESSES: &[Harness] = &[
     },
 ];
 
-/// The variables that name a model, in the order of SPEC.md.
+/// The variables that name a model; the first that is set counts.
 const MODELS: &[&str] =
     &["CODEX_MODEL", "CLAUDE_MODEL", "ANTHROPIC_MODEL", "OPENAI_MODEL", "OPENCODE_MODEL", "AIDER_MODEL"];
 

@@ -1,4 +1,4 @@
-//! Who is the agent that called us (SPEC.md section 8): what it says itself, then marks in the environment, then the
+//! Who is the agent that called us: what it says itself, then marks in the environment, then the
 //! nearest ancestor process with a known name. An agent that nothing tells of is unknown, not guessed.
 
 mod harness;

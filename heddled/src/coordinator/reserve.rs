@@ -1,6 +1,6 @@
 //! Reserving: what is read of Git before the writer is asked, and what is done to Git after it said yes.
 //!
-//! The order is SPEC's: the record is durable before the branch is made, and nobody is told before the branch is durable.
+//! The order is that of docs/design/reserve.md: the record is durable before the branch is made, and the branch before the answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;

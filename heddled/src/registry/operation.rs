@@ -14,7 +14,7 @@ use super::state::Registry;
 
 /// The values before and after, and what else a kind has to tell. Never a token.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each is said in ARCHITECTURE.md, under the operation log")]
+#[expect(missing_docs, reason = "docs/design/events.md explains each")]
 pub struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing_token: Option<FencingToken>,

@@ -1,4 +1,4 @@
-//! The table of SPEC section 3: in this state, this command is answered so.
+//! The table of decisions: in each state, the answer to each command.
 
 use proto_schema::{EndReason, SessionStatus};
 

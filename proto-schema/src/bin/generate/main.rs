@@ -1,9 +1,10 @@
-//! Writes what is generated from the types: `proto-schema/schema/`, and the types and stubs of the client libraries under
+//! Writes what is generated from the types: `proto-schema/schema/`, docs/protocol.md, and the types and stubs of the client libraries under
 //! `packaging/clients/`, which are made from the OpenRPC document as any client could make them. With `--check` it writes
 //! nothing and fails where a file differs.
 
 mod model;
 mod page;
+mod protocol;
 mod python;
 mod typescript;
 
@@ -34,14 +35,8 @@ fn files() -> io::Result<Vec<(PathBuf, String)>> {
     let mut files = vec![
         (schema.join("openrpc.json"), json(&document)?),
         (schema.join("envelopes.json"), json(&proto_schema::envelope_schemas())?),
-        (schema.join("errors.md"), proto_schema::errors_markdown()),
+        (PathBuf::from("docs/protocol.md"), protocol::page(&model)),
     ];
-    for (name, schema_of) in proto_schema::method_schemas() {
-        files.push((schema.join(format!("methods/{name}.json")), json(&schema_of)?));
-    }
-    for (name, schema_of) in proto_schema::notification_schemas() {
-        files.push((schema.join(format!("notifications/{name}.json")), json(&schema_of)?));
-    }
     let python = Path::new("packaging/clients/python/src/heddle");
     files.extend(python::files(&model).map(|(name, text)| (python.join(name), text)));
     let typescript = Path::new("packaging/clients/typescript/src");

@@ -37,7 +37,7 @@ LONG = {"agent.capture": 900.0, "agent.ready": 900.0, "thread.clean": 900.0}
 class Client(Methods):
     """A connection to the user's daemon that comes back when it is lost. Threads may share it.
 
-    `socket`: where the daemon listens; default as SPEC says: `$HEDDLE_SOCKET`, the runtime directory, the lock file.
+    `socket`: where the daemon listens; by default `$HEDDLE_SOCKET`, then the runtime directory, then the lock file.
     `patience`: how many seconds to go on trying to connect after a connection was lost. The first attempt is one.
 
     A call whose connection is lost is sent again where that is safe: reads, heartbeats, releases, and every reserve,
