@@ -8,6 +8,7 @@ use proto_schema::PathText;
 use serde::Serialize;
 
 use crate::client::connector::Connector;
+use crate::client::patience::Patience;
 use crate::client::{Answer, CallError, Client};
 use crate::env::Env;
 use crate::error::Error;
@@ -40,7 +41,12 @@ impl App {
             None => std::env::current_dir(),
         };
         let says_where = global.repo.is_some();
-        Ok(Self { out, connector: Connector { paths, env, uid, told: Arc::default() }, directory, says_where })
+        Ok(Self {
+            out,
+            connector: Connector { paths, env, uid, patience: Patience::default(), told: Arc::default() },
+            directory,
+            says_where,
+        })
     }
 
     /// The environment.

@@ -117,6 +117,34 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether the command only reads, so that it must not wait for a daemon that does not answer.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self {
+            Self::List(_)
+            | Self::Show(_)
+            | Self::Validate(_)
+            | Self::Log(_)
+            | Self::Watch(_)
+            | Self::Status(_)
+            | Self::Doctor(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
+            | Self::Man(_) => true,
+            Self::Thread(command) => command.only_reads(),
+            Self::Daemon(command) => command.only_reads(),
+            Self::Run(_)
+            | Self::Reserve(_)
+            | Self::Heartbeat(_)
+            | Self::Capture(_)
+            | Self::Ready(_)
+            | Self::Release(_)
+            | Self::Evict(_)
+            | Self::Service(_)
+            | Self::Repo(_)
+            | Self::Demo(_) => false,
+        }
+    }
+
     /// Does it. What is said without a daemon needs no more than an output: packagers have no home directory.
     pub(crate) fn run(
         &self,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anstream::ColorChoice;
 use clap::{Args, ValueEnum};
 
+use crate::duration::duration_ms;
 use crate::output::Output;
 
 /// Options of every command.
@@ -19,6 +20,9 @@ pub(crate) struct Global {
     /// Use the daemon at this socket [default: $HEDDLE_SOCKET, or the usual one]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) socket: Option<PathBuf>,
+    /// Give up when the daemon has not answered for this long [default: 2.5s for a command that only reads, else 60s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration_ms, help_heading = "Global options")]
+    pub(crate) timeout: Option<u64>,
     /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
     color: Color,
@@ -38,7 +42,7 @@ enum Color {
 impl Global {
     /// Those of a command line that says no more than where to look.
     pub(crate) fn at(repo: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
-        Self { json: false, repo, socket, color: Color::Never, quiet: true }
+        Self { json: false, repo, socket, timeout: None, color: Color::Never, quiet: true }
     }
 
     /// How to print.

@@ -14,6 +14,7 @@ mod duration;
 mod env;
 mod error;
 mod exit;
+mod files;
 mod global;
 mod grant;
 mod hidden;
@@ -31,11 +32,13 @@ mod worktree;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::app::App;
 use crate::cli::Cli;
+use crate::client::patience::Patience;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -70,11 +73,28 @@ fn run(arguments: Vec<OsString>) -> Exit {
         }
     };
     let out = cli.global.output();
-    let done = cli.command.run(&out, &cli.global, || App::new(&cli.global, out.clone(), Env::of_process()));
+    let app = || {
+        let mut app = App::new(&cli.global, out.clone(), Env::of_process())?;
+        app.connector.patience = patience(&cli, &out);
+        Ok(app)
+    };
+    let done = cli.command.run(&out, &cli.global, app);
     match (done, &cli.global.socket) {
         (Ok(exit), _) => exit,
         (Err(error), None) => out.fail(&error),
         // Whoever named the socket here must name it in the next command too.
         (Err(error), Some(socket)) => out.fail(&error.through(&std::path::absolute(socket).unwrap_or(socket.clone()))),
     }
+}
+
+/// How long the daemon may take to answer this command.
+fn patience(cli: &Cli, out: &Output) -> Patience {
+    let notes = out.clone();
+    let announce = move |text: &str| {
+        // With --json nothing but the answer is printed.
+        if !notes.json {
+            notes.note(text);
+        }
+    };
+    Patience::of_command(cli.command.only_reads(), cli.global.timeout.map(Duration::from_millis), announce)
 }

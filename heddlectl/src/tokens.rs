@@ -13,6 +13,7 @@ use proto_schema::{RequestId, ReservationToken, SessionId};
 
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 
 /// More than any token file has.
 const MOST: u64 = 256;
@@ -156,7 +157,7 @@ impl Tokens {
 
 /// Reads the token file that the user named.
 pub(crate) fn named(path: &Path) -> Result<ReservationToken, Error> {
-    let file = fs::File::open(path).map_err(|cause| Error::io("read the token file", path, &cause))?;
+    let file = files::open(path).map_err(|cause| Error::io("read the token file", path, &cause))?;
     parse(file, path)
 }
 

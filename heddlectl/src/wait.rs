@@ -8,7 +8,8 @@ use proto_schema::{AnchorDriftDetails, Kind, LiveOwnerDetails, Reservation, Rese
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
-use crate::client::{ANSWER, Answer, CallError, Client};
+use crate::client::patience::ANSWER;
+use crate::client::{Answer, CallError, Client};
 use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -65,7 +66,7 @@ pub(crate) fn ask(app: &App, client: &mut Client, params: &mut ReserveParams, wa
         let left = patience.saturating_sub(clock::now() - began);
         // A wait of no time is none, and would be answered as such.
         params.wait_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1));
-        match client.call_within("agent.reserve", params, ANSWER + left) {
+        match client.call_queued("agent.reserve", params, ANSWER + left) {
             Err(error) if is_gone(&error) && !left.is_zero() => *client = back(app, began, patience)?,
             answer => return answer.map_err(Error::from),
         }

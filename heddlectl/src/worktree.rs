@@ -1,7 +1,10 @@
 //! What can be known of a worktree without starting Git: where its top is, and on which branch it stands.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// A worktree of some repository.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,27 +16,41 @@ pub(crate) struct Worktree {
 }
 
 impl Worktree {
-    /// Finds the worktree that `path` lies in.
+    /// Finds the worktree that `path` lies in. What cannot be read counts as none.
     pub(crate) fn containing(path: &Path) -> Option<Self> {
-        let path = fs::canonicalize(path).ok()?;
-        path.ancestors().find_map(|top| {
+        Self::find(path).ok().flatten()
+    }
+
+    /// Finds the worktree that `path` lies in; `None` if it lies in none.
+    ///
+    /// Fails, with the file's path, if there is a `.git` that cannot be read: a FIFO, say, or another user's.
+    pub(crate) fn find(path: &Path) -> Result<Option<Self>, (PathBuf, io::Error)> {
+        let path = fs::canonicalize(path).map_err(|cause| (path.to_owned(), cause))?;
+        for top in path.ancestors() {
             let entry = top.join(".git");
-            let kind = fs::metadata(&entry).ok()?;
-            let git_dir = if kind.is_dir() {
-                entry
-            } else {
-                let text = fs::read_to_string(&entry).ok()?;
-                top.join(text.strip_prefix("gitdir:")?.trim())
+            let git_dir = match fs::metadata(&entry) {
+                Ok(meta) if meta.is_dir() => entry,
+                Ok(_) => {
+                    let text = files::read_text(&entry).map_err(|cause| (entry.clone(), cause))?;
+                    let Some(named) = text.strip_prefix("gitdir:") else { continue };
+                    top.join(named.trim())
+                }
+                Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    continue;
+                }
+                Err(cause) => return Err((entry, cause)),
             };
             // Inside of the Git directory there is no worktree, as Git and the daemon see it too.
-            let is_worktree = git_dir.join("HEAD").is_file() && !path.starts_with(&git_dir);
-            is_worktree.then(|| Self { top: top.to_path_buf(), git_dir })
-        })
+            if git_dir.join("HEAD").is_file() && !path.starts_with(&git_dir) {
+                return Ok(Some(Self { top: top.to_path_buf(), git_dir }));
+            }
+        }
+        Ok(None)
     }
 
     /// The branch that it stands on; none when HEAD is detached, or cannot be read this way.
     pub(crate) fn branch(&self) -> Option<String> {
-        let head = fs::read_to_string(self.git_dir.join("HEAD")).ok()?;
+        let head = files::read_text(&self.git_dir.join("HEAD")).ok()?;
         let branch = head.strip_prefix("ref: refs/heads/")?.trim_end();
         // Where references are in tables HEAD is a stand-in.
         (branch != ".invalid").then(|| branch.to_owned())
@@ -66,5 +83,11 @@ mod tests {
         assert_eq!(found.top, fs::canonicalize(&linked).expect("real"));
         assert_eq!(found.branch(), None, "a detached HEAD is on no branch");
         assert_eq!(Worktree::containing(root.path()), None);
+
+        let trap = root.path().join("trap");
+        fs::create_dir(&trap).expect("made");
+        nix::unistd::mkfifo(&trap.join(".git"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let (path, _) = Worktree::find(&trap).expect_err("a FIFO is not waited for");
+        assert!(path.ends_with("trap/.git"), "{}", path.display());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto_schema::Timestamp;
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
@@ -16,7 +17,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Sources};
 use crate::coordinator::{Coordinator, Dependencies, Running, Settings};
 use crate::lifecycle::{
-    self, ActivationError, Handed, Hangups, LockError, Manager, Shutdown, SocketError, Stop, exit, handover,
+    self, ActivationError, Handed, Hangups, LockError, Manager, Shutdown, SocketError, SocketWatch, Stop, exit,
+    handover,
 };
 use crate::liveness::LocalLiveness;
 use crate::observe::Log;
@@ -131,12 +133,16 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let started = manager.while_busy("settling what was left open", start).await?;
     let (coordinator, running) = started.map_err(system("starting the writer"))?;
 
-    // One that was handed over stays where it is when we end; one of our own goes with us.
+    // A socket that was handed over stays where it is when the daemon ends. Its own is watched, and removed at the end.
+    let (rebound, rebinds) = mpsc::channel(1);
     let (listener, socket) = match handed {
         Some(listener) => (listener, None),
-        None => lifecycle::bind(&lock, &config.socket).map(|(listener, guard)| (listener, Some(guard)))?,
+        None => {
+            let (listener, guard) = lifecycle::bind(&lock, &config.socket)?;
+            (listener, Some(SocketWatch::start(guard, rebound)))
+        }
     };
-    let listener = tokio::net::UnixListener::from_std(listener).map_err(system("listening"))?;
+    let listener = UnixListener::from_std(listener).map_err(system("listening"))?;
     let (stop, stop_requests) = mpsc::channel(1);
     let terms = InForce::new(terms(&config));
     let service = server::service(coordinator.clone(), clock, identity, terms.clone(), stop)?;
@@ -150,7 +156,7 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let (coordinating, telling) = (coordinator.clone(), manager.clone());
     let reloader = Reloader { sources, config, claim, coordinator: coordinating, terms, log, manager: telling };
     let reloading = tokio::spawn(reloader.run(hangups));
-    let (by, subscribers) = serve(service, listener, &shutdown, stop_requests, &manager).await;
+    let (by, subscribers) = serve(service, (listener, rebinds), &shutdown, stop_requests, &manager).await;
     reloading.abort();
     told.abort();
     let stopped = stop_all(&coordinator, running, by, signals);
@@ -177,13 +183,13 @@ async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 /// connections that stay for the last events.
 async fn serve(
     service: Arc<Service>,
-    listener: tokio::net::UnixListener,
+    (listener, rebound): (UnixListener, mpsc::Receiver<UnixListener>),
     shutdown: &Shutdown,
     mut stop_requests: mpsc::Receiver<StopRequest>,
     manager: &Manager,
 ) -> (Option<Actor>, JoinSet<()>) {
     let (announce, announced) = watch::channel(false);
-    let mut serving = tokio::spawn(server::serve(service, listener, Stopping::new(announced)));
+    let mut serving = tokio::spawn(server::serve(service, listener, rebound, Stopping::new(announced)));
     let request = tokio::select! {
         request = stop_requests.recv() => request,
         () = shutdown.reached(Stop::Drain) => None,

@@ -1,11 +1,12 @@
 //! Each command: what it prints for people, and with --json exactly the wire's result.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::process;
 use crate::support::{World, steady};
 
 /// Asks the daemon itself; gives the line's result as it was on the wire.
@@ -13,8 +14,7 @@ fn wire(world: &World, method: &str, params: &Value) -> String {
     let mut stream = UnixStream::connect(world.socket()).expect("connected");
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     writeln!(stream, "{call}").expect("asked");
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).expect("answered");
+    let line = process::read_line(&mut BufReader::new(stream));
     let start = line.find("\"result\":").expect("a result") + "\"result\":".len();
     line.trim_end()[start..].strip_suffix('}').expect("an object").to_owned()
 }
@@ -165,7 +165,7 @@ fn a_process_of_ones_choice_holds_it() {
     assert_eq!((said.code, &said.stderr), (Some(0), &warning), "whose thread was taken is told to be at work still");
     world.json(&["reserve", "-t", "x", "--hold-for-pid", &pid]);
     holder.kill().expect("killed");
-    holder.wait().expect("gone");
+    process::wait(&mut holder);
     crate::support::until("it is reaped", || world.standing("x") == ("abandoned".into(), "process_exited".into()));
 }
 
@@ -215,7 +215,7 @@ fn a_repository_of_a_running_daemon_is_adopted_in_two_steps() {
     let socket = first.socket();
     let stopping = second.command(&["-q", "--socket", socket.to_str().expect("text"), "daemon", "stop"]).spawn();
     first.reap_daemon();
-    assert!(stopping.expect("started").wait().expect("ended").success());
+    assert!(process::wait(&mut stopping.expect("started")).success());
     assert_eq!(ask(&["repo", "adopt", "--reason", "r"]).code, Some(0));
     assert_eq!(ask(&["reserve", "-t", "y"]).code, Some(0));
 }
@@ -228,7 +228,7 @@ fn a_closed_pipe_is_no_failure() {
         let mut command = world.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         drop(child.stdout.take());
-        let output = child.wait_with_output().expect("ended");
+        let output = process::output_of(child);
         let said = (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned());
         assert_eq!(said, (Some(0), String::new()), "{arguments:?}");
     }

@@ -17,6 +17,9 @@ mod faults;
 #[path = "../support/ledger.rs"]
 mod ledger;
 mod logs;
+#[cfg(test)]
+#[path = "../support/process.rs"]
+mod process;
 mod ready;
 mod refusals;
 mod rescue;
@@ -29,6 +32,7 @@ mod support;
 mod systemd;
 mod terminal;
 mod tokens;
+mod unreachable;
 mod verify;
 mod waits;
 mod watch;

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::process;
 use crate::support::{World, heddlectl};
 
 /// Runs a command that was advised, as somebody who pastes it anywhere.
@@ -12,7 +13,7 @@ fn paste(world: &World, command: &str) -> bool {
     let mut shell = Command::new("sh");
     world.environment(&mut shell).args(["-c", command]).current_dir("/");
     shell.env("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin"));
-    shell.output().expect("it runs").status.success()
+    process::run(&mut shell).status.success()
 }
 
 /// The command that it was advised to run next.
@@ -31,7 +32,7 @@ fn it_says_what_is_in_the_way_and_leads_to_the_merge() {
     std::fs::write(tree.join("one"), "1").expect("written");
     let in_tree = |arguments: &[&str]| {
         let mut command = world.command(arguments);
-        command.current_dir(&tree).output().expect("heddlectl runs")
+        process::run(command.current_dir(&tree))
     };
     let output = in_tree(&["ready"]);
     let said = String::from_utf8(output.stdout).expect("text");

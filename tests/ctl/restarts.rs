@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::process;
 use crate::run::{WAITS, began, end, pair, start};
 use crate::support::{HEDDLED, World, alive, heddlectl, pid, text_of, until, until_within};
 
@@ -96,7 +97,7 @@ fn whatever_is_done_to_the_daemon_the_command_lives_and_its_session_too() {
         assert_eq!(refused.code, Some(3), "and nobody else has it: {refused}");
     }
     end(&world);
-    let said = world.said(&child.wait_with_output().expect("ended"));
+    let said = world.said(&process::output_of(child));
     assert_eq!(said.code, Some(0), "{said}");
     assert!(!said.stderr.contains("no longer") && !said.stderr.contains("not given back"), "{said}");
     assert_eq!(world.standing("x"), pair("complete", "released"));
@@ -128,7 +129,7 @@ fn the_watch_starts_the_daemon_that_an_upgrade_has_put_in_its_place() {
     }
     // It ends while there is no daemon, or a new one is on its way.
     end(&world);
-    let said = world.said(&child.wait_with_output().expect("ended"));
+    let said = world.said(&process::output_of(child));
     assert_eq!(said.code, Some(0), "{said}");
     assert_eq!(world.standing("x"), pair("complete", "released"), "{said}");
 }
@@ -148,13 +149,13 @@ fn a_daemon_of_the_next_version_under_a_run_is_told_once_and_holds_on() {
         let mut look = world.command(&["daemon", "status", "--json"]);
         until("the run is back", || {
             let status: serde_json::Value =
-                serde_json::from_slice(&look.output().expect("ran").stdout).expect("no word of a version in it");
+                serde_json::from_slice(&process::run(&mut look).stdout).expect("no word of a version in it");
             // Beside this look.
             status["info"]["counts"]["connections"] == 2 && text_of(&world.path("said")).contains("is newer")
         });
     }
     end(&world);
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    assert_eq!(process::wait(&mut child).code(), Some(0));
     let said = text_of(&world.path("said"));
     assert_eq!(said.matches("warning: heddled 9.9.9 is newer than heddlectl").count(), 1, "{said}");
     let beside = world.path("other/heddlectl");
@@ -180,7 +181,7 @@ fn a_command_that_ends_while_the_daemon_is_not_there_is_given_back_when_it_is() 
             assert_eq!(world.run(&["list"]).code, Some(69));
         }
         world.start_daemon();
-        let said = world.said(&child.wait_with_output().expect("ended"));
+        let said = world.said(&process::output_of(child));
         assert_eq!(said.code, Some(0), "{said}");
         assert_eq!(world.standing("x"), pair("complete", "released"), "round {round}: {said}");
         assert!(said.stderr.contains("waiting for the daemon, to give x back to it"), "{said}");
@@ -207,7 +208,7 @@ fn one_that_may_start_the_daemon_does_so_to_give_its_session_back() {
             kill(Pid::from_raw(daemon), Signal::SIGKILL).expect("killed");
         }
         end(&world);
-        assert_eq!(child.wait().expect("ended").code(), Some(0));
+        assert_eq!(process::wait(&mut child).code(), Some(0));
         assert_eq!(world.standing("x"), pair("complete", "released"), "round {round}");
         for name in ["ready", "stop"] {
             std::fs::remove_file(world.path("app").join(name)).expect("removed");
@@ -246,7 +247,7 @@ fn a_daemon_with_another_registry_knows_nothing_of_the_reservation() {
     world.kill_daemon();
     std::fs::rename(world.path("state"), world.path("state.away")).expect("renamed");
     world.start_daemon();
-    let said = world.said(&child.wait_with_output().expect("ended"));
+    let said = world.said(&process::output_of(child));
     assert_eq!(said.code, Some(5), "{said}");
     assert!(said.stderr.contains("holds x no longer: the daemon does not know it any more"), "{said}");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use crate::process;
 use crate::support::{World, alive, pid, text_of, until, until_within};
 
 /// A command that says when it runs, and goes on until it is told to stop.
@@ -75,7 +76,7 @@ impl Drop for Hogs {
     fn drop(&mut self) {
         for hog in &mut self.0 {
             hog.kill().ok();
-            hog.wait().ok();
+            process::wait(hog);
         }
     }
 }
@@ -102,7 +103,7 @@ fn it_works_in_a_pipe() {
     let mut command = world.command(&["run", "-q", "-t", "x", "--", "tr", "a-z", "A-Z"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
     child.stdin.take().expect("a pipe").write_all(b"through the gate\n").expect("written");
-    let output = child.wait_with_output().expect("ended");
+    let output = process::output_of(child);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "THROUGH THE GATE\n");
 }
 
@@ -112,7 +113,7 @@ fn a_reader_that_goes_away_is_the_commands_own_affair() {
     let mut command = world.command(&["run", "-q", "-t", "x", "--", "yes"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     drop(child.stdout.take());
-    let output = child.wait_with_output().expect("ended");
+    let output = process::output_of(child);
     // By SIGPIPE, or by an error that it reports itself.
     assert!(matches!(output.status.code(), Some(141 | 1)), "{:?}", output.status);
     assert_eq!(world.standing("x"), pair("abandoned", "released"));
@@ -149,7 +150,7 @@ fn a_signal_reaches_the_command_and_its_end_is_ours() {
     let mut child = start(&world, &format!("trap 'echo got it > got; exit 9' TERM; {WAITS}"));
     began(&world);
     kill(pid(&child), Signal::SIGTERM).expect("sent");
-    assert_eq!(child.wait().expect("ended").code(), Some(9));
+    assert_eq!(process::wait(&mut child).code(), Some(9));
     assert_eq!(text_of(&world.path("app/got")), "got it\n");
     assert_eq!(world.standing("x"), pair("abandoned", "released"));
 }
@@ -159,7 +160,7 @@ fn kill_9_of_the_command_gives_128_and_9() {
     let world = World::with_daemon();
     let mut child = start(&world, WAITS);
     kill(Pid::from_raw(began(&world)), Signal::SIGKILL).expect("killed");
-    assert_eq!(child.wait().expect("ended").code(), Some(137));
+    assert_eq!(process::wait(&mut child).code(), Some(137));
     assert_eq!(world.standing("x").0, "abandoned");
 }
 
@@ -169,7 +170,7 @@ fn kill_9_of_heddlectl_leaves_the_command_and_its_thread() {
     let mut child = start(&world, WAITS);
     let command = began(&world);
     child.kill().expect("killed");
-    assert_eq!(child.wait().expect("ended").signal(), Some(9));
+    assert_eq!(process::wait(&mut child).signal(), Some(9));
     assert!(alive(command));
     let refused = world.run(&["reserve", "-t", "x", "--at-tip"]);
     assert_eq!(refused.code, Some(3), "the thread is held: {refused}");
@@ -189,7 +190,7 @@ fn kill_9_of_the_daemon_costs_nothing() {
     world.start_daemon();
     assert_eq!(world.standing("x"), pair("active", "-"), "the session is there again");
     end(&world);
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    assert_eq!(process::wait(&mut child).code(), Some(0));
     assert_eq!(world.standing("x"), pair("complete", "released"));
 }
 
@@ -203,7 +204,7 @@ fn the_daemon_that_was_killed_is_started_again_by_the_watch() {
     until("a daemon serves again", || world.run(&["list"]).code == Some(0));
     assert_eq!(world.standing("x"), pair("active", "-"));
     end(&world);
-    assert_eq!(child.wait().expect("ended").code(), Some(0));
+    assert_eq!(process::wait(&mut child).code(), Some(0));
     assert_eq!(world.standing("x"), pair("complete", "released"));
 }
 
@@ -214,7 +215,7 @@ fn a_daemon_that_is_gone_for_good_does_not_stop_the_command() {
     began(&world);
     world.kill_daemon();
     end(&world);
-    let output = child.wait_with_output().expect("ended");
+    let output = process::output_of(child);
     let said = world.said(&output);
     assert_eq!(said.code, Some(0), "its own code: {said}");
     assert!(said.stderr.contains("the session was not given back"), "{said}");
@@ -227,7 +228,7 @@ fn an_eviction_stops_the_command() {
     began(&world);
     let id = world.session("x").expect("a session")["session_id"].as_str().expect("an id").to_owned();
     assert_eq!(world.run(&["evict", &id, "--reason", "stuck"]).code, Some(0));
-    let said = world.said(&child.wait_with_output().expect("ended"));
+    let said = world.said(&process::output_of(child));
     assert_eq!(said.code, Some(5), "{said}");
     assert!(said.stderr.contains("holds x no longer: it was evicted; stopping the command"), "{said}");
     assert_eq!(world.standing("x"), pair("abandoned", "evicted"));
@@ -268,6 +269,6 @@ fn a_signal_to_the_whole_group_ends_both() {
     let mut child = command.process_group(0).spawn().expect("started");
     began(&world);
     killpg(pid(&child), Signal::SIGINT).expect("sent");
-    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    assert_eq!(process::wait(&mut child).code(), Some(130));
     assert_eq!(world.standing("x").0, "abandoned");
 }

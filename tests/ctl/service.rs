@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::process;
 use crate::support::{World, alive, heddlectl, text_of, until, until_within};
 use crate::systemd::Systemd;
 
@@ -47,7 +48,7 @@ fn a_daemon_becomes_a_service_and_is_one_no_more() {
     let mut install = world.command(&["service", "install"]);
     let installing = install.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     until("it is stopped", || world.is_daemon_gone());
-    let installed = world.said(&installing.wait_with_output().expect("ended"));
+    let installed = world.said(&process::output_of(installing));
     assert_eq!(installed.code, Some(0), "{installed}");
     assert_eq!(planned.stdout.replace("would: ", ""), installed.stdout, "what was said was done");
     assert_eq!(world.standing("x").0, "active", "sessions stay");

@@ -2,6 +2,7 @@
 
 use std::process::{Child, Stdio};
 
+use crate::process;
 use crate::support::{World, alive, until};
 
 /// The environment of somebody for whom the daemon is started.
@@ -50,7 +51,7 @@ fn of_twenty_that_need_it_one_starts_it() {
     let mut pids: Vec<_> = all
         .into_iter()
         .map(|child| {
-            let said = world.said(&child.wait_with_output().expect("ended"));
+            let said = world.said(&process::output_of(child));
             assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said}");
             serde_json::from_str::<serde_json::Value>(&said.stdout).expect("JSON")["pid"].as_i64()
         })
@@ -166,7 +167,7 @@ fn a_daemon_that_a_run_had_to_start_can_be_told_to_stop() {
     world.kill_daemon();
     until("another daemon serves", || world.recorded_daemon() != first && world.run(&["list"]).code == Some(0));
     std::fs::write(world.path("app/stop"), "").expect("written");
-    assert_eq!(run.wait().expect("ended").code(), Some(0));
+    assert_eq!(process::wait(&mut run).code(), Some(0));
     let second = world.recorded_daemon().expect("a daemon");
     let told = nix::sys::signal::kill(nix::unistd::Pid::from_raw(second), nix::sys::signal::Signal::SIGTERM);
     told.expect("told");
@@ -185,7 +186,7 @@ fn a_daemon_that_a_run_had_to_start_is_gone_when_it_was_stopped() {
     let said = world.run(&["daemon", "stop"]);
     assert!(said.code == Some(0) && said.stdout.contains("was stopped"), "{said}");
     std::fs::write(world.path("app/stop"), "").expect("written");
-    assert_eq!(run.wait().expect("ended").code(), Some(0));
+    assert_eq!(process::wait(&mut run).code(), Some(0));
 }
 
 /// A slip in the socket's path is no reason to stop the daemon that other agents work with.

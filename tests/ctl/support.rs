@@ -1,16 +1,18 @@
 //! A world of one test: its own home, runtime directory, state, repository and daemon, and a cleared environment.
 
 use std::fs;
+use std::io::BufReader;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::ledger;
+use crate::{ledger, process};
 
 /// The daemon's program.
 pub(crate) const HEDDLED: &str = env!("CARGO_BIN_EXE_heddled");
@@ -71,7 +73,7 @@ impl World {
     pub(crate) fn kill_daemon(&mut self) {
         let mut daemon = self.daemon.take().expect("a daemon");
         daemon.kill().expect("killed");
-        daemon.wait().expect("gone");
+        process::wait(&mut daemon);
     }
 
     /// Whether the daemon that was started here has ended; takes note of it.
@@ -92,7 +94,7 @@ impl World {
 
     /// Waits for the daemon, which was told to stop.
     pub(crate) fn reap_daemon(&mut self) {
-        self.daemon.take().expect("a daemon").wait().expect("gone");
+        process::wait(&mut self.daemon.take().expect("a daemon"));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -122,7 +124,8 @@ impl World {
         command.env_clear().env("HOME", self.path("home")).env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("XDG_RUNTIME_DIR", self.path("run")).env("HEDDLE_STATE_DIR", self.path("state"));
         command.env("XDG_CONFIG_HOME", self.path("home/.config")).env("TMPDIR", self.path("home"));
-        command.env("HEDDLE_NO_AUTOSTART", "1").current_dir(self.path("app"))
+        command.env("HEDDLE_NO_AUTOSTART", "1").current_dir(self.path("app"));
+        process::with_default_signals(command)
     }
 
     /// heddlectl with these arguments.
@@ -135,6 +138,36 @@ impl World {
     /// Runs heddlectl and gives what it said.
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         self.say(&mut self.command(arguments))
+    }
+
+    /// Runs heddlectl, which must end within `time`.
+    #[track_caller]
+    pub(crate) fn run_within(&self, arguments: &[&str], time: Duration) -> Said {
+        let mut command = self.command(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        self.said(&process::output_within(child, time))
+    }
+
+    /// Starts heddlectl, to be read from and waited for.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Begun<'_> {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        Begun { world: self, child, stderr }
+    }
+
+    /// Everything that the daemon which was started here has logged.
+    pub(crate) fn daemon_log(&self) -> String {
+        text_of(&self.path("heddled.log"))
+    }
+
+    /// A connection to the daemon's socket, unless its queue is full.
+    pub(crate) fn connect_without_waiting(&self) -> nix::Result<OwnedFd> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let endpoint = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(endpoint.as_raw_fd(), &UnixAddr::new(&self.socket())?)?;
+        Ok(endpoint)
     }
 
     /// Runs heddlectl, which must succeed, and gives the JSON that it printed.
@@ -164,7 +197,7 @@ impl World {
     }
 
     pub(crate) fn say(&self, command: &mut Command) -> Said {
-        let output: Output = command.output().expect("heddlectl runs");
+        let output: Output = process::run(command);
         ledger::note(&output.stdout);
         if !command.get_args().any(|argument| argument == "--show-token") {
             ledger::check("what a command printed", &[&*output.stdout, &output.stderr].concat());
@@ -185,7 +218,7 @@ impl World {
         for role in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.com");
         }
-        let output = command.args(arguments).output().expect("git runs");
+        let output = process::run(command.args(arguments));
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
@@ -212,7 +245,7 @@ impl World {
     fn end_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill().ok();
-            daemon.wait().ok();
+            process::wait(&mut daemon);
             return;
         }
         // One that heddlectl started: it is this world's only if it says so itself.
@@ -234,6 +267,27 @@ impl Drop for World {
             ledger::note(&fs::read(self.token_file(&name)).unwrap_or_default());
         }
         ledger::search(self.root.path());
+    }
+}
+
+/// A command that runs.
+pub(crate) struct Begun<'a> {
+    world: &'a World,
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Begun<'_> {
+    /// The next line that it writes to stderr.
+    #[track_caller]
+    pub(crate) fn line_of_stderr(&mut self) -> String {
+        process::read_line(&mut self.stderr)
+    }
+
+    /// Waits for its end. What was read of stderr is not in it.
+    #[track_caller]
+    pub(crate) fn ended(self) -> Said {
+        self.world.said(&process::output_of(self.child))
     }
 }
 

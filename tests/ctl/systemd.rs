@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
+use crate::process;
 use crate::support::{World, pid, text_of, until};
 
 /// Becomes the manager: never in the control group of whoever runs the tests, whose processes it would move. It wants to see
@@ -61,7 +62,7 @@ impl Systemd {
     #[expect(clippy::unused_self, reason = "there must be one")]
     pub(crate) fn systemctl(&self, world: &World, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new("systemctl");
-        let output = world.environment(&mut command).arg("--user").args(arguments).output().ok()?;
+        let output = process::try_run(world.environment(&mut command).arg("--user").args(arguments)).ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
+use crate::process;
 use crate::support::{World, heddlectl, text_of, until};
 
 /// heddlectl at a terminal; what is written to its standard input is typed there.
@@ -44,7 +45,7 @@ fn no_line_is_wider_than_the_terminal() {
     for arguments in
         [&["list"][..], &["thread", "list"], &["log"], &["status"], &["thread", "show", long], &["show", &ended]]
     {
-        let output = at_terminal(&world, arguments).wait_with_output().expect("ended");
+        let output = process::output_of(at_terminal(&world, arguments));
         let text = plain(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{text}");
         assert!(text.lines().count() > 2, "{text}");
@@ -61,7 +62,7 @@ fn no_line_is_wider_than_the_terminal() {
 fn at_a_terminal_there_is_color() {
     let world = World::with_daemon();
     world.reserve("x");
-    let output = at_terminal(&world, &["list"]).wait_with_output().expect("ended");
+    let output = process::output_of(at_terminal(&world, &["list"]));
     assert!(String::from_utf8_lossy(&output.stdout).contains('\u{1b}'));
 }
 
@@ -73,7 +74,7 @@ fn ctrl_c_reaches_the_command_once_and_its_end_is_ours() {
     until("the command runs", || world.path("app/ready").exists());
     child.stdin.as_mut().expect("a pipe").write_all(b"\x03").expect("typed");
     until("it ended", || world.standing("x").0 != "active");
-    let output = child.wait_with_output().expect("ended");
+    let output = process::output_of(child);
     assert_eq!(output.status.code(), Some(4), "{}", plain(&output.stdout));
     assert_eq!(text_of(&world.path("app/got")), "int\n");
     assert_eq!(world.standing("x"), ("abandoned".into(), "released".into()));

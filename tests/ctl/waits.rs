@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 
+use crate::process;
 use crate::support::{Said, World, pid, until};
 
 fn start(command: &mut Command) -> Child {
@@ -23,7 +24,7 @@ fn waiters(world: &World) -> u64 {
 }
 
 fn ended(world: &World, child: Child) -> Said {
-    world.said(&child.wait_with_output().expect("ended"))
+    world.said(&process::output_of(child))
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn ctrl_c_and_a_kill_give_the_place_up_and_nothing_is_left_running() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
         let mut waiting = waits(&world, &["run", "-t", "x", "--wait", "1h", "--", "touch", "ran"], 1);
         kill(pid(&waiting), signal).expect("signalled");
-        let status = waiting.wait().expect("ended");
+        let status = process::wait(&mut waiting);
         assert_eq!(status.signal(), Some(signal as i32), "as a shell expects it: 128 and the signal's number");
         until("its place is free", || waiters(&world) == 0);
     }

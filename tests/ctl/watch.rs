@@ -1,6 +1,6 @@
 //! `heddlectl watch`: it shows each event once, whatever is killed meanwhile, and ends when nobody reads it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
+use crate::process;
 use crate::restarts::Installed;
 use crate::support::{World, pid, steady, until};
 
@@ -49,9 +50,8 @@ impl Watching {
     /// Ends it by a signal; gives what it said on stderr, and the lines that nobody has taken.
     pub(crate) fn end(mut self, signal: Signal) -> (String, Vec<String>) {
         kill(pid(&self.child), signal).expect("sent");
-        assert_eq!(self.child.wait().expect("gone").signal(), Some(signal as i32));
-        let mut said = String::new();
-        self.child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+        assert_eq!(process::wait(&mut self.child).signal(), Some(signal as i32));
+        let said = process::rest_of(self.child.stderr.take().expect("a pipe"));
         (said, self.lines.iter().collect())
     }
 }
@@ -59,7 +59,7 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.child.kill().ok();
-        self.child.wait().ok();
+        process::wait(&mut self.child);
     }
 }
 
@@ -166,7 +166,7 @@ fn it_ends_well_when_nobody_reads_it() {
         let mut watching = world.command(&["watch"]);
         let mut child = watching.stdout(Stdio::piped()).spawn().expect("heddlectl runs");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        output.read_line(&mut String::new()).expect("the heading");
+        process::read_line(&mut output);
         if round == "there is no daemon" {
             world.kill_daemon();
         }

@@ -17,6 +17,9 @@ mod ledger;
 #[cfg(test)]
 mod manual;
 #[cfg(test)]
+#[path = "../support/process.rs"]
+mod process;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 #[path = "../ctl/support.rs"]

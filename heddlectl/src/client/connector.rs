@@ -1,17 +1,27 @@
 //! Finds the running daemon, and starts one where there is none and that is allowed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::lock_holder::LockHolder;
+use super::patience::Patience;
 use super::peer::OpenError;
 use super::{Client, start};
+use crate::clock;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
+
+/// How long a running daemon whose socket is gone may take to bind it again: it looks once a second.
+pub(crate) const REBIND: Duration = Duration::from_secs(2);
+
+/// How often its socket is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(3);
 use crate::paths::Paths;
 
 /// Variables by which a sandbox shows itself. A daemon started inside would hold the lock and serve nobody.
@@ -33,6 +43,8 @@ pub(crate) struct Connector {
     pub(crate) env: Env,
     /// Who we are.
     pub(crate) uid: u32,
+    /// How long it may take to answer.
+    pub(crate) patience: Patience,
     /// What was told of the daemon's version.
     pub(crate) told: Arc<Mutex<Option<String>>>,
 }
@@ -83,8 +95,30 @@ impl Connector {
         Some(error.hint("name that socket, or none").command(command))
     }
 
-    /// A connection to the daemon if one is running.
+    /// A connection to the daemon if one is running. One whose socket is gone is given the time to bind it again.
     pub(crate) fn running(&self) -> Result<Option<Client>, Error> {
+        let deadline = clock::now() + REBIND;
+        loop {
+            let client = self.listening()?;
+            if client.is_some() || clock::now() >= deadline || !self.is_expected_to_listen() {
+                return Ok(client);
+            }
+            clock::pause(LOOK);
+        }
+    }
+
+    /// Whether a daemon runs that should listen where we look.
+    fn is_expected_to_listen(&self) -> bool {
+        let listens_here = !self.paths.named || self.recorded_socket().as_ref() == Some(&self.paths.socket);
+        listens_here && self.lock_holder().is_some_and(|holder| !holder.is_suspended())
+    }
+
+    /// The process that holds the lock of the state directory, reachable or not.
+    pub(crate) fn lock_holder(&self) -> Option<LockHolder> {
+        LockHolder::of(&self.paths.lock(), self.recorded_pid()?)
+    }
+
+    fn listening(&self) -> Result<Option<Client>, Error> {
         if let Some(client) = self.open(&self.paths.socket)? {
             return Ok(Some(client));
         }
@@ -108,6 +142,9 @@ impl Connector {
         if let Some(error) = self.elsewhere() {
             return error;
         }
+        if let Some(holder) = self.lock_holder() {
+            return self.unreachable(holder);
+        }
         let error = if self.starts_by_itself() {
             self.absent().hint("any command that needs it starts it")
         } else {
@@ -116,9 +153,23 @@ impl Connector {
         error.command("heddlectl daemon start")
     }
 
+    /// The error of a daemon that runs, and whose socket is not there.
+    pub(crate) fn unreachable(&self, holder: LockHolder) -> Error {
+        let socket = self.recorded_socket().unwrap_or_else(|| self.paths.socket.clone());
+        let what = format!("the daemon is running as pid {}, but nothing listens on {}", holder.pid, socket.display());
+        let error = Error::local(Exit::UNREACHABLE, what);
+        if holder.is_suspended() {
+            return holder.tell_suspended(error);
+        }
+        error
+            .hint("it is starting or stopping, or it cannot bind its socket: its log says which")
+            .command("heddlectl daemon logs")
+            .command("heddlectl daemon stop")
+    }
+
     /// Opens one socket; none when nobody listens there.
     pub(crate) fn open(&self, socket: &Path) -> Result<Option<Client>, Error> {
-        match Client::open(socket, self.uid) {
+        match Client::open(socket, self.uid, &self.patience) {
             Ok(client) => Ok(Some(client)),
             Err(OpenError::Absent) => Ok(None),
             Err(OpenError::Denied(cause)) => Err(self.denied(socket, &cause)),
@@ -161,7 +212,7 @@ impl Connector {
     }
 
     fn record(&self) -> Option<LockFile> {
-        let text = fs::read_to_string(self.paths.lock()).ok()?;
+        let text = files::read_text(&self.paths.lock()).ok()?;
         serde_json::from_str(text.lines().next()?).ok()
     }
 }

@@ -5,6 +5,8 @@
 
 pub(crate) mod connector;
 mod hello;
+pub(crate) mod lock_holder;
+pub(crate) mod patience;
 pub(crate) mod peer;
 pub(crate) mod start;
 
@@ -13,18 +15,18 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lock_holder::LockHolder;
+use patience::Patience;
 use proto_schema::{ErrorObject, Kind, Request, SubscriptionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::clock;
 use crate::error::{Error, Refused};
 use crate::exit::Exit;
-
-/// How long one answer may take, the time that the caller asked to wait not counted.
-pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Why a call has no result.
 #[derive(Debug)]
@@ -97,20 +99,22 @@ pub(crate) struct Client {
     calls: u64,
     skew: Option<String>,
     uid: u32,
+    patience: Patience,
     /// Something lasts as long as this connection, so that another one cannot take its place.
     is_tied: bool,
 }
 
 impl Client {
     /// Opens a connection, once it is sure that the socket is the user's own daemon's.
-    pub(crate) fn open(socket: &Path, uid: u32) -> Result<Self, peer::OpenError> {
-        let stream = peer::connect(socket, uid)?;
-        Ok(Self::over(stream, socket, uid))
+    pub(crate) fn open(socket: &Path, uid: u32, patience: &Patience) -> Result<Self, peer::OpenError> {
+        let stream = peer::connect(socket, uid, patience.of_connect())?;
+        Ok(Self { patience: patience.clone(), ..Self::over(stream, socket, uid) })
     }
 
     /// On a connection whose peer was looked at.
     pub(crate) fn over(stream: UnixStream, socket: &Path, uid: u32) -> Self {
-        Self { reader: BufReader::new(stream), socket: socket.to_path_buf(), calls: 0, skew: None, uid, is_tied: false }
+        let (reader, socket) = (BufReader::new(stream), socket.to_path_buf());
+        Self { reader, socket, calls: 0, skew: None, uid, patience: Patience::default(), is_tied: false }
     }
 
     /// The daemon's pid as we see it; none where it is not in our pid namespace.
@@ -130,25 +134,39 @@ impl Client {
 
     /// Calls a method and gives its result as it came.
     pub(crate) fn call<P: Serialize>(&mut self, method: &str, params: &P) -> Result<Answer, CallError> {
-        self.call_within(method, params, patience(method))
+        let time = self.patience.of(method);
+        self.call_until(method, params, Wait { time, is_announced: true })
     }
 
     /// Calls a method whose answer may take this long.
-    ///
-    /// A daemon that is replaced closes its connections. What it certainly has not read is asked again of the next one, whose
-    /// socket is there already where a service manager keeps it.
     pub(crate) fn call_within<P: Serialize>(
         &mut self,
         method: &str,
         params: &P,
         time: Duration,
     ) -> Result<Answer, CallError> {
-        let answer = match self.attempt(method, params, time) {
+        self.call_until(method, params, Wait { time, is_announced: true })
+    }
+
+    /// The same, where the caller knows that it waits, and for what.
+    pub(crate) fn call_queued<P: Serialize>(
+        &mut self,
+        method: &str,
+        params: &P,
+        time: Duration,
+    ) -> Result<Answer, CallError> {
+        self.call_until(method, params, Wait { time, is_announced: false })
+    }
+
+    /// A daemon that is replaced closes its connections. What it certainly has not read is asked again of the next one, whose
+    /// socket is there already where a service manager keeps it.
+    fn call_until<P: Serialize>(&mut self, method: &str, params: &P, wait: Wait) -> Result<Answer, CallError> {
+        let answer = match self.attempt(method, params, wait) {
             Err(CallError::Broken(cause)) if is_unread(&cause) && !self.is_tied => {
-                match peer::connect(&self.socket, self.uid) {
+                match peer::connect(&self.socket, self.uid, self.patience.of_connect()) {
                     Ok(stream) => {
                         (self.reader, self.calls) = (BufReader::new(stream), 0);
-                        self.attempt(method, params, time)
+                        self.attempt(method, params, wait)
                     }
                     Err(_) => Err(CallError::Broken(cause)),
                 }
@@ -159,7 +177,7 @@ impl Client {
         answer
     }
 
-    fn attempt<P: Serialize>(&mut self, method: &str, params: &P, time: Duration) -> Result<Answer, CallError> {
+    fn attempt<P: Serialize>(&mut self, method: &str, params: &P, wait: Wait) -> Result<Answer, CallError> {
         let first = self.calls == 0;
         self.calls += 1;
         let id = self.calls;
@@ -169,12 +187,64 @@ impl Client {
         }
         write_call(&mut message, id, method, params)?;
         let stream = self.reader.get_mut();
-        stream.set_read_timeout(Some(time)).map_err(CallError::Broken)?;
+        stream.set_write_timeout(Some(wait.time)).map_err(CallError::Broken)?;
         // The daemon may have answered and hung up before it read everything; its last words are worth reading.
         let sent = stream.write_all(&message);
-        match (self.answer(id, time), sent) {
+        if sent.as_ref().is_err_and(is_timeout) {
+            return Err(CallError::Failed(self.late(method, wait.time)));
+        }
+        match (self.answer(id, method, wait), sent) {
             (Err(CallError::Broken(_)), Err(cause)) => Err(CallError::Broken(cause)),
             (answer, _) => answer,
+        }
+    }
+
+    /// Reads one line, or what there is of it where the connection ends. Times out at the deadline, however slowly bytes come.
+    fn read_line(&mut self, line: &mut Vec<u8>, deadline: Instant, method: &str, wait: Wait) -> Result<(), CallError> {
+        let announced_at = deadline.checked_sub(wait.time.saturating_sub(patience::SILENCE));
+        let mut is_silent = wait.is_announced && wait.time > patience::SILENCE;
+        loop {
+            let until = announced_at.filter(|_| is_silent).unwrap_or(deadline);
+            let left = until.saturating_duration_since(clock::now());
+            let stream = self.reader.get_ref();
+            // A timeout of zero would be none.
+            stream.set_read_timeout(Some(left.max(Duration::from_millis(1)))).map_err(CallError::Broken)?;
+            let (used, is_whole) = match self.reader.fill_buf() {
+                Ok([]) => return Ok(()),
+                Ok(bytes) => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+                    let used = end.unwrap_or(bytes.len());
+                    line.extend_from_slice(&bytes[..used]);
+                    (used, end.is_some())
+                }
+                Err(cause) if is_timeout(&cause) && is_silent => {
+                    is_silent = false;
+                    self.patience.announce(method, wait.time);
+                    continue;
+                }
+                Err(cause) if is_timeout(&cause) => return Err(CallError::Failed(self.late(method, wait.time))),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+                Err(cause) => return Err(CallError::Broken(cause)),
+            };
+            self.reader.consume(used);
+            if is_whole {
+                return Ok(());
+            }
+            if clock::now() >= deadline {
+                return Err(CallError::Failed(self.late(method, wait.time)));
+            }
+        }
+    }
+
+    /// The error of a daemon that did not answer in time, with the reason where the system knows it.
+    fn late(&self, method: &str, time: Duration) -> Error {
+        let error =
+            Error::local(Exit::UNREACHABLE, format!("the daemon did not answer {method} within {}", seconds(time)));
+        let error = error.fact("the call may or may not have been executed");
+        let holder = self.peer_pid().map(|pid| LockHolder { pid });
+        match holder.filter(|holder| holder.is_suspended()) {
+            Some(holder) => holder.tell_suspended(error),
+            None => error.command("heddlectl doctor"),
         }
     }
 
@@ -207,23 +277,15 @@ impl Client {
         }
     }
 
-    fn answer(&mut self, id: u64, time: Duration) -> Result<Answer, CallError> {
+    fn answer(&mut self, id: u64, method: &str, wait: Wait) -> Result<Answer, CallError> {
         let mut bytes = Vec::with_capacity(2048);
         let mut hello_refused = None;
+        let deadline = clock::now() + wait.time;
         loop {
             bytes.clear();
-            match self.reader.read_until(b'\n', &mut bytes) {
-                Ok(0) => return Err(CallError::Broken(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(cause) if matches!(cause.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    let error = Error::local(
-                        Exit::UNREACHABLE,
-                        format!("the daemon did not answer within {} s", time.as_secs()),
-                    );
-                    let error = error.fact("the call may or may not have been executed");
-                    return Err(CallError::Failed(error.command("heddlectl doctor")));
-                }
-                Err(cause) => return Err(CallError::Broken(cause)),
+            self.read_line(&mut bytes, deadline, method, wait)?;
+            if bytes.is_empty() {
+                return Err(CallError::Broken(io::ErrorKind::UnexpectedEof.into()));
             }
             if bytes.trim_ascii().is_empty() {
                 continue;
@@ -262,11 +324,15 @@ impl Client {
     }
 }
 
-/// How long a method may take. What is answered from memory is answered soon or not at all, and a hook waits for it.
-fn patience(method: &str) -> Duration {
-    const SOON: Duration = Duration::from_secs(5);
-    let is_quick = method.starts_with("daemon.") || matches!(method, "agent.validate" | "agent.show");
-    if is_quick { SOON } else { ANSWER }
+/// How long an answer is waited for, and whether a long wait is announced.
+#[derive(Clone, Copy)]
+struct Wait {
+    time: Duration,
+    is_announced: bool,
+}
+
+fn is_timeout(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Whether a lost connection says that the daemon has not read the call: the kernel resets it then, or does not take it.
@@ -303,6 +369,11 @@ fn write_call<P: Serialize>(message: &mut Vec<u8>, id: u64, method: &str, params
     })?;
     message.push(b'\n');
     Ok(())
+}
+
+/// A length of time for people: `60 s`, `2.5 s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_millis() as f64 / 1000.0)
 }
 
 #[cfg(test)]

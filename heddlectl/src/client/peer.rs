@@ -2,10 +2,17 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+
+use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -20,10 +27,13 @@ pub(crate) enum OpenError {
     Failed(Error),
 }
 
-/// Connects to `socket`, whose directory and whose daemon must be those of `uid`.
-pub(crate) fn connect(socket: &Path, uid: u32) -> Result<UnixStream, OpenError> {
+/// How often a full queue is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Connects to `socket`, whose directory and whose daemon must be those of `uid`. Times out after `time`.
+pub(crate) fn connect(socket: &Path, uid: u32, time: Duration) -> Result<UnixStream, OpenError> {
     check_directory(socket, uid)?;
-    let stream = UnixStream::connect(socket).map_err(|cause| classify(socket, cause))?;
+    let stream = open_within(socket, time).map_err(|cause| classify(socket, cause))?;
     let peer = peer_uid(&stream).map_err(|cause| OpenError::Failed(Error::io("ask who listens on", socket, &cause)))?;
     if peer != uid {
         let error = Error::local(Exit::DENIED, format!("the daemon on {} is not yours", socket.display()));
@@ -33,9 +43,35 @@ pub(crate) fn connect(socket: &Path, uid: u32) -> Result<UnixStream, OpenError> 
     Ok(stream)
 }
 
+fn open_within(socket: &Path, time: Duration) -> io::Result<UnixStream> {
+    let deadline = clock::now() + time;
+    loop {
+        match open(socket) {
+            // Its queue is full: the daemon has not accepted for a while.
+            Err(Errno::EAGAIN) if clock::now() < deadline => clock::pause(RETRY),
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Connects without waiting: a plain connect waits without a bound where the daemon's queue is full.
+pub(crate) fn open(path: &Path) -> Result<UnixStream, Errno> {
+    let address = UnixAddr::new(path)?;
+    let endpoint: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
+    fcntl(&endpoint, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    fcntl(&endpoint, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    nix::sys::socket::connect(endpoint.as_raw_fd(), &address)?;
+    fcntl(&endpoint, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(UnixStream::from(endpoint))
+}
+
 fn classify(socket: &Path, cause: io::Error) -> OpenError {
     let kind = cause.kind();
-    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+    if kind == io::ErrorKind::WouldBlock {
+        let what = format!("the daemon on {} accepts no connections: its queue is full", socket.display());
+        return OpenError::Failed(Error::local(Exit::UNREACHABLE, what).command("heddlectl doctor"));
+    }
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused) {
         return OpenError::Absent;
     }
     if kind == io::ErrorKind::PermissionDenied {
@@ -105,13 +141,16 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("mode");
         let socket = directory.path().join("s");
-        assert!(matches!(connect(&socket, mine()), Err(OpenError::Absent)));
+        assert!(matches!(connect(&socket, mine(), Duration::ZERO), Err(OpenError::Absent)));
         let listener = UnixListener::bind(&socket).expect("bound");
-        connect(&socket, mine()).expect("our own daemon");
-        let refused = connect(&socket, mine() + 1);
+        connect(&socket, mine(), Duration::ZERO).expect("our own daemon");
+        let refused = connect(&socket, mine() + 1, Duration::ZERO);
         assert!(matches!(refused, Err(OpenError::Failed(error)) if error.exit() == Exit::DENIED));
         drop(listener);
-        assert!(matches!(connect(&socket, mine()), Err(OpenError::Absent)), "a stale socket is nobody's");
+        assert!(
+            matches!(connect(&socket, mine(), Duration::ZERO), Err(OpenError::Absent)),
+            "a stale socket is nobody's"
+        );
     }
 
     #[test]
@@ -120,6 +159,8 @@ mod tests {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).expect("mode");
         let socket = directory.path().join("s");
         let _listener = UnixListener::bind(&socket).expect("bound");
-        assert!(matches!(connect(&socket, mine()), Err(OpenError::Failed(error)) if error.exit() == Exit::DENIED));
+        assert!(
+            matches!(connect(&socket, mine(), Duration::ZERO), Err(OpenError::Failed(error)) if error.exit() == Exit::DENIED)
+        );
     }
 }

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 use crate::hidden;
 use crate::service;
 
@@ -54,6 +55,15 @@ pub(crate) fn start(connector: &Connector) -> Result<Client, Error> {
     }
     if let Some(service) = service::serving(connector) {
         return service::start(connector, &service);
+    }
+    // A daemon that runs leaves no room for another: it has to end, or to listen, first.
+    while let Some(holder) = connector.lock_holder() {
+        if holder.is_suspended() || clock::now() >= deadline {
+            return Err(connector.unreachable(holder));
+        }
+        if let Some(client) = connector.running()? {
+            return Ok(client);
+        }
     }
     let mut log = open_private(&paths.log())?;
     let log_start = log.seek(SeekFrom::End(0)).unwrap_or_default();
@@ -98,7 +108,7 @@ fn did_not_start(
     };
     let mut error = Error::local(Exit::UNREACHABLE, what);
     let mut words = String::new();
-    if let Ok(mut file) = File::open(&log)
+    if let Ok(mut file) = files::open(&log)
         // It was moved aside meanwhile if it is shorter: then all of it is new.
         && let Ok(length) = file.metadata().map(|meta| meta.len())
         && file.seek(SeekFrom::Start(if length < log_start { 0 } else { log_start })).is_ok()

@@ -80,7 +80,7 @@ impl Scripted {
 const SAME: &str = concat!("heddled/", env!("CARGO_PKG_VERSION"));
 
 fn open(daemon: &Scripted) -> Client {
-    Client::open(&daemon.socket, nix::unistd::geteuid().as_raw()).expect("connected")
+    Client::open(&daemon.socket, nix::unistd::geteuid().as_raw(), &Patience::default()).expect("connected")
 }
 
 #[test]

@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use proto_schema::{Info, NoParams, ShutdownParams};
+use proto_schema::{Info, Kind, NoParams, ShutdownParams};
 
 use super::{logs, rescue, status};
 use crate::app::App;
+use crate::client::lock_holder::{LockHolder, process_state};
 use crate::client::{Answer, Client};
 use crate::clock;
 use crate::duration::duration_ms;
@@ -71,6 +72,14 @@ pub(crate) struct Stop {
 }
 
 impl Daemon {
+    /// Whether the command only reads.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self {
+            Self::Status | Self::Logs(_) => true,
+            Self::Start | Self::Stop(_) | Self::Reload | Self::Backup(_) | Self::Verify(_) | Self::Restore(_) => false,
+        }
+    }
+
     /// Does it.
     pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
         match self {
@@ -119,25 +128,45 @@ fn reload(app: &App) -> Result<Exit, Error> {
     Ok(Exit::OK)
 }
 
+/// How long a daemon that is asked to stop may take to answer, before it is signalled instead.
+const ASK_TO_STOP: Duration = Duration::from_millis(2_500);
+
+/// How long a daemon may take to close its store, beside what it may take for the calls under way.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// How long the calls under way may take, unless the caller says otherwise: that of the daemon.
+const DRAIN_MS: u64 = 10_000;
+
+/// How often it is checked whether a process has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
 impl Stop {
     fn run(&self, app: &App) -> Result<Exit, Error> {
-        // To ask one to stop that is not there would start it.
-        let running = if service::is_idle(&app.connector) { None } else { app.connector.running()? };
-        let Some(mut client) = running else {
-            if let Some(pid) = app.connector.recorded_pid().filter(|pid| is_heddled(*pid)) {
-                let what = format!("no daemon can be reached, but pid {pid} seems to be one");
-                return Err(Error::local(Exit::UNREACHABLE, what)
-                    .hint("its socket may be gone; see what is wrong with it")
-                    .command("heddlectl doctor"));
-            }
-            if app.out.json {
-                app.out.print_json("{}")?;
-            } else if !app.out.quiet {
-                app.out.print("no daemon is running\n")?;
-            }
-            return Ok(Exit::OK);
+        // A connection to its service's socket would start a daemon only to stop it.
+        let running = if service::is_idle(&app.connector) { Ok(None) } else { app.connector.running() };
+        let asked = match running {
+            Ok(Some(mut client)) => end(app, &mut client, self.drain).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         };
-        let (info, answer) = end(app, &mut client, self.drain)?;
+        match (asked, app.connector.lock_holder()) {
+            (Ok(Some((info, answer))), _) => self.report(app, &info, &answer),
+            // It cannot be asked: its socket is gone, it does not answer, or it takes no more connections.
+            (Ok(None), Some(holder)) => self.signal(app, holder),
+            (Err(error), Some(holder)) if is_unanswered(&error) => self.signal(app, holder),
+            (Err(error), _) => Err(error),
+            (Ok(None), None) => {
+                if app.out.json {
+                    app.out.print_json("{}")?;
+                } else if !app.out.quiet {
+                    app.out.print("no daemon is running\n")?;
+                }
+                Ok(Exit::OK)
+            }
+        }
+    }
+
+    fn report(&self, app: &App, info: &Info, answer: &Answer) -> Result<Exit, Error> {
         if app.out.json {
             app.out.print_json(&answer.0)?;
         } else if !app.out.quiet {
@@ -154,23 +183,55 @@ impl Stop {
         }
         Ok(Exit::OK)
     }
+
+    /// Stops a daemon that cannot be asked to: the process that holds the lock gets SIGTERM, and has the usual time to end.
+    fn signal(&self, app: &App, holder: LockHolder) -> Result<Exit, Error> {
+        let pid = holder.pid;
+        if holder.is_suspended() {
+            let error = Error::local(Exit::UNREACHABLE, format!("the daemon cannot be stopped: pid {pid}"));
+            return Err(holder.tell_suspended(error).command("heddlectl daemon stop"));
+        }
+        let lock = app.connector.paths.lock();
+        let sent = holder.terminate(&lock).map_err(|cause| {
+            Error::local(Exit::DENIED, format!("the daemon cannot be signalled: pid {pid}: {cause}"))
+        })?;
+        if sent && !app.out.json {
+            app.out.note(&format!("heddlectl: the daemon cannot be asked to stop; sent SIGTERM to pid {pid}"));
+        }
+        let deadline = clock::now() + Duration::from_millis(self.drain.unwrap_or(DRAIN_MS)) + CLOSE;
+        while app.connector.lock_holder() == Some(holder) {
+            if clock::now() >= deadline {
+                return Err(Error::local(Exit::UNREACHABLE, format!("the daemon has not ended: pid {pid}"))
+                    .fact("it got SIGTERM, and does not end")
+                    .hint("end it by force: what it has acknowledged is on the disk, and the next start reads it")
+                    .command(format!("kill -KILL {pid}"))
+                    .command("heddlectl daemon logs"));
+            }
+            clock::pause(LOOK);
+        }
+        if app.out.json {
+            app.out.print_json("{}")?;
+        } else if !app.out.quiet {
+            app.out.print(&format!("heddled was stopped: pid {pid}\n"))?;
+        }
+        Ok(Exit::OK)
+    }
 }
 
-/// Whether the process that the lock file names is a daemon still, as far as the system tells.
-fn is_heddled(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.starts_with("Name:\theddled\n") && !status.contains("\nState:\tZ")
+/// Whether the daemon has not decided about the call: it did not answer, or let no more connections in.
+fn is_unanswered(error: &Error) -> bool {
+    error.exit() == Exit::UNREACHABLE || error.kind() == Some(Kind::LimitExceeded)
 }
 
-/// Stops the daemon and waits until it has ended: until then it holds the lock. Gives what it was, and its answer.
+/// Stops the daemon and waits until it has ended: until then it holds the lock. Returns what it was, and its answer.
 pub(crate) fn end(app: &App, client: &mut Client, drain_ms: Option<u64>) -> Result<(Info, Answer), Error> {
-    /// How often we look whether it has ended.
-    const LOOK: Duration = Duration::from_millis(5);
-    let info: Info = app.call(client, "daemon.info", &NoParams {})?.read()?;
-    let answer = app.call(client, "daemon.shutdown", &ShutdownParams { drain_ms })?;
-    let deadline = clock::now() + Duration::from_millis(drain_ms.unwrap_or(10_000)) + Duration::from_secs(10);
-    let pid = Pid::from_raw(i32::try_from(info.pid).unwrap_or(i32::MAX));
-    while kill(pid, None) != Err(Errno::ESRCH) {
+    let info: Info = client.call_within("daemon.info", &NoParams {}, ASK_TO_STOP)?.read()?;
+    app.tell_skew(client);
+    let answer = client.call_within("daemon.shutdown", &ShutdownParams { drain_ms }, ASK_TO_STOP)?;
+    let deadline = clock::now() + Duration::from_millis(drain_ms.unwrap_or(DRAIN_MS)) + CLOSE;
+    let pid = i32::try_from(info.pid).unwrap_or(i32::MAX);
+    // A zombie has ended: its parent may be one that never takes note of it.
+    while kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && process_state(pid) != Some('Z') {
         if clock::now() >= deadline {
             return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
                 .hint("it agreed to stop; look at its log")

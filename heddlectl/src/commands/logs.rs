@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 use crate::output::text;
 
 /// More files than the daemon keeps.
@@ -48,10 +49,10 @@ impl Logs {
         }
         // Opened before what is in the others is read: what is moved aside meanwhile is still read here.
         let mut current =
-            File::open(&path).map(BufReader::new).map_err(|cause| Error::io("read the log", &path, &cause))?;
+            files::open(&path).map(BufReader::new).map_err(|cause| Error::io("read the log", &path, &cause))?;
         let mut newest = VecDeque::new();
         for number in (1..=FILES).rev() {
-            if let Ok(file) = File::open(numbered(&path, number)) {
+            if let Ok(file) = files::open(&numbered(&path, number)) {
                 self.keep(&mut newest, &mut BufReader::new(file), &path)?;
             }
         }
@@ -104,7 +105,7 @@ fn follow(app: &App, path: &Path, mut file: BufReader<File>) -> Result<Exit, Err
             app.out.print(&format!("{}\n", text::clean(&line)))?;
         }
         app.out.check()?;
-        match File::open(path) {
+        match files::open(path) {
             Ok(next) if is_over => file = BufReader::new(next),
             _ => clock::pause(LOOK),
         }

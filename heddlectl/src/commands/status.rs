@@ -30,7 +30,14 @@ impl Status {
     pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
         let mut client = running(app)?;
         let daemon = Daemon::ask(app, &mut client)?;
-        let repository = verify(app, &mut client)?;
+        let repository = match verify(app, &mut client) {
+            // The daemon is well, and says so, also where the repository cannot be looked at.
+            Err(error) if !app.out.json => {
+                app.out.print(&daemon.card(app)?)?;
+                return Err(error);
+            }
+            verified => verified?,
+        };
         let verification = repository.as_ref().map(Answer::read::<Verification>).transpose()?;
         if app.out.json {
             let (Daemon { info, health }, repository) =

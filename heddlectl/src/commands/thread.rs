@@ -42,6 +42,16 @@ pub(crate) enum Thread {
     Clean(Clean),
 }
 
+impl Thread {
+    /// Whether the command only reads.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Show(_) => true,
+            Self::Clean(_) => false,
+        }
+    }
+}
+
 /// Arguments of `thread list`.
 #[derive(Args, Debug)]
 pub(crate) struct List {

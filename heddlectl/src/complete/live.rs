@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use proto_schema::{ListParams, ListResult, Reservation, SessionStatus, Thread, T
 
 use crate::app::App;
 use crate::clock;
+use crate::doctor::bounded;
 use crate::env::Env;
 use crate::global::Global;
 use crate::output::{Output, sessions, text};
@@ -126,7 +127,8 @@ fn branches(app: &App, found: &Sender<Known>) -> Option<()> {
     let repo = app.repo().ok()?;
     let mut git = Command::new("git");
     git.arg("-C").arg(Path::new(repo.as_str())).args(["for-each-ref", "--count=1000", "--format=%(refname:lstrip=2)"]);
-    let said = git.arg("refs/heads/").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    // Ended before this process is: nothing must be left behind of a repository that does not answer.
+    let said = bounded::run_within(git.arg("refs/heads/"), PATIENCE.mul_f32(0.8)).ok()?;
     let names = std::str::from_utf8(&said.stdout).ok()?.lines().filter(|name| is_thread(name));
     names.map(|name| (name.to_owned(), Source::Branch, "a branch".to_owned())).try_for_each(|one| found.send(one).ok())
 }

@@ -10,8 +10,14 @@ use crate::clock;
 /// How long one look may take.
 pub(crate) const LOOK: Duration = Duration::from_secs(10);
 
-/// How long the daemon and a program may take: less, so that the look can say which it was.
+/// How long the daemon may take, so that all of it ends within 3 s where only the daemon hangs.
+pub(crate) const DAEMON: Duration = Duration::from_secs(2);
+
+/// How long a program may take: less, so that the look can say which it was.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);
+
+/// How often something is looked at again.
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// The most that is read of what a program says.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
@@ -49,9 +55,14 @@ pub(crate) enum Silent {
 
 /// Runs a program to its end, which comes in time.
 pub(crate) fn run(command: &mut Command) -> Result<Said, Silent> {
+    run_within(command, ANSWER)
+}
+
+/// The same with another time. A program that is late is killed.
+pub(crate) fn run_within(command: &mut Command, time: Duration) -> Result<Said, Silent> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|cause| Silent::NotStarted(cause.to_string()))?;
-    let deadline = clock::now() + ANSWER;
+    let deadline = clock::now() + time;
     // Read beside the wait: one that says much would wait for its reader.
     let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
     let left = || deadline.saturating_duration_since(clock::now());

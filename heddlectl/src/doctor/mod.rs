@@ -3,7 +3,7 @@
 //! It starts nothing, changes nothing and takes no lock. Invariants: D1, whatever is broken, every other check still runs;
 //! D2, every look at a file system, a program or the daemon has a bound, so that it ends where they hang.
 
-mod bounded;
+pub(crate) mod bounded;
 mod checks;
 mod finding;
 mod probe;

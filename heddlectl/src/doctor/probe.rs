@@ -1,16 +1,12 @@
 //! Asks the daemon how it does, in bounded time, and tells the ways apart in which that fails.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use proto_schema::{Health, Info, NoParams};
 
-use super::bounded::ANSWER;
+use super::bounded::DAEMON;
 use crate::client::peer::{self, OpenError};
 use crate::client::{Answer, CallError, Client};
 use crate::error::Error;
@@ -62,9 +58,9 @@ pub(crate) fn ask(path: &Path, uid: u32) -> Reach {
         Err(OpenError::Denied(cause)) => return Reach::Denied(cause),
         Err(OpenError::Failed(error)) => return Reach::Unsafe(facts(&error)),
     }
-    let stream = match open(path) {
+    let stream = match peer::open(path) {
         Ok(stream) => stream,
-        Err(Errno::ENOENT) => return Reach::Absent,
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Reach::Absent,
         Err(Errno::ECONNREFUSED) => return Reach::Stale,
         Err(cause @ (Errno::EACCES | Errno::EPERM)) => return Reach::Denied(cause.into()),
         // Its queue is full: it has not accepted for a while.
@@ -96,7 +92,7 @@ enum Asked {
 }
 
 fn call<T: serde::de::DeserializeOwned>(client: &mut Client, method: &str) -> Result<T, Asked> {
-    let answer = client.call_within(method, &NoParams {}, ANSWER);
+    let answer = client.call_within(method, &NoParams {}, DAEMON);
     let read = answer.map_err(|error| match error {
         // The one failure of this side that is of the daemon's making: no answer in time.
         CallError::Failed(error @ Error::Local(_)) if error.exit() == Exit::UNREACHABLE => Asked::Late,
@@ -108,7 +104,7 @@ fn call<T: serde::de::DeserializeOwned>(client: &mut Client, method: &str) -> Re
 
 /// Another connection to a daemon that has answered.
 pub(crate) fn again(daemon: &Daemon, uid: u32) -> Option<Client> {
-    Some(Client::over(open(&daemon.socket).ok()?, &daemon.socket, uid))
+    Some(Client::over(peer::open(&daemon.socket).ok()?, &daemon.socket, uid))
 }
 
 /// What an error says, in one line.
@@ -116,15 +112,4 @@ pub(crate) fn facts(error: &Error) -> String {
     let report = error.report();
     let facts = report.facts.iter().map(|(_, fact)| *fact);
     std::iter::once(report.message).chain(facts).collect::<Vec<_>>().join("; ")
-}
-
-/// Connects without waiting: on a queue that is full, a plain connect waits for ever.
-fn open(path: &Path) -> Result<UnixStream, Errno> {
-    let address = UnixAddr::new(path)?;
-    let endpoint: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
-    fcntl(&endpoint, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    fcntl(&endpoint, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    connect(endpoint.as_raw_fd(), &address)?;
-    fcntl(&endpoint, FcntlArg::F_SETFL(OFlag::empty()))?;
-    Ok(UnixStream::from(endpoint))
 }

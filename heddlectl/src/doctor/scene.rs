@@ -1,20 +1,21 @@
 //! What every check looks at: the environment, the places, the lock's record, the daemon. Gathered once, with bounds.
 
-use std::fs;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use nix::libc;
 use serde::Deserialize;
 
 use super::bounded::{self, Said, Silent, within};
 use super::probe::{self, Daemon, Reach};
 use crate::client::connector::Connector;
-use crate::client::start;
+use crate::client::connector::REBIND;
+use crate::client::lock_holder::LockHolder;
+use crate::client::{patience::Patience, start};
+use crate::clock;
 use crate::env::Env;
+use crate::files;
 use crate::paths::{self, Paths};
 use crate::service;
 use crate::worktree::Worktree;
@@ -53,6 +54,8 @@ pub(crate) struct Scene {
     pub(crate) state: Option<PathBuf>,
     /// The worktree that we are asked about.
     pub(crate) worktree: Option<Worktree>,
+    /// Why it cannot be told whether there is a worktree: the file, and what is wrong with it.
+    pub(crate) unreadable: Option<(PathBuf, String)>,
     /// What the lock file says.
     pub(crate) record: Option<Record>,
     /// How the daemon can be reached, and where that was tried.
@@ -69,11 +72,11 @@ impl Scene {
         let socket = paths::socket(&env, flag, uid).map_err(|error| probe::facts(&error));
         let state = paths::state(&env);
         let record = state.clone().and_then(|state| within(bounded::LOOK, move || record(&state)).flatten());
-        let worktree = directory.and_then(|near| within(bounded::LOOK, move || Worktree::containing(&near)).flatten());
+        let (worktree, unreadable) = directory.map_or((None, None), find_worktree);
         let (reach, tried) = idle(&env, uid, socket.as_ref().ok(), state.as_ref())
-            .unwrap_or_else(|| reach(socket.as_ref().ok(), record.as_ref(), uid));
+            .unwrap_or_else(|| patient_reach(socket.as_ref().ok(), record.as_ref(), state.as_ref(), uid));
         let configuration = configuration(&env, flag);
-        Self { env, uid, socket, state, worktree, record, reach, tried, configuration }
+        Self { env, uid, socket, state, worktree, unreadable, record, reach, tried, configuration }
     }
 
     /// The daemon, if it answers.
@@ -100,12 +103,19 @@ impl Scene {
     }
 }
 
+fn find_worktree(near: PathBuf) -> (Option<Worktree>, Option<(PathBuf, String)>) {
+    let path = near.clone();
+    match within(bounded::LOOK, move || Worktree::find(&path)) {
+        Some(Ok(worktree)) => (worktree, None),
+        Some(Err((path, cause))) => (None, Some((path, cause.to_string()))),
+        None => (None, Some((near, "its file system does not answer".to_owned()))),
+    }
+}
+
 /// Reads the record of a lock file, without a lock.
 fn record(state: &Path) -> Option<Record> {
-    let mut options = fs::OpenOptions::new();
-    let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(state.join("heddled.lock"));
     let mut text = String::new();
-    file.ok()?.take(8_192).read_to_string(&mut text).ok()?;
+    files::open_no_follow(&state.join("heddled.lock")).ok()?.take(8_192).read_to_string(&mut text).ok()?;
     serde_json::from_str(text.lines().next()?).ok()
 }
 
@@ -115,9 +125,35 @@ fn idle(env: &Env, uid: u32, socket: Option<&(PathBuf, bool)>, state: Option<&Pa
     let (path, env) = (socket.clone(), env.clone());
     let is_idle = within(bounded::LOOK, move || {
         let paths = Paths { socket, named, state };
-        service::is_idle(&Connector { paths, env, uid, told: Arc::default() })
+        service::is_idle(&Connector { paths, env, uid, patience: Patience::default(), told: Arc::default() })
     });
     is_idle.unwrap_or(false).then_some((Reach::Idle, path))
+}
+
+/// The same as [`reach`], but gives a daemon that runs the time to bind a socket again that was removed.
+fn patient_reach(
+    socket: Option<&(PathBuf, bool)>,
+    record: Option<&Record>,
+    state: Option<&PathBuf>,
+    uid: u32,
+) -> (Reach, PathBuf) {
+    let deadline = clock::now() + REBIND;
+    let runs = || {
+        let (record, state) = record.zip(state)?;
+        LockHolder::of(&state.join("heddled.lock"), record.pid)
+    };
+    loop {
+        let found = reach(socket, record, uid);
+        let is_gone = matches!(found.0, Reach::Absent | Reach::Stale) && found.1 == record_socket(record);
+        if !is_gone || runs().is_none() || clock::now() >= deadline {
+            return found;
+        }
+        clock::pause(bounded::POLL);
+    }
+}
+
+fn record_socket(record: Option<&Record>) -> &Path {
+    record.map_or(Path::new(""), |record| &record.socket)
 }
 
 /// Asks at the socket that heddlectl would use; and where nobody named that one, at the one that the lock file names.

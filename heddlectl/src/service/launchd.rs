@@ -2,7 +2,6 @@
 //!
 //! The list is made and read back in tests; that launchd does with it what it says there has not been tried on a Mac.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manager::run;
@@ -11,6 +10,7 @@ use crate::client::connector::Connector;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 
 const LABEL: &str = "io.github.heddled.heddled";
 
@@ -42,7 +42,7 @@ fn target(connector: &Connector) -> String {
 
 /// See [`super::state`].
 pub(crate) fn state(connector: &Connector) -> State {
-    let content = file(&connector.env).and_then(|file| Some((fs::read_to_string(&file).ok()?, file)));
+    let content = file(&connector.env).and_then(|file| Some((files::read_text(&file).ok()?, file)));
     let said = run(connector, &["launchctl", "print", &target(connector)]);
     let value = |name: &str| {
         let line = said.out.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='));
@@ -81,7 +81,7 @@ pub(crate) fn install(connector: &Connector, force: bool) -> Result<Vec<Step>, E
     program::text(&socket)?;
     program::text(&connector.paths.state)?;
     let text = unit::plist(&program::find(&connector.env)?, &socket, &connector.paths.state);
-    if fs::read_to_string(&file).ok().as_ref() == Some(&text) && state.listening {
+    if files::read_text(&file).ok().as_ref() == Some(&text) && state.listening {
         return Ok(Vec::new());
     }
     let mut steps: Vec<_> = socket.parent().map(|folder| Step::Directory(folder.to_path_buf())).into_iter().collect();

@@ -11,6 +11,9 @@ use crate::clock;
 /// How long one of them may take: a daemon that is stopped has calls to finish.
 const TIME: Duration = Duration::from_secs(100);
 
+/// How long one may take that only says how things are: a command that reads may depend on it.
+const TIME_OF_LOOK: Duration = Duration::from_secs(2);
+
 /// How often we look whether it has ended.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -25,8 +28,18 @@ pub(super) struct Said {
     pub(super) err: String,
 }
 
-/// Runs a program with our environment. Its own words may be read by this program, so they are not translated.
+/// Runs a program that only says how things are.
+pub(super) fn look(connector: &Connector, words: &[&str]) -> Said {
+    run_within(connector, words, TIME_OF_LOOK)
+}
+
+/// Runs a program that may change something.
 pub(super) fn run(connector: &Connector, words: &[&str]) -> Said {
+    run_within(connector, words, TIME)
+}
+
+/// Runs a program with our environment. Its own words may be read by this program, so they are not translated.
+fn run_within(connector: &Connector, words: &[&str], time: Duration) -> Said {
     let failed = |why: String| Said { ok: false, out: String::new(), err: why };
     let Some((program, arguments)) = words.split_first() else { return failed(String::new()) };
     let mut command = Command::new(program);
@@ -42,7 +55,7 @@ pub(super) fn run(connector: &Connector, words: &[&str]) -> Said {
         Ok(child) => child,
         Err(cause) => return failed(format!("{program}: {cause}")),
     };
-    let deadline = clock::now() + TIME;
+    let deadline = clock::now() + time;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => {
@@ -57,7 +70,7 @@ pub(super) fn run(connector: &Connector, words: &[&str]) -> Said {
                 // It may have ended meanwhile.
                 child.kill().ok();
                 child.wait().ok();
-                return failed(format!("{program} did not end within {} s", TIME.as_secs()));
+                return failed(format!("{program} did not end within {} s", time.as_secs()));
             }
         }
     }

@@ -1,14 +1,14 @@
 //! The service in the user's own systemd: two units, the socket and the daemon.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::manager::{Said, run};
+use super::manager::{Said, look, run};
 use super::{State, Step, detached, program, unit};
 use crate::client::connector::Connector;
 use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 
 const SERVICE: &str = "heddled.service";
 const SOCKET: &str = "heddled.socket";
@@ -40,7 +40,7 @@ pub(crate) fn may_be_installed(env: &Env) -> bool {
 pub(crate) fn state(connector: &Connector) -> State {
     const PROPERTIES: &str = "--property=LoadState,FragmentPath,UnitFileState,ActiveState,MainPID,Listen,Environment,\
                               ExecStart,NeedDaemonReload";
-    let said = run(connector, &["systemctl", "--user", "show", PROPERTIES, SERVICE, SOCKET]);
+    let said = look(connector, &["systemctl", "--user", "show", PROPERTIES, SERVICE, SOCKET]);
     if !said.ok {
         return State { unavailable: Some(why_unavailable(&said)), ..State::default() };
     }
@@ -97,7 +97,7 @@ fn variable(all: &str, name: &str) -> Option<String> {
 
 /// Whether we wrote a file; none where there is none.
 fn is_ours(file: &Path) -> Option<bool> {
-    match fs::read_to_string(file) {
+    match files::read_text(file) {
         Ok(content) => Some(unit::is_ours(&content)),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
         // What cannot be read is not ours.
@@ -107,11 +107,11 @@ fn is_ours(file: &Path) -> Option<bool> {
 
 fn differs(connector: &Connector, files: &[PathBuf]) -> bool {
     let Ok(texts) = texts(connector) else { return false };
-    files.iter().zip(texts).any(|(file, (_, text))| fs::read_to_string(file).is_ok_and(|content| content != text))
+    files.iter().zip(texts).any(|(file, (_, text))| files::read_text(file).is_ok_and(|content| content != text))
 }
 
 fn linger(connector: &Connector) -> Option<bool> {
-    let said = run(connector, &["loginctl", "show-user", &connector.uid.to_string(), "--property=Linger", "--value"]);
+    let said = look(connector, &["loginctl", "show-user", &connector.uid.to_string(), "--property=Linger", "--value"]);
     match said.out.trim() {
         "yes" => Some(true),
         "no" => Some(false),
@@ -182,7 +182,7 @@ pub(crate) fn install(connector: &Connector, force: bool) -> Result<Vec<Step>, E
             if is_ours(&file) == Some(false) && !force {
                 return Err(foreign(&file));
             }
-            if fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+            if files::read_text(&file).ok().as_ref() != Some(&text) {
                 socket_changes |= name == SOCKET && state.listening;
                 steps.push(Step::Write(file, text));
             }
@@ -249,7 +249,7 @@ pub(crate) fn start(connector: &Connector, service: &State) -> Result<(), Error>
 
 /// Where the user's units are, as the manager has it: its environment may be another than ours.
 fn folder(connector: &Connector) -> Result<PathBuf, Error> {
-    let said = run(connector, &["systemctl", "--user", "show", "--property=UnitPath", "--value"]);
+    let said = look(connector, &["systemctl", "--user", "show", "--property=UnitPath", "--value"]);
     let folders = said.out.split_whitespace().map(Path::new);
     let own = folders.filter(|folder| folder.ends_with("systemd/user"));
     let is_shared = |folder: &&Path| ["/run", "/etc", "/usr", "/lib"].iter().any(|shared| folder.starts_with(shared));
@@ -291,6 +291,8 @@ fn words(words: &[&str]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -58,7 +58,7 @@ impl SocketError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Path(error) => error.exit_code(),
-            Self::InUse { .. } | Self::NotASocket { .. } | Self::Io { .. } => UNAVAILABLE,
+            Self::InUse { .. } | Self::NotASocket { .. } | Self::LockLost { .. } | Self::Io { .. } => UNAVAILABLE,
         }
     }
 }

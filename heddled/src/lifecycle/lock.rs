@@ -85,12 +85,15 @@ fn describe(holder: Option<&LockRecord>) -> String {
 }
 
 #[derive(Debug)]
-struct Held(File);
+struct Held {
+    file: File,
+    path: PathBuf,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
         // The record must not outlive its daemon; a lock that cannot be given back ends with the process.
-        let (emptied, unlocked) = (self.0.set_len(0), flock(&self.0, FlockOperation::Unlock));
+        let (emptied, unlocked) = (self.file.set_len(0), flock(&self.file, FlockOperation::Unlock));
         if emptied.is_err() || unlocked.is_err() {
             tracing::warn!("the lock file could not be emptied and unlocked");
         }
@@ -99,9 +102,15 @@ impl Drop for Held {
 
 /// The right to be the daemon of a state directory. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Arc<Held>);
+pub struct Lock(Arc<Held>);
 
 impl Lock {
+    /// Whether the path still names the file that is locked (K2). If not, another daemon can lock a new file there.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        is_named(&self.0.file, &self.0.path)
+    }
+
     /// Takes the lock of a state directory, which must be there already (see [`crate::paths::secure_dir`]), and writes
     /// down who has it. Never waits.
     ///
@@ -125,9 +134,9 @@ impl Lock {
             if !is_named(&file, &path) {
                 continue;
             }
-            let held = Held(file);
+            let held = Held { file, path: path.clone() };
             let record = LockRecord { pid: std::process::id(), socket: socket.to_owned(), started_at };
-            write_record(&held.0, &record).map_err(failed("write"))?;
+            write_record(&held.file, &record).map_err(failed("write"))?;
             return Ok(Self(Arc::new(held)));
         }
         Err(failed("keep hold of")(io::Error::other("it is replaced again and again")))

@@ -14,6 +14,7 @@ mod lock;
 mod notify;
 mod signals;
 mod socket;
+mod socket_watch;
 
 pub use activation::{ActivationError, Handed};
 pub use limits::{OpenFiles, raise_open_files};
@@ -21,6 +22,7 @@ pub use lock::{Lock, LockError, LockRecord, lock_path};
 pub use notify::Manager;
 pub use signals::{Hangups, Shutdown, Stop};
 pub use socket::{SocketError, SocketGuard, bind};
+pub use socket_watch::SocketWatch;
 
 #[cfg(not(target_os = "macos"))]
 pub use activation::handed_over;

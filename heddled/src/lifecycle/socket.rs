@@ -1,13 +1,17 @@
 //! The listening socket: made only under the lock, in a directory that is the user's alone, and removed with its guard.
 //!
-//! It may not accept anything. Invariants: F1, no listener without a [`Lock`]; F2, only a dead socket is replaced, and
-//! only our own is removed; S1, at no moment can another user connect.
+//! The path can lose the socket while the daemon runs: a logout removes `/run/user/UID`, a cleaner empties `/tmp`.
+//! [`SocketGuard::restore`] then binds it again.
+//!
+//! This module must not accept connections. Invariants: F1, no listener without a [`Lock`]; F2, only a dead socket is
+//! replaced, and only our own is removed; S1, at no moment can another user connect.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -43,6 +47,12 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// The lock file was removed or replaced, so that another daemon may have taken over.
+    #[error("the socket '{}' is not bound again, for the lock file of the state directory was removed or replaced", path.display())]
+    LockLost {
+        /// The socket's path.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("cannot {operation} the socket '{}'", path.display())]
     Io {
@@ -56,18 +66,49 @@ pub enum SocketError {
     },
 }
 
+/// What tells one socket file from another: device, inode and, where the file system records it, the time of birth. An
+/// inode number alone can be given to the next file.
+type Identity = (u64, u64, Option<SystemTime>);
+
 /// Removes the socket when it is dropped, if it is still the same. It keeps the lock, so that this happens under it.
 #[must_use = "the socket is removed as soon as this is dropped"]
 #[derive(Debug)]
 pub struct SocketGuard {
     path: PathBuf,
-    identity: (u64, u64),
-    _lock: Lock,
+    identity: Identity,
+    lock: Lock,
+}
+
+impl SocketGuard {
+    /// Whether the path still names the socket of this guard. Costs one `lstat`.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path).ok().flatten() == Some(self.identity)
+    }
+
+    /// Binds the socket again if the path does not name it any more, and returns the new listener. Returns `None` while
+    /// the path names it. Callers that connect to the old listener's queue before this stay in that queue.
+    ///
+    /// # Errors
+    ///
+    /// See [`bind`]; [`SocketError::LockLost`] if the lock file is not the one that is locked, for then another daemon may
+    /// serve this state directory.
+    pub fn restore(&mut self) -> Result<Option<UnixListener>, SocketError> {
+        if self.is_in_place() {
+            return Ok(None);
+        }
+        if !self.lock.is_current() {
+            return Err(SocketError::LockLost { path: self.path.clone() });
+        }
+        let (listener, identity) = listen_at(&self.path)?;
+        self.identity = identity;
+        Ok(Some(listener))
+    }
 }
 
 impl Drop for SocketGuard {
     fn drop(&mut self) {
-        if identity(&self.path).ok().flatten() != Some(self.identity) {
+        if !self.is_in_place() {
             tracing::info!(path = %self.path.display(), "the socket is not ours any more and is left there");
         } else if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the socket could not be removed");
@@ -82,6 +123,11 @@ impl Drop for SocketGuard {
 /// [`SocketError::Path`] if the path is too long or its directory is not the user's alone, [`SocketError::InUse`] if
 /// somebody listens there, [`SocketError::NotASocket`], or [`SocketError::Io`].
 pub fn bind(lock: &Lock, path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
+    let (listener, identity) = listen_at(path)?;
+    Ok((listener, SocketGuard { path: path.to_owned(), identity, lock: lock.clone() }))
+}
+
+fn listen_at(path: &Path) -> Result<(UnixListener, Identity), SocketError> {
     check_socket_path(path)?;
     secure_dir(path.parent().unwrap_or(Path::new("/")))?;
     let failed =
@@ -97,12 +143,19 @@ pub fn bind(lock: &Lock, path: &Path) -> Result<(UnixListener, SocketGuard), Soc
     let made = identity(path)
         .map_err(failed("look at"))?
         .ok_or_else(|| failed("keep hold of")(io::Error::from(io::ErrorKind::NotFound)))?;
-    let guard = SocketGuard { path: path.to_owned(), identity: made, _lock: lock.clone() };
-    // Nobody can connect before `listen`, and nobody else can enter the directory at all (S1).
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed("set the mode of"))?;
-    let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
-    listen(&endpoint, backlog).map_err(|error| failed("listen on")(error.into()))?;
-    Ok((UnixListener::from(endpoint), guard))
+    // Connecting fails before `listen`, and other users cannot enter the directory at all (S1).
+    let opened = std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))
+        .map_err(failed("set the mode of"))
+        .and_then(|()| {
+            let backlog = Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN);
+            listen(&endpoint, backlog).map_err(|error| failed("listen on")(error.into()))
+        });
+    if let Err(error) = opened {
+        // What was made here a moment ago serves no purpose without a listener.
+        std::fs::remove_file(path).ok();
+        return Err(error);
+    }
+    Ok((UnixListener::from(endpoint), made))
 }
 
 /// Removes a socket that nobody listens on; refuses everything else.
@@ -140,10 +193,12 @@ fn endpoint() -> io::Result<OwnedFd> {
     Ok(endpoint)
 }
 
-/// Which socket is at a path; none if there is none.
-fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
+/// Which socket is at a path; `None` if there is none.
+fn identity(path: &Path) -> io::Result<Option<Identity>> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => Ok(Some((metadata.dev(), metadata.ino()))),
+        Ok(metadata) if metadata.file_type().is_socket() => {
+            Ok(Some((metadata.dev(), metadata.ino(), metadata.created().ok())))
+        }
         Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

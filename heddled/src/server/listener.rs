@@ -10,6 +10,7 @@ use proto_schema::Kind;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -35,7 +36,14 @@ const MOST_LISTENED_TO: usize = 64;
 
 /// Serves until the daemon stops, and then until every call under way has ended. Answers the connections that stay: their
 /// subscribers are still to be told of the stop. Dropping it, or them, cuts off what has not ended.
-pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: Stopping) -> JoinSet<()> {
+///
+/// A listener that comes by `rebound` takes the place of the one before.
+pub async fn serve(
+    service: Arc<Service>,
+    mut listener: UnixListener,
+    mut rebound: mpsc::Receiver<UnixListener>,
+    mut stopping: Stopping,
+) -> JoinSet<()> {
     let (mut connections, mut turned_away) = (JoinSet::new(), JoinSet::new());
     let our_uid = nix::unistd::geteuid().as_raw();
     let mut failures = Failures::default();
@@ -51,6 +59,11 @@ pub async fn serve(service: Arc<Service>, listener: UnixListener, mut stopping: 
             }
             Some(_) = turned_away.join_next(), if !turned_away.is_empty() => continue,
             accepted = listener.accept() => accepted,
+            // After `accept`: what waits in the queue of the old listener is accepted first.
+            Some(next) = rebound.recv() => {
+                listener = next;
+                continue;
+            }
         };
         match accepted {
             Ok((stream, _)) => admit(&service, stream, our_uid, &stopping, &mut connections, &mut turned_away),

@@ -18,6 +18,7 @@ use crate::client::{Client, start};
 use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::files;
 use crate::hidden;
 use crate::paths::Paths;
 
@@ -117,7 +118,7 @@ impl Stage {
         while self.connector.running()?.is_none() {
             let ended = daemon.try_wait().map_err(|cause| Error::io("watch", &program, &cause))?;
             if ended.is_some() || clock::now() - before > DEADLINE {
-                let words = fs::read_to_string(&log).unwrap_or_default();
+                let words = files::read_text(&log).unwrap_or_default();
                 let error = Error::local(Exit::UNREACHABLE, format!("{} did not start", program.display()));
                 return Err(words.lines().rev().take(5).fold(error, |error, line| error.fact(line)));
             }

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::surroundings::name_of;
+use crate::client::lock_holder::process_state;
 use crate::clock;
-use crate::doctor::bounded::ANSWER;
+use crate::doctor::bounded::DAEMON;
 use crate::doctor::probe::Reach;
 use crate::doctor::{Finding, Scene};
 use crate::output::text;
@@ -58,8 +59,7 @@ fn not_running(scene: &Scene) -> Finding {
         }
         (Some(pid), _) => {
             let summary = format!("pid {pid} runs and holds the lock, and nobody can reach it: its socket is gone");
-            let again = anew(pid);
-            Finding::error(NAME, summary).fix(again).detail("pid", pid)
+            Finding::error(NAME, summary).fix(RESTART).detail("pid", pid)
         }
         (None, _) if scene.env.flag("HEDDLE_NO_AUTOSTART") => {
             let summary = "it is not running, and HEDDLE_NO_AUTOSTART keeps commands from starting it";
@@ -74,32 +74,21 @@ fn silent(scene: &Scene, peer: Option<i32>) -> Finding {
     const NAME: &str = "daemon";
     let pid = peer.or_else(|| i32::try_from(scene.record.as_ref()?.pid).ok());
     let Some(pid) = pid else {
-        let summary = format!("it does not answer within {} s, and its pid is not known", ANSWER.as_secs());
+        let summary = format!("it does not answer within {} s, and its pid is not known", DAEMON.as_secs());
         return Finding::error(NAME, summary);
     };
-    let state = state_of(pid);
+    let state = process_state(pid);
     let (why, mend) = match state {
         Some('T' | 't') => ("it was stopped by a signal or a debugger", format!("kill -CONT {pid}")),
-        Some('D') => ("it waits for a disk", anew(pid)),
-        _ => ("it is busy or stuck", anew(pid)),
+        Some('D') => ("it waits for a disk", RESTART.to_owned()),
+        _ => ("it is busy or stuck", RESTART.to_owned()),
     };
-    let summary = format!("pid {pid} does not answer within {} s: {why}", ANSWER.as_secs());
+    let summary = format!("pid {pid} does not answer within {} s: {why}", DAEMON.as_secs());
     let finding = Finding::error(NAME, summary).fix(mend).detail("pid", pid);
     match state {
         Some(state) => finding.detail("process_state", state.to_string()),
         None => finding,
     }
-}
-
-/// Ends one that cannot be asked to, and starts another once it has let go of the lock.
-fn anew(pid: i32) -> String {
-    format!("kill {pid}; while kill -0 {pid}; do sleep 0.1; done; heddlectl daemon start")
-}
-
-/// The state of a process, as `/proc` names it.
-fn state_of(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// Whether daemon and command line are of one version, and the daemon of the program that is installed.

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::client::lock_holder;
 use crate::doctor::{Finding, Scene};
 
 const NAME: &str = "lock";
@@ -35,20 +36,8 @@ pub(super) fn lock(scene: &Scene) -> Vec<Finding> {
 
 /// The pid that holds the lock, as the kernel lists it.
 pub(super) fn holder(scene: &Scene, inode: u64) -> Option<i32> {
-    let listed = fs::read_to_string("/proc/locks").ok()?;
-    let recorded = scene.record.as_ref().map(|record| record.pid.to_string());
-    let end = format!(":{inode}");
-    let held = listed.lines().filter_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF`
-        let mut words = line.split_whitespace().skip(1);
-        let (kind, mode) = (words.next()?, words.nth(1)?);
-        let (pid, file) = (words.next()?, words.next()?);
-        (kind == "FLOCK" && mode == "WRITE" && file.ends_with(&end)).then_some(pid)
-    });
-    // Devices are not compared, for some file systems list others than they tell: the one that says so itself goes first.
-    let held: Vec<&str> = held.collect();
-    let own = held.iter().find(|pid| Some(**pid) == recorded.as_deref());
-    own.or(held.first())?.parse().ok()
+    let recorded = scene.record.as_ref().and_then(|record| i32::try_from(record.pid).ok());
+    lock_holder::listed(inode, recorded)
 }
 
 fn judged(scene: &Scene, holder: Option<i32>) -> Finding {

@@ -1,17 +1,14 @@
 //! The repository that we are in: whether Git trusts it, which registry decides about it, and the room where it lies.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-use nix::libc;
 
 use super::git::git;
 use super::storage;
 use crate::doctor::{Finding, Scene};
+use crate::files;
 
 /// The common Git directory of the worktree that we are in, or why it cannot be told.
 pub(super) fn common_dir(scene: &Scene) -> Option<Result<PathBuf, String>> {
@@ -30,6 +27,11 @@ pub(super) fn common_dir(scene: &Scene) -> Option<Result<PathBuf, String>> {
 /// Which registry decides about the repository.
 pub(super) fn registry(scene: &Scene) -> Vec<Finding> {
     const NAME: &str = "repository";
+    if let Some((path, why)) = &scene.unreadable {
+        let path = path.display().to_string();
+        let summary = format!("it cannot be told whether this is a repository: {path}: {why}");
+        return vec![Finding::error(NAME, summary).fix_words(["ls", "-ld", &path])];
+    }
     let Some(found) = common_dir(scene) else {
         return vec![Finding::skipped(NAME, "this is no worktree of a repository")];
     };
@@ -69,11 +71,8 @@ pub(super) fn registry(scene: &Scene) -> Vec<Finding> {
 
 /// The registry's id and its state directory, as the mark in the repository says them.
 fn marker(git_dir: &Path) -> Option<(String, PathBuf)> {
-    let mut options = fs::OpenOptions::new();
-    let file =
-        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(git_dir.join("heddle-registry"));
     let mut bytes = Vec::new();
-    file.ok()?.take(16 * 1024).read_to_end(&mut bytes).ok()?;
+    files::open_no_follow(&git_dir.join("heddle-registry")).ok()?.take(16 * 1024).read_to_end(&mut bytes).ok()?;
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let id = String::from_utf8(lines.next()?.split(|byte| *byte == b' ').next()?.to_vec()).ok()?;
     Some((id, PathBuf::from(OsStr::from_bytes(lines.next()?))))

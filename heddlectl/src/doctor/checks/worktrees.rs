@@ -4,6 +4,7 @@ use proto_schema::{Chain, Kind, SessionId, SessionStatus, ShowParams};
 
 use super::git::git;
 use crate::client::Client;
+use crate::doctor::bounded::Silent;
 use crate::doctor::probe;
 use crate::doctor::{Finding, Scene};
 use crate::error::Error;
@@ -29,6 +30,11 @@ pub(super) fn worktrees(scene: &Scene) -> Vec<Finding> {
     let top = worktree.top.display().to_string();
     let listed = match git(&scene.env, &worktree.top, &["worktree", "list", "--porcelain", "-z"]) {
         Ok(said) if said.success => parse(&said.stdout),
+        Err(Silent::Late) => {
+            let summary =
+                format!("`git worktree list` does not end in {top}: a file of the repository does not answer");
+            return vec![Finding::error(NAME, summary).fix_words(["find", &top, "-maxdepth", "2", "-type", "p"])];
+        }
         _ => return vec![Finding::skipped(NAME, "Git does not list them")],
     };
     let mut findings = Vec::new();

@@ -123,3 +123,27 @@ fn a_path_that_is_too_long_and_an_open_directory_are_refused() {
     std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
     assert!(matches!(bind(&place.lock, &open.join("s")), Err(SocketError::Path(PathError::Open { .. }))), "S1");
 }
+
+#[test]
+fn a_socket_that_is_gone_is_bound_again_and_never_anothers() {
+    let place = Place::new();
+    let (_listener, mut guard) = place.bind().unwrap();
+    assert!(guard.restore().unwrap().is_none(), "nothing is done while it is in place");
+    std::fs::remove_dir_all(place.path().parent().unwrap()).unwrap();
+    let listener = guard.restore().unwrap().unwrap();
+    UnixStream::connect(place.path()).unwrap();
+    assert!(guard.restore().unwrap().is_none());
+
+    std::fs::remove_file(place.path()).unwrap();
+    let other = UnixListener::bind(place.path()).unwrap();
+    assert!(matches!(guard.restore(), Err(SocketError::InUse { .. })), "F2");
+    drop(other);
+    let listener = (listener, guard.restore().unwrap().unwrap());
+
+    // With another lock file another daemon may serve the state directory: F1.
+    std::fs::remove_file(place.path()).unwrap();
+    std::fs::remove_file(crate::lifecycle::lock_path(place.root.path())).unwrap();
+    assert!(matches!(guard.restore(), Err(SocketError::LockLost { .. })));
+    drop((listener, guard));
+    assert!(!place.path().exists());
+}
