@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::from_text;
 
+/// Where Git keeps branches.
+const PREFIX: &str = "refs/heads/";
+
 /// Why a string cannot name a thread, with a name that can where one could be made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadNameError {
@@ -28,13 +31,16 @@ impl std::error::Error for ThreadNameError {}
 
 /// A named line of work: the branch `refs/heads/<thread>`.
 ///
-/// At most 200 bytes of `[A-Za-z0-9_./@:+=-]`, narrowed to what `git check-ref-format --branch` accepts.
+/// At most 200 bytes that `git check-ref-format --branch` accepts: a branch that exists can have any such name. A branch that
+/// is made new has a narrower one, see [`ThreadName::check_new`]. A leading `refs/heads/` is taken off.
 ///
 /// ```
 /// use proto_schema::ThreadName;
 /// assert!("feature/login".parse::<ThreadName>().is_ok());
+/// assert_eq!("refs/heads/fix".parse::<ThreadName>().unwrap().as_str(), "fix");
 /// let refused = "feature//log in".parse::<ThreadName>().unwrap_err();
 /// assert_eq!(refused.suggestion, "feature/log-in");
+/// assert!("feat(api)".parse::<ThreadName>().unwrap().check_new().is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreadName(Arc<str>);
@@ -46,7 +52,34 @@ impl ThreadName {
     /// The name that sorts before every other: where a listing begins.
     #[must_use]
     pub fn least() -> Self {
-        Self("+".into())
+        Self("!".into())
+    }
+
+    /// The thread of a branch, by the full name of its ref; `None` for other refs and for names that no thread can have.
+    #[must_use]
+    pub fn of_ref(name: &str) -> Option<Self> {
+        let name = name.strip_prefix(PREFIX)?;
+        Self::problem(name).is_none().then(|| Self(name.into()))
+    }
+
+    /// Checks that a branch of this name may be made: beyond what Git asks, only `A-Z a-z 0-9 _ . / @ + = -`, so that the name
+    /// needs no quotes in any shell and is the same text everywhere.
+    ///
+    /// # Errors
+    /// The name has another character.
+    pub fn check_new(&self) -> Result<(), ThreadNameError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_./@+=-".contains(&byte);
+        if self.0.bytes().all(allowed) {
+            return Ok(());
+        }
+        let problem = "only A-Z a-z 0-9 _ . / @ + = - may be used in the name of a new branch";
+        Err(ThreadNameError { problem, suggestion: self.suggest_new() })
+    }
+
+    /// A name made from this one that [`Self::check_new`] accepts.
+    #[must_use]
+    pub fn suggest_new(&self) -> String {
+        Self::suggest(&self.0)
     }
 
     /// The name as text.
@@ -68,25 +101,23 @@ impl ThreadName {
     }
 
     fn problem(text: &str) -> Option<&'static str> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_./@:+=-".contains(&byte);
         if text.is_empty() {
             return Some("it is empty");
         }
         if text.len() > Self::MAX_BYTES {
             return Some("it has more than 200 bytes");
         }
-        if !text.bytes().all(allowed) {
-            return Some("only A-Z a-z 0-9 _ . / @ + = - may be used");
+        if text.chars().any(|character| character.is_control() || " ~^:?*[\\".contains(character)) {
+            return Some("Git allows no space, no control character and none of ~ ^ : ? * [ \\ in a branch name");
         }
-        // The alphabet of the wire has the colon, Git's does not.
-        if text.contains(':') {
-            return Some("Git allows no `:` in a branch name");
+        if text.starts_with(PREFIX) {
+            return Some("`refs/heads/` stands in it twice");
         }
         if text.starts_with('-') {
             return Some("it begins with `-`");
         }
-        if text.contains("..") {
-            return Some("it contains `..`");
+        if text.contains("..") || text.contains("@{") {
+            return Some("it contains `..` or `@{`");
         }
         if text == "@" || text == "HEAD" {
             return Some("Git uses this name itself");
@@ -104,6 +135,7 @@ impl ThreadName {
     }
 
     fn suggest(text: &str) -> String {
+        let text = text.trim_start_matches(PREFIX);
         let mut name = String::new();
         for part in text.split('/') {
             let mut clean = String::new();
@@ -152,6 +184,7 @@ impl FromStr for ThreadName {
     type Err = ThreadNameError;
 
     fn from_str(text: &str) -> Result<Self, ThreadNameError> {
+        let text = text.strip_prefix(PREFIX).unwrap_or(text);
         match Self::problem(text) {
             None => Ok(Self(text.into())),
             Some(problem) => Err(ThreadNameError { problem, suggestion: Self::suggest(text) }),
@@ -167,7 +200,17 @@ impl Serialize for ThreadName {
 
 impl<'de> Deserialize<'de> for ThreadName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, "a thread name")
+        if deserializer.is_human_readable() {
+            return from_text(deserializer, "a thread name");
+        }
+        // A record that a daemon has stored. It is read as it is: an older version has stored `refs/heads/x` as a name of its
+        // own, and that thread must not be taken for `x`.
+        let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let tail = name.trim_start_matches(PREFIX);
+        match Self::problem(tail) {
+            None => Ok(Self((&*name).into())),
+            Some(problem) => Err(serde::de::Error::custom(problem)),
+        }
     }
 }
 
@@ -181,8 +224,8 @@ impl JsonSchema for ThreadName {
             "type": "string",
             "minLength": 1,
             "maxLength": Self::MAX_BYTES,
-            "pattern": "^[A-Za-z0-9_./@:+=-]+$",
-            "description": "A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it.",
+            "pattern": "^[^\\x00-\\x20\\x7f~^:?*\\[\\\\]+$",
+            "description": "A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it; a new one of `A-Z a-z 0-9 _ . / @ + = -` only.",
         })
     }
 }
@@ -306,8 +349,11 @@ mod tests {
             "@",
             "HEAD",
             "a:b",
-            "ü",
-            "$(rm)",
+            "ü ü",
+            "$(rm) x",
+            "refs/heads/refs/heads/x",
+            "refs/heads/",
+            "\u{85}x",
             ".lock",
             "a/.lock",
             "~",
@@ -320,6 +366,38 @@ mod tests {
             let refused = text.parse::<ThreadName>().expect_err(text);
             assert!(refused.suggestion.parse::<ThreadName>().is_ok(), "{text:?} -> {:?}", refused.suggestion);
         }
+    }
+
+    /// A branch can be held under whatever name Git let it have; one that is made new has a name that needs no quotes.
+    #[test]
+    fn a_name_that_exists_may_be_any_that_git_allows() {
+        for text in ["feat(api)", "fix#12", "bücher", "🚀", "a!b", "$(rm)", "'", "@a", "a@b", "x{1}", "refs/x", "a;b"]
+        {
+            let name = text.parse::<ThreadName>().expect(text);
+            assert_eq!(name.ref_name(), format!("refs/heads/{text}"));
+            assert!(ThreadName::least() <= name, "{text}");
+            let new = name.check_new();
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'@' || byte == b'/');
+            assert_eq!(new.is_ok(), is_plain, "{text}");
+            if let Err(refused) = new {
+                assert!(refused.suggestion.parse::<ThreadName>().unwrap().check_new().is_ok(), "{text}");
+            }
+        }
+        for text in ["a b", "a~", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a\tb", "a\u{7f}", "a\u{9b}", "a@{b"] {
+            assert!(text.parse::<ThreadName>().is_err(), "{text:?}");
+        }
+    }
+
+    /// One branch has one name.
+    #[test]
+    fn the_full_name_of_a_branch_is_its_name() {
+        let name = |text: &str| text.parse::<ThreadName>();
+        assert_eq!(name("refs/heads/x"), name("x"));
+        assert_eq!(serde_json::from_str::<ThreadName>("\"refs/heads/x\"").unwrap().as_str(), "x");
+        assert!(name("refs/heads/refs/heads/x").is_err());
+        assert_eq!(ThreadName::of_ref("refs/heads/x"), name("x").ok());
+        assert_eq!(ThreadName::of_ref("refs/heads/refs/heads/x"), None);
+        assert_eq!(ThreadName::of_ref("refs/tags/x"), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@ mod holders;
 #[cfg(test)]
 mod lives;
 #[cfg(test)]
+mod mounts;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
 mod places;
 #[cfg(test)]
 mod plain_git;

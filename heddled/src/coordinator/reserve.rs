@@ -386,7 +386,7 @@ impl Asked {
             id: self.id,
             token_hash: self.token_hash,
             request: request.request.clone(),
-            repo: RepoSeen { key: repo.key, git_dir: repo.git_dir, shown: repo.shown, moved },
+            repo: RepoSeen { key: repo.key, git_dir: repo.git_dir, shown: repo.shown, moved, folding: repo.folding },
             thread: request.thread.clone(),
             anchor,
             root,

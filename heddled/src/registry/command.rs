@@ -8,6 +8,7 @@ use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, Thread
 use super::change::Actor;
 use super::lease::ConnectionId;
 use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
+use super::spelling::Folding;
 
 /// A repository as it was just found.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct RepoSeen {
     pub shown: Arc<str>,
     /// Whether it was known at another path that is no longer it.
     pub moved: bool,
+    /// What its ref store does not tell apart in the names of branches.
+    pub folding: Folding,
 }
 
 /// Asks for a thread.

@@ -235,6 +235,9 @@ fn free(registry: &Registry, repo: RepoId, reserve: &Reserve) -> Result<(), Refu
             reserve.request.is_some() && owner.request.as_ref().map(id) == reserve.request.as_ref().map(id);
         return Err(Refusal::LiveOwner { owner: Arc::clone(owner), same_request });
     }
+    if let Some(existing) = registry.held_as(&key, reserve.repo.folding) {
+        return Err(Refusal::NameConflict { existing });
+    }
     if let Some(existing) = registry.beside(&key).filter(|_| reserve.tip.is_none()) {
         return Err(Refusal::NameConflict { existing });
     }

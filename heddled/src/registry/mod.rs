@@ -24,6 +24,7 @@ mod operation;
 mod record;
 mod records;
 mod refusal;
+mod spelling;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -43,4 +44,5 @@ pub use record::{
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;
+pub use spelling::Folding;
 pub use state::{Counters, Registry, before_era};

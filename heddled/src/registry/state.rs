@@ -11,6 +11,7 @@ use proto_schema::{FencingToken, RequestId, SessionId, SessionStatus, ThreadName
 
 use super::HolderProcess;
 use super::record::{Intent, RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
+use super::spelling::Folding;
 
 /// Who holds what: every repository, session and thread, with the indexes that the decisions need.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,6 +126,23 @@ impl Registry {
     /// Every thread that an active session holds, by repository.
     pub fn held(&self) -> impl Iterator<Item = &ThreadKey> {
         self.index.holders.keys()
+    }
+
+    /// A thread that an active session holds and that the ref store takes for this one, or cannot tell its folder from this
+    /// one's. Looks at every holder of the repository, and only where names are folded.
+    #[must_use]
+    pub fn held_as(&self, thread: &ThreadKey, folding: Folding) -> Option<ThreadName> {
+        if folding == Folding::None {
+            return None;
+        }
+        let (repo, name) = thread;
+        let mut held = self
+            .index
+            .holders
+            .range((Bound::Included((*repo, ThreadName::least())), Bound::Unbounded))
+            .take_while(|((id, _), _)| id == repo)
+            .map(|((_, other), _)| other);
+        held.find(|other| folding.confuses(other, name)).cloned()
     }
 
     /// A thread whose branch is being made and that Git cannot hold beside this one: a part of its path, or below it.

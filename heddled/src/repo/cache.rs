@@ -127,7 +127,7 @@ impl Place {
         let now = (self.repository.now)();
         let target = self.repository.refs.attached(&self.private)?;
         let thread = match &target {
-            Some(Target::Symbolic(name)) => name.strip_prefix("refs/heads/").and_then(|name| name.parse().ok()),
+            Some(Target::Symbolic(name)) => ThreadName::of_ref(name),
             Some(Target::Object(_)) | None => None,
         };
         let head = Arc::new(Head { target, thread });

@@ -39,6 +39,20 @@ pub enum Error {
     /// The branch is a symbolic ref, which is no thread.
     #[error("the branch is a symbolic ref")]
     SymbolicThread,
+    /// The way to the branch's ref leads through a symbolic link: the same file is a branch under another name.
+    #[error("{} is a symbolic link", folder.display())]
+    LinkedThread {
+        /// The link.
+        folder: PathBuf,
+    },
+    /// The name is fit for a branch that exists, and not for one that is to be made.
+    #[error("a new branch cannot have this name: {problem}")]
+    NewName {
+        /// What is wrong with it, as a clause.
+        problem: &'static str,
+        /// A name that can be used.
+        suggestion: String,
+    },
     /// The ref is not where the compare-and-swap expected it; nothing was changed.
     #[error("the ref is at {actual:?}, not at {expected:?}")]
     Conflict {

@@ -19,6 +19,10 @@ pub(super) struct Format {
     /// `core.worktree`, as written.
     pub(super) worktree: Option<PathBuf>,
     pub(super) log_updates: Option<LogUpdates>,
+    /// `core.ignorecase`: the file system folds case, as Git found when it made the repository.
+    pub(super) ignore_case: bool,
+    /// `core.precomposeunicode`: it takes composed and decomposed characters for one.
+    pub(super) precompose_unicode: bool,
     pub(super) name: Option<String>,
     pub(super) email: Option<String>,
 }
@@ -40,6 +44,7 @@ pub(super) fn read(git_dir: &Path) -> Result<Option<Format>, Error> {
         Ok(Some(true)) => parse(&git_dir.join("config.worktree"))?,
         _ => None,
     };
+    let flag = |key: &str| file.boolean(key).ok().flatten().unwrap_or(false);
     let places: Vec<&File> = own.iter().chain([&file]).collect();
     Ok(Some(Format {
         bare: places.iter().find_map(|file| file.boolean("core.bare").ok().flatten()).unwrap_or(false),
@@ -49,6 +54,8 @@ pub(super) fn read(git_dir: &Path) -> Result<Option<Format>, Error> {
             .find_map(|file| file.string("core.worktree"))
             .and_then(|value| gix::path::from_bstring(value).ok()),
         log_updates: text("core.logallrefupdates").map(|value| log_updates(Some(&value))),
+        ignore_case: flag("core.ignorecase"),
+        precompose_unicode: flag("core.precomposeunicode"),
         name: text("committer.name").or_else(|| text("user.name")),
         email: text("committer.email").or_else(|| text("user.email")),
     }))
@@ -56,7 +63,14 @@ pub(super) fn read(git_dir: &Path) -> Result<Option<Format>, Error> {
 
 fn parse(path: &Path) -> Result<Option<File>, Error> {
     const OPERATION: &str = "read the repository's config";
-    let content = read_small(path).map_err(|source| Error::io(OPERATION, path, source))?;
+    // Such a directory shares its branches with another one and has an index lock and a HEAD of its own: Git itself does not
+    // see that a branch is checked out in both.
+    const LINKED: &str = "it is a symbolic link, as `git-new-workdir` makes it: two directories would be one repository with \
+        one set of branches; work in the repository that it leads to, in a worktree of `git worktree add`";
+    let content = read_small(path).map_err(|source| match source.raw_os_error() {
+        Some(code) if code == nix::errno::Errno::ELOOP as i32 => Error::malformed(OPERATION, path, LINKED),
+        _ => Error::io(OPERATION, path, source),
+    })?;
     let Some(content) = content else { return Ok(None) };
     let metadata = gix::config::file::Metadata::from(gix::config::Source::Local);
     match File::from_bytes_no_includes(&content, metadata, gix::config::file::init::Options::default()) {

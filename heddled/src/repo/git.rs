@@ -18,7 +18,7 @@ use super::stamp::Stamp;
 use super::status::{StatusRequest, WorktreeStatus};
 use super::workplace::Workplaces;
 use super::{Anchor, Claim, Expected, Located, RefsVersion, Repo, Sighting, Signature};
-use super::{durable, glance, inspect, marker, removal, status, swap, target, worktrees};
+use super::{durable, glance, inspect, marker, names, removal, status, swap, target, worktrees};
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -100,6 +100,10 @@ impl Repo for GitRepo {
         let place = self.place(path)?;
         let repository = &place.repository;
         let tip = repository.refs.tip(thread)?;
+        names::refuse_other_spelling(&repository.refs, thread)?;
+        if tip.is_none() {
+            names::check_new(&repository.refs, thread)?;
+        }
         let head = place.head()?;
         let (anchor, commit) = match (anchor, tip) {
             (Anchor::Tip, Some(tip)) => (tip.state, repository.objects.commit(tip.state)?),

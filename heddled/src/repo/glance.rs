@@ -6,9 +6,11 @@
 use proto_schema::ThreadName;
 
 use super::cache::Place;
+use super::names::linked_folder;
 use super::opened::Opened;
 use super::refs::Target;
 use super::{Anchor, Claim, Sighting};
+use crate::registry::Folding;
 
 /// A sighting of a thread that exists, is durable where it is, and of a repository that is marked as this registry's.
 pub(super) fn glance(
@@ -20,6 +22,10 @@ pub(super) fn glance(
 ) -> Option<Sighting> {
     let repository = &place.repository;
     if !place.is_local || !place.holds_by_itself() || !repository.marker.holds(&repository.git_dir, registry, era) {
+        return None;
+    }
+    // Where names are not told apart byte for byte, what is remembered may be another's; and a folder may have become a link.
+    if repository.refs.folding != Folding::None || !matches!(linked_folder(&repository.refs, thread), Ok(None)) {
         return None;
     }
     let (Target::Object(tip), true) = repository.refs.remembered(&thread.ref_name())? else { return None };

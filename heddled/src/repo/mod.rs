@@ -31,6 +31,7 @@ mod inspect;
 mod inventory;
 mod known;
 mod marker;
+mod names;
 mod objects;
 mod opened;
 mod program;
@@ -66,7 +67,7 @@ pub use program::Environment;
 pub use removal::{Kept, LinkedWorktree, Removal, RemoveRequest};
 pub use status::{StatusRequest, WorktreeStatus};
 
-use crate::registry::RepoKey;
+use crate::registry::{Folding, RepoKey};
 
 /// A repository as seen from one path in it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Located {
     pub shown: Arc<str>,
     /// The worktree that the path lies in, canonical; `None` for a path in a Git directory.
     pub worktree: Option<Arc<Path>>,
+    /// What its ref store does not tell apart in the names of branches.
+    pub folding: Folding,
 }
 
 /// Where a session wants to begin.
@@ -171,8 +174,9 @@ pub trait Repo: Send + Sync + 'static {
     /// durable there on return.
     ///
     /// # Errors
-    /// In this order: [`Error::NotFound`], [`Error::SymbolicThread`], [`Error::NoHead`] or [`Error::AnchorNotFound`],
-    /// [`Error::NameConflict`] for a thread that does not exist yet.
+    /// In this order: [`Error::NotFound`]; [`Error::LinkedThread`], [`Error::SymbolicThread`]; [`Error::NameConflict`] with a branch
+    /// in another spelling; [`Error::NewName`] for a thread that does not exist yet; [`Error::NoHead`] or
+    /// [`Error::AnchorNotFound`]; [`Error::NameConflict`].
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error>;
 
     /// What [`Repo::sight`] would answer, where that can be told without waiting for anything: the thread exists, all of it

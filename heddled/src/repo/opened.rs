@@ -53,7 +53,7 @@ impl Opened {
             version: (found.common_stamp, config),
             shown,
             main,
-            refs: Refs::new(Arc::clone(&git_dir), Arc::clone(&directory), format.hash, Arc::clone(&now)),
+            refs: Refs::new((Arc::clone(&git_dir), Arc::clone(&directory)), &format, Arc::clone(&now)),
             objects: Objects::new(Arc::clone(&git_dir))?,
             marker: Verified::default(),
             synced: Synced::new(),
@@ -78,6 +78,7 @@ impl Opened {
             git_dir: Arc::clone(&self.git_dir),
             shown: Arc::clone(&self.shown),
             worktree: worktree.map(Into::into),
+            folding: self.refs.folding,
         }
     }
 }

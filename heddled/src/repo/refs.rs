@@ -16,9 +16,13 @@ use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
 use super::files::{absent_as_none, open_plain};
+use super::format::Format;
 use super::git::WallClock;
 use super::known::KnownRefs;
+use super::names;
 use super::stamp::{Directory, Stamp};
+use crate::registry::Folding;
+
 const OPERATION: &str = "read the ref";
 
 /// The most symbolic refs in a row that are followed, as in Git.
@@ -56,13 +60,46 @@ pub(super) struct Refs {
     directory: Arc<Directory>,
     hash: gix::hash::Kind,
     now: WallClock,
+    /// What the file system does not tell apart in the names of refs.
+    pub(super) folding: Folding,
     pub(super) known: KnownRefs,
     packed: Mutex<Option<KnownPacked>>,
 }
 
 impl Refs {
-    pub(super) fn new(common: Arc<Path>, directory: Arc<Directory>, hash: gix::hash::Kind, now: WallClock) -> Self {
-        Self { common, directory, hash, now, known: KnownRefs::new(), packed: Mutex::new(None) }
+    pub(super) fn new((common, directory): (Arc<Path>, Arc<Directory>), format: &Format, now: WallClock) -> Self {
+        let folding = names::folding(&common, format);
+        let known = KnownRefs::new();
+        Self { common, directory, hash: format.hash, now, folding, known, packed: Mutex::new(None) }
+    }
+
+    /// Whether something in the Git directory is a symbolic link.
+    pub(super) fn is_link(&self, name: &str) -> Result<bool, Error> {
+        let found = self.directory.is_link(name);
+        found.map_err(|source| Error::io(OPERATION, &self.loose_path(name), source))
+    }
+
+    /// The thread of the branch that a loose file is; `None` when no thread can have its name.
+    pub(super) fn thread_at(&self, file: &Path) -> Option<ThreadName> {
+        ThreadName::of_ref(file.strip_prefix(&*self.common).ok()?.to_str()?)
+    }
+
+    /// A packed branch that the file system takes for this thread, in another spelling.
+    pub(super) fn packed_confused_with(&self, thread: &ThreadName) -> Result<Option<ThreadName>, Error> {
+        let Some(packed) = self.packed()? else { return Ok(None) };
+        let branches = packed.iter_prefixed("refs/heads/".into()).map_err(|error| Error::library(OPERATION, error))?;
+        let mut found = None;
+        for branch in branches {
+            let branch = branch.map_err(|error| Error::library(OPERATION, error))?;
+            let other = std::str::from_utf8(branch.name.as_bstr()).ok().and_then(ThreadName::of_ref);
+            match other {
+                // It is there in just this spelling.
+                Some(other) if other == *thread => return Ok(None),
+                Some(other) if self.folding.confuses(&other, thread) => found = Some(other),
+                Some(_) | None => {}
+            }
+        }
+        Ok(found)
     }
 
     /// The file that a shared ref has when it is not packed.
@@ -77,7 +114,11 @@ impl Refs {
     }
 
     /// The thread's tip; `None` when there is no such branch.
+    ///
+    /// # Errors
+    /// [`Error::LinkedThread`], [`Error::SymbolicThread`].
     pub(super) fn tip(&self, thread: &ThreadName) -> Result<Option<Tip>, Error> {
+        names::refuse_link(self, thread)?;
         match self.look(&thread.ref_name())? {
             None => Ok(None),
             Some((Target::Object(state), durable)) => Ok(Some(Tip { state, durable })),
@@ -241,8 +282,7 @@ pub(super) fn convert(id: &gix::oid) -> Result<ObjectId, Error> {
 }
 
 fn conflict(branch: &Path) -> Error {
-    let name = branch.strip_prefix("refs/heads").unwrap_or(branch).to_str().and_then(|name| name.parse().ok());
-    match name {
+    match branch.to_str().and_then(ThreadName::of_ref) {
         Some(existing) => Error::NameConflict { existing },
         None => Error::Unavailable { operation: "create the branch", cause: Cause::Branch { name: branch.to_owned() } },
     }
@@ -258,7 +298,7 @@ fn link(path: &Path) -> Result<Target, Error> {
 }
 
 /// Some file below a directory that is no lock: a loose branch. Empty directories do not count.
-fn first_file(directory: &Path) -> Option<PathBuf> {
+pub(super) fn first_file(directory: &Path) -> Option<PathBuf> {
     for entry in std::fs::read_dir(directory).ok()?.flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -144,8 +144,7 @@ pub(super) fn linked(repository: &Opened) -> Result<Vec<LinkedWorktree>, Error> 
             Some(Target::Object(_)) => worktrees::under_way(&worktree.private)?.into_iter().next(),
             None => None,
         };
-        let thread = name.and_then(|name| name.strip_prefix("refs/heads/")?.parse().ok());
-        let Some(thread) = thread else { continue };
+        let Some(thread) = name.as_deref().and_then(ThreadName::of_ref) else { continue };
         let locked = locked_by(&worktree)?.map(|reason| String::from_utf8_lossy(&reason).into_owned());
         found.push(LinkedWorktree { path: worktree.path, thread, locked });
     }

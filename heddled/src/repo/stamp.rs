@@ -176,6 +176,21 @@ impl Directory {
         Ok(Some(Stamp::of_statx(&data)))
     }
 
+    /// Whether what lies in it under a relative path is a symbolic link.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_link(&self, name: &str) -> io::Result<bool> {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        let found = statx(&self.open, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).map_err(io::Error::from);
+        let data = absent_as_none(found)?;
+        Ok(data.is_some_and(|data| FileType::from_raw_mode(data.stx_mode.into()) == FileType::Symlink))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn is_link(&self, name: &str) -> io::Result<bool> {
+        let found = absent_as_none(std::fs::symlink_metadata(self.path.join(name)))?;
+        Ok(found.is_some_and(|data| data.is_symlink()))
+    }
+
     #[cfg(not(target_os = "linux"))]
     pub(super) fn stamp(&self, name: &str, follow: bool) -> io::Result<Option<Stamp>> {
         let path = self.path.join(name);

@@ -22,7 +22,7 @@ use super::files::{absent_as_none, both, open_plain, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::refs::Target;
 use super::stamp::Stamp;
-use super::{Expected, Signature, durable, reflog};
+use super::{Expected, Signature, durable, names, reflog};
 
 const OPERATION: &str = "move the ref";
 
@@ -50,6 +50,7 @@ pub(super) fn compare_and_swap(
         if actual != expected.state() {
             return Err(Error::Conflict { expected: expected.state(), actual });
         }
+        names::refuse_other_spelling(&repository.refs, thread)?;
         if actual.is_none() {
             repository.refs.refuse_conflict(thread)?;
         }

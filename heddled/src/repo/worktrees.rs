@@ -54,11 +54,13 @@ pub(super) fn all(repository: &Opened) -> Result<Vec<Worktree>, Error> {
 /// The worktree that uses a thread's branch.
 pub(super) fn using(repository: &Opened, thread: &ThreadName) -> Result<Option<(Worktree, Use)>, Error> {
     let branch = thread.ref_name();
+    // A HEAD may spell the branch as its user did.
+    let same = |one: &str, other: &str| repository.refs.folding.same(one, other);
     let mut going_on = None;
     for worktree in all(repository)? {
         match repository.refs.attached(&worktree.private)? {
-            Some(Target::Symbolic(head)) if head == branch => return Ok(Some((worktree, Use::Attached))),
-            Some(_) if going_on.is_none() && under_way(&worktree.private)?.contains(&branch) => {
+            Some(Target::Symbolic(head)) if same(&head, &branch) => return Ok(Some((worktree, Use::Attached))),
+            Some(_) if going_on.is_none() && under_way(&worktree.private)?.iter().any(|other| same(other, &branch)) => {
                 going_on = Some((worktree, Use::UnderWay));
             }
             Some(_) | None => {}

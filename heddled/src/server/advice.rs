@@ -100,10 +100,14 @@ pub(super) fn thread_name(name: &str, about: &About) -> Result<ThreadName, WireE
     name.parse().map_err(|refused: proto_schema::ThreadNameError| {
         let error = format!("this cannot be a thread's name: {}", refused.problem);
         let hint = format!("use a name that Git takes as a branch, such as `{}`", refused.suggestion);
-        let command = about.command(&["reserve", "--thread", &refused.suggestion]);
-        WireError::new(Kind::ThreadNameInvalid, error, hint, &NameDetails { suggestion: refused.suggestion })
-            .with_commands(vec![command])
+        name_invalid(error, hint, refused.suggestion, about)
     })
+}
+
+/// No thread can have this name; another, that it can have.
+fn name_invalid(error: String, hint: String, suggestion: String, about: &About) -> WireError {
+    let command = about.command(&["reserve", "--thread", &suggestion]);
+    WireError::new(Kind::ThreadNameInvalid, error, hint, &NameDetails { suggestion }).with_commands(vec![command])
 }
 
 /// Makes the wire's error of a failure.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use proto_schema::{HolderProblem, ObjectId, ThreadName};
 
 use crate::liveness::{Liveness, Verdict};
-use crate::registry::{HolderProcess, RepoKey};
+use crate::registry::{Folding, HolderProcess, RepoKey};
 use crate::repo::{
     Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection,
     LinkedWorktree, Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting,
@@ -102,7 +102,7 @@ impl Repo for FakeRepo {
         }
         let worktree = Some(Path::new("/r").into());
         let key = RepoKey { device: 1, inode: 1 };
-        Ok(Located { key, git_dir: Path::new("/r/.git").into(), shown: "/r".into(), worktree })
+        Ok(Located { key, git_dir: Path::new("/r/.git").into(), shown: "/r".into(), worktree, folding: Folding::None })
     }
 
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {

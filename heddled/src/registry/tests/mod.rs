@@ -8,7 +8,7 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, ProbeSource, SessionId, SessionStatus, Timestamp};
 
 use super::{
-    Actor, AgentRecord, CaptureIntent, Change, Checked, Command, Decision, Difference, Entry, HoldRecord,
+    Actor, AgentRecord, CaptureIntent, Change, Checked, Command, Decision, Difference, Entry, Folding, HoldRecord,
     HolderProcess, Intent, Records, Registry, RepoKey, RepoSeen, RequestRecord, Reserve, SessionRecord, ThreadKey,
     TokenHash, decide,
 };
@@ -39,7 +39,13 @@ pub(crate) fn process(pid: i32) -> HolderProcess {
 
 pub(crate) fn repo(number: u64) -> RepoSeen {
     let key = RepoKey { device: 1, inode: number };
-    RepoSeen { key, git_dir: Path::new(&format!("/r{number}/.git")).into(), shown: "/r".into(), moved: false }
+    RepoSeen {
+        key,
+        git_dir: Path::new(&format!("/r{number}/.git")).into(),
+        shown: "/r".into(),
+        moved: false,
+        folding: Folding::None,
+    }
 }
 
 pub(crate) fn request(name: &str, params: &[(&str, u64)]) -> RequestRecord {

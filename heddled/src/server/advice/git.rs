@@ -5,14 +5,15 @@ use std::path::Path;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto_schema::{
-    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NameDetails, NoDetails, ObjectId, RepositoryDetails,
+    AnchorDetails, CasConflictDetails, Kind, NameConflictDetails, NoDetails, ObjectId, RepositoryDetails,
     RepositoryNotFoundDetails, RepositoryProblem, ThreadName,
 };
 
 use super::capture::capture;
 use super::worktree::worktree;
-use super::{About, UNTOUCHED};
+use super::{About, UNTOUCHED, name_invalid};
 use crate::lifecycle::LockRecord;
+use crate::registry::Folding;
 use crate::repo::{self, Cause};
 use crate::server::error::WireError;
 
@@ -66,16 +67,19 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         }
         repo::Error::NameConflict { existing } => name_conflict(existing, about),
         repo::Error::SymbolicThread => {
-            let suggestion = format!("{thread}-work");
             let error = format!("'{thread}' is a symbolic ref: reserving it would move another branch");
-            let command = about.command(&["reserve", "--thread", &suggestion]);
-            WireError::new(
-                Kind::ThreadNameInvalid,
-                error,
-                "reserve the branch it points to",
-                &NameDetails { suggestion },
-            )
-            .with_commands(vec![command])
+            name_invalid(error, "reserve the branch it points to".to_owned(), beside(thread), about)
+        }
+        repo::Error::LinkedThread { folder } => {
+            let link = repo::shown(folder);
+            let error = format!("the way to the branch '{thread}' leads through the symbolic link {link}");
+            let hint = "reserve the branch by the name that it has without the link".to_owned();
+            name_invalid(error, hint, beside(&thread.replace('/', "-")), about)
+        }
+        repo::Error::NewName { problem, suggestion } => {
+            let error = format!("no branch '{thread}' exists, and a new one cannot have this name: {problem}");
+            let hint = format!("name a branch that exists, or use a plain name, such as `{suggestion}`");
+            name_invalid(error, hint, suggestion.clone(), about)
         }
         repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }
@@ -94,11 +98,24 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
 /// Git cannot hold the thread beside another.
 pub(super) fn name_conflict(existing: &ThreadName, about: &About) -> WireError {
     let thread = about.thread.as_deref().unwrap_or("<thread>");
-    let error = format!("Git cannot hold '{thread}' beside the branch '{existing}'");
-    let hint = "choose a name that is no part of the other's path";
-    let other = format!("{}-work", thread.replace('/', "-"));
+    let is_same = Folding::Case.same(thread, existing.as_str());
+    let (error, hint, command) = if is_same {
+        let error = format!("the repository's file system takes '{thread}' and '{existing}' for one name");
+        (error, "reserve it as it is spelled there, or choose another name", about.reserve_at_tip(existing.as_str()))
+    } else {
+        let error = format!("Git cannot hold '{thread}' beside the branch '{existing}'");
+        let other = beside(&thread.replace('/', "-"));
+        let hint = "choose a name that is no part of the other's path";
+        (error, hint, about.command(&["reserve", "--thread", &other]))
+    };
     WireError::new(Kind::ThreadNameConflict, error, hint, &NameConflictDetails { existing: existing.clone() })
-        .with_commands(vec![about.command(&["reserve", "--thread", &other])])
+        .with_commands(vec![command])
+}
+
+/// A name like this one, that a new branch can have.
+fn beside(thread: &str) -> String {
+    let name = format!("{thread}-work");
+    name.parse::<ThreadName>().map_or_else(|refused| refused.suggestion, |name| name.suggest_new())
 }
 
 /// How old a lock file must be for a Git process to have left it: those that live hold one for moments.
@@ -190,6 +207,8 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
+        | repo::Error::LinkedThread { .. }
+        | repo::Error::NewName { .. }
         | repo::Error::Capture(_)
         | repo::Error::WorktreeNotFound { .. }
         | repo::Error::PathNotAllowed { .. }

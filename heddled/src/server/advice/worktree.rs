@@ -70,6 +70,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
+        | repo::Error::LinkedThread { .. }
+        | repo::Error::NewName { .. }
         | repo::Error::Conflict { .. }
         | repo::Error::Owned { .. }
         | repo::Error::Capture(_)

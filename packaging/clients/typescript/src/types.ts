@@ -1300,7 +1300,7 @@ export type ThreadMode =
   /** In a worktree that was there before. */
   | "in_place";
 
-/** A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it. */
+/** A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it; a new one of `A-Z a-z 0-9 _ . / @ + = -` only. */
 export type ThreadName = string;
 
 /** Parameters of `thread.show`. */

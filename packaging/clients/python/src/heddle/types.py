@@ -1103,7 +1103,7 @@ ThreadMode = Literal[
 
 
 ThreadName = str
-"""A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it."""
+"""A thread: the branch `refs/heads/<thread>`, as `git check-ref-format --branch` accepts it; a new one of `A-Z a-z 0-9 _ . / @ + = -` only."""
 
 
 class ThreadResult(TypedDict):
