@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jsonschema::Validator;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::support::{Client, Fault};
 
@@ -21,28 +21,40 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
+/// The parameters of the notification `events.event`.
+fn event_schema(document: &Value) -> Validator {
+    let params = document["x-notifications"][0]["params"].as_array().unwrap();
+    let properties: Map<String, Value> =
+        params.iter().map(|param| (param["name"].as_str().unwrap().to_owned(), param["schema"].clone())).collect();
+    let required: Vec<&String> = properties.keys().collect();
+    let params = json!({"type": "object", "required": required, "properties": properties});
+    let schema =
+        json!({"components": document["components"], "required": ["params"], "properties": {"params": params}});
+    jsonschema::validator_for(&schema).unwrap()
+}
+
 impl Schemas {
     pub(crate) fn read() -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto-schema/schema");
+        let document = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto-schema/schema/openrpc.json"));
+        let components = &document["components"];
         let mut results = BTreeMap::new();
-        for entry in std::fs::read_dir(folder.join("methods")).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            results.insert(name, jsonschema::validator_for(&read(&path)).unwrap());
+        for method in document["methods"].as_array().unwrap() {
+            let properties = json!({"params": method["x-params"], "result": method["result"]["schema"]});
+            let schema = json!({"components": components, "type": "object", "properties": properties});
+            results.insert(method["name"].as_str().unwrap().to_owned(), jsonschema::validator_for(&schema).unwrap());
         }
-        let document = read(&folder.join("openrpc.json"));
         let mut errors = BTreeMap::new();
-        for (kind, error) in document["components"]["errors"].as_object().unwrap() {
+        for (kind, error) in components["errors"].as_object().unwrap() {
             // The data's schema refers to the document's components, and the code goes with the kind.
             let schema = json!({
-                "components": document["components"],
+                "components": components,
                 "type": "object",
                 "required": ["code", "message", "data"],
                 "properties": {"code": {"const": error["code"]}, "message": {"type": "string"}, "data": error["data"]},
             });
             errors.insert(kind.clone(), jsonschema::validator_for(&schema).unwrap());
         }
-        let event = jsonschema::validator_for(&read(&folder.join("notifications/events.event.json"))).unwrap();
+        let event = event_schema(&document);
         Self { results, errors, event, succeeded: BTreeSet::new(), failed: BTreeSet::new() }
     }
 
