@@ -50,8 +50,12 @@ impl Output {
         human::Page { now_ms: clock::wall_ms(), width: columns.map(|size| usize::from(size.ws_col)).filter(|w| *w > 0) }
     }
 
-    /// Prints to stdout.
+    /// Prints text for people to stdout.
     pub(crate) fn print(&self, text: &str) -> Result<(), Error> {
+        self.write(&text::without_invisible(text))
+    }
+
+    fn write(&self, text: &str) -> Result<(), Error> {
         let mut stream = io::stdout().lock();
         let text = styled(text, self.color, &stream);
         stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).map_err(|cause| {
@@ -64,7 +68,7 @@ impl Output {
 
     /// Prints one JSON value and a newline.
     pub(crate) fn print_json(&self, json: &str) -> Result<(), Error> {
-        self.print(&format!("{json}\n"))
+        self.write(&format!("{json}\n"))
     }
 
     /// Waits for input from elsewhere, which is to be printed; or until nobody is left to read that.
@@ -117,9 +121,10 @@ impl Output {
     }
 
     fn say(&self, text: &str) {
+        let text = text::without_invisible(text);
         let mut stream = io::stderr().lock();
         // There is nowhere left to tell that stderr cannot be written.
-        stream.write_all(styled(text, self.color, &stream).as_bytes()).ok();
+        stream.write_all(styled(&text, self.color, &stream).as_bytes()).ok();
     }
 }
 

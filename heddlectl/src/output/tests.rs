@@ -5,7 +5,7 @@ use proto_schema::{CleanResult, ErrorObject, ListResult, OplogListResult, Reserv
 use serde_json::{Value, json};
 
 use super::human::Page;
-use super::{clean, log, problem, sessions, status, threads};
+use super::{clean, log, problem, sessions, status, text, threads};
 use crate::error::{Error, Refused};
 
 /// 2026-08-01T12:10:00Z, on a terminal of 80 columns.
@@ -378,4 +378,33 @@ fn a_clean_says_what_went_and_why_the_rest_stays() {
     ");
     let nothing = CleanResult { removed: Vec::new(), kept: Vec::new() };
     insta::assert_snapshot!(plain(&clean::report(&nothing, true, PAGE)), @"There is nothing to clean: no thread of this repository has a linked worktree.");
+}
+
+#[test]
+fn what_cannot_be_seen_is_escaped_wherever_text_of_others_is_printed() {
+    let strange = [
+        "\u{200b}",
+        "\u{200d}",
+        "\u{ad}",
+        "\u{feff}",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{2060}",
+        "\u{3164}",
+        "\u{e0041}",
+        "\u{fe0f}",
+        "\u{9b}",
+        "\u{1b}",
+    ];
+    for character in strange {
+        let text = format!("fix{character}me");
+        let shown = text::clean(&text);
+        assert!(!shown.contains(character) && shown.contains("\\u{"), "{}: {shown}", text.escape_unicode());
+        let page = text::without_invisible(&text);
+        let is_ours = matches!(character, "\u{9b}" | "\u{1b}");
+        assert_eq!(page.contains(character), is_ours, "{}: controls of ours stay", text.escape_unicode());
+    }
+    for plain in ["two\nlines", "Grün für Zoë", "日本語", "עברית", "ไทย", "e\u{301}", "🎉"] {
+        assert_eq!(text::clean(plain), plain);
+    }
 }

@@ -2,24 +2,22 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Where running text is broken.
 pub(crate) const WRAP: usize = 80;
 
-/// Escapes control characters, but newlines, so that text of others cannot drive the terminal.
+/// Escapes what drives a terminal or cannot be seen, but newlines: text of others must be shown as what it is. Two names that
+/// look alike must not be two.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    let harmful = |character: char| {
-        (character.is_control() && character != '\n')
-            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.chars().any(harmful) {
+    if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut clean = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if harmful(character) {
+        if is_hidden(character) {
             clean.extend(character.escape_default());
         } else {
             clean.push(character);
@@ -27,6 +25,58 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(clean)
 }
+
+/// Escapes what cannot be seen and is no control character, in text that has our own styles. A page goes through this as a
+/// whole, so that no value is forgotten.
+pub(crate) fn without_invisible(page: &str) -> Cow<'_, str> {
+    let is_invisible = |character: char| !character.is_control() && is_hidden(character);
+    if !page.chars().any(is_invisible) {
+        return Cow::Borrowed(page);
+    }
+    let escaped = |character: char| match character {
+        invisible if is_invisible(invisible) => invisible.escape_default().to_string(),
+        other => other.to_string(),
+    };
+    Cow::Owned(page.chars().map(escaped).collect())
+}
+
+/// Whether a character is a control or cannot be seen: general categories Cc, Cf, Zl and Zp, and what has the property
+/// Default_Ignorable_Code_Point (Unicode 17).
+fn is_hidden(character: char) -> bool {
+    match character {
+        '\n' => false,
+        // All of Latin-1 but the soft hyphen and the controls: most text ends here.
+        '\u{0}'..='\u{ff}' => character.is_control() || character == '\u{ad}',
+        _ => HIDDEN.iter().any(|range| range.contains(&character)),
+    }
+}
+
+const HIDDEN: &[RangeInclusive<char>] = &[
+    '\u{34f}'..='\u{34f}',
+    '\u{600}'..='\u{605}',
+    '\u{61c}'..='\u{61c}',
+    '\u{6dd}'..='\u{6dd}',
+    '\u{70f}'..='\u{70f}',
+    '\u{890}'..='\u{891}',
+    '\u{8e2}'..='\u{8e2}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{110bd}'..='\u{110bd}',
+    '\u{110cd}'..='\u{110cd}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
 
 /// How long something took or takes, in one unit: `3s`, `4m`, `2h`, `5d`.
 pub(crate) fn age(ms: i64) -> String {
