@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -65,7 +65,7 @@ struct Hogs(Vec<Child>);
 impl Hogs {
     fn start() -> Self {
         let hog = |_| {
-            let mut hog = std::process::Command::new("taskset");
+            let mut hog = Command::new("taskset");
             hog.args(["-c", "0", "sh", "-c", "while :; do :; done"]).spawn().expect("taskset of util-linux is there")
         };
         Self((0..3).map(hog).collect())
@@ -89,7 +89,7 @@ fn it_is_complete_also_where_heddlectl_gets_hardly_any_processor() {
     let _hogs = Hogs::start();
     for round in 0..8 {
         let program = crate::support::heddlectl();
-        let mut starved = std::process::Command::new("taskset");
+        let mut starved = Command::new("taskset");
         world.environment(&mut starved).args(["-c", "0", "nice", "-n", "10"]).arg(program);
         let said = world.say(starved.args(["run", "-q", "-t", "x", "--", "true"]));
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
@@ -271,4 +271,40 @@ fn a_signal_to_the_whole_group_ends_both() {
     killpg(pid(&child), Signal::SIGINT).expect("sent");
     assert_eq!(process::wait(&mut child).code(), Some(130));
     assert_eq!(world.standing("x").0, "abandoned");
+}
+
+/// A script's `&` has SIGINT ignored, `nohup` SIGHUP: what is ignored at the start stays so, as in a shell.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_is_not_passed_on() {
+    let world = World::with_daemon();
+    // Perl sets a handler also for what it was started with as ignored; sh does not.
+    let perl =
+        "$SIG{INT} = sub { open my $f, '>', 'interrupted' }; open my $f, '>', 'began'; close $f; 1 while sleep 1;";
+    let mut command = world.command(&["run", "-q", "-t", "x", "--", "perl", "-e", perl]);
+    let program = command.get_program().to_owned();
+    let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+    command = Command::new("sh");
+    world.environment(&mut command).args(["-c", "trap '' INT; exec \"$@\"", "sh"]).arg(program).args(arguments);
+    let mut child = command.spawn().expect("started");
+    until("the command runs", || world.path("app/began").exists());
+    kill(pid(&child), Signal::SIGINT).expect("sent");
+    // Passed on after it, so that the other would have come before.
+    kill(pid(&child), Signal::SIGTERM).expect("sent");
+    assert_eq!(process::wait(&mut child).code(), Some(143));
+    assert!(!world.path("app/interrupted").exists(), "SIGINT was ignored when `run` was started");
+}
+
+/// The file is found by hooks of the command: whoever removes it does not part the command from its session.
+#[test]
+fn a_token_file_that_is_removed_is_written_again_while_the_command_runs() {
+    let world = World::with_daemon();
+    let mut child = start(&world, WAITS);
+    began(&world);
+    let files = world.token_files();
+    assert_eq!(files.len(), 1);
+    std::fs::remove_dir_all(world.path("state/sessions")).expect("removed");
+    until("its file is there again", || world.token_files() == files);
+    assert_eq!(world.run(&["heartbeat"]).code, Some(0), "it is the token of the session of this worktree");
+    end(&world);
+    assert_eq!(process::wait(&mut child).code(), Some(0));
 }

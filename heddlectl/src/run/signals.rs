@@ -4,13 +4,24 @@
 //! goes to the whole foreground process group by itself; it is not delivered a second time.
 
 use std::io;
+use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
+use crate::files;
+
 /// The signals that are passed on.
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// The signals of a `SigIgn` line in `/proc/self/status`: those that this process was started with as ignored. As in a shell,
+/// what is ignored at the start stays ignored: a script's `&` and `nohup` mean CMD, too.
+fn ignored(status: &str) -> SigSet {
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let is_ignored = |signal: &Signal| mask.unwrap_or_default() >> (*signal as i32 - 1) & 1 == 1;
+    PASSED_ON.into_iter().filter(is_ignored).collect()
+}
 
 /// A signal that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +45,9 @@ impl Signals {
     /// Blocks them in this thread and those that it starts later. Processes started from now on inherit that:
     /// CMD's is there before, and a daemon is freed of it by `hidden`.
     pub(crate) fn block() -> io::Result<Self> {
-        let set: SigSet = PASSED_ON.into_iter().collect();
+        // A blocked signal is delivered to the descriptor even if it is ignored, so these must not be blocked.
+        let ignored = ignored(&files::read_text(Path::new("/proc/self/status")).unwrap_or_default());
+        let set: SigSet = PASSED_ON.into_iter().filter(|signal| !ignored.contains(*signal)).collect();
         set.thread_block()?;
         #[cfg(target_os = "linux")]
         let signals = {
@@ -90,4 +103,17 @@ pub(crate) fn pass_on(arrived: Arrived, pid: i32) {
 pub(crate) fn send(pid: i32, signal: Signal) {
     // It may have ended a moment ago.
     kill(Pid::from_raw(pid), signal).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let ignored = ignored("SigBlk:\t0000000000000003\nSigIgn:\t0000000000001003\n");
+        let found: Vec<Signal> = ignored.into_iter().collect();
+        assert_eq!(found, [Signal::SIGHUP, Signal::SIGINT], "SIGPIPE is not passed on");
+        assert_eq!(super::ignored("").into_iter().count(), 0);
+    }
 }
