@@ -44,7 +44,7 @@ pub(crate) fn obtain(app: &App, mut params: ReserveParams) -> Result<(Client, Gr
     let wait_ms = params.wait_ms.take().filter(|ms| *ms > 0);
 
     let mut client = app.connect()?;
-    let tokens = Tokens::beside(client.socket(), app.connector.uid);
+    let tokens = app.connector.tokens(&client);
     let pending = tokens.begin(&request, &token)?;
     let mut answer = ask(app, &mut client, &params);
     if let (Some(wait_ms), Err(error)) = (wait_ms, &answer)

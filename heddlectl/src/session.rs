@@ -3,19 +3,20 @@
 //! A kept token is used only for $HEDDLE_SESSION or for a session of this worktree: an agent that is told who holds a
 //! thread must not be able to end that session by naming it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use proto_schema::{
-    Chain, ListParams, ListResult, Reservation, ReservationToken, SessionId, SessionStatus, ShowParams,
+    Chain, Info, ListParams, ListResult, NoParams, Reservation, ReservationToken, SessionId, SessionStatus, ShowParams,
 };
 
 use crate::app::App;
 use crate::client::Client;
+use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::{sessions, text};
-use crate::{clock, tokens};
+use crate::tokens::{self, Tokens};
 
 /// The session and its token, as the command line names them.
 #[derive(Args, Clone, Debug, Default)]
@@ -63,13 +64,24 @@ impl SessionArgs {
                 .fact("naming a session does not give the right to act for it; nothing was sent")
                 .hint("run this in the session's worktree, or bring its token with --token-file"));
         }
-        match tokens::Tokens::beside(client.socket(), app.connector.uid).of(id)? {
+        let tokens = app.connector.tokens(client);
+        let kept = match tokens.of(id)? {
+            None => of_daemons_state(app, client)?.of(id)?,
+            kept => kept,
+        };
+        match kept {
             Some(token) => Ok(Owned { id, token }),
             None => Err(Error::local(Exit::DENIED, format!("the reservation token of {id} is not kept here"))
-                .fact(format!("it would be in {}", client.socket().with_file_name("sessions").display()))
+                .fact(format!("it would be in {}", tokens.path(id).display()))
                 .hint("bring it with --token-file")),
         }
     }
+}
+
+/// The token files where the daemon itself keeps its state: a hook may have lost the variables that say where that is.
+fn of_daemons_state(app: &App, client: &mut Client) -> Result<Tokens, Error> {
+    let info: Info = app.call(client, "daemon.info", &NoParams {})?.read()?;
+    Ok(Tokens::of_daemon(Path::new(&*info.state_dir), client.socket(), app.connector.uid))
 }
 
 /// The session that the environment names.
@@ -87,8 +99,8 @@ fn here(app: &App, client: &mut Client, id: SessionId) -> Result<bool, Error> {
     Ok(app.worktree().is_some_and(|top| is_at(&chain.reservation, &top)))
 }
 
-fn is_at(reservation: &Reservation, top: &std::path::Path) -> bool {
-    reservation.path.as_deref().is_some_and(|path| std::path::Path::new(path) == top)
+fn is_at(reservation: &Reservation, top: &Path) -> bool {
+    reservation.path.as_deref().is_some_and(|path| Path::new(path) == top)
 }
 
 /// The one active session of this worktree.

@@ -9,7 +9,6 @@ use crate::app::App;
 use crate::client::Client;
 use crate::clock;
 use crate::error::Error;
-use crate::tokens::Tokens;
 
 /// How long after its end a session's token is kept.
 const KEPT_MS: i64 = 3_600_000;
@@ -30,11 +29,11 @@ pub(crate) fn after_reserve(app: &App, client: &mut Client, fencing_token: u64) 
 
 fn tidy(app: &App, client: &mut Client, listed: &[Reservation]) {
     let now_ms = clock::wall_ms();
-    let tokens = Tokens::beside(client.socket(), app.connector.uid);
+    let tokens = app.connector.tokens(client);
     let mut asked = 0;
     for file in tokens.kept() {
         let Some(session_id) = file.session else {
-            if tokens.is_old(&file, now_ms) {
+            if tokens.is_abandoned(&file, now_ms) {
                 tokens.forget(&file);
             }
             continue;

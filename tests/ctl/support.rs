@@ -107,12 +107,12 @@ impl World {
 
     /// The token file of a session.
     pub(crate) fn token_file(&self, session: &str) -> PathBuf {
-        self.path("run/heddle/sessions").join(session)
+        self.path("state/sessions").join(session)
     }
 
     /// Names of the token files.
     pub(crate) fn token_files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("run/heddle/sessions")).into_iter().flatten();
+        let entries = fs::read_dir(self.path("state/sessions")).into_iter().flatten();
         let mut names: Vec<_> =
             entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
         names.sort();

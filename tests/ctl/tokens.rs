@@ -23,7 +23,7 @@ fn a_token_is_kept_under_the_sessions_name_for_its_owner_alone() {
     let file = world.token_file(id);
     assert_eq!(fs::read_to_string(&file).expect("text"), format!("{token}\n"));
     let mode = |path: &std::path::Path| fs::symlink_metadata(path).expect("there").mode() & 0o7777;
-    assert_eq!((mode(&file), mode(&world.path("run/heddle/sessions"))), (0o600, 0o700));
+    assert_eq!((mode(&file), mode(&world.path("state/sessions"))), (0o600, 0o700));
     assert_eq!(world.token_files(), [id], "the request's own file was renamed");
 }
 
@@ -76,7 +76,7 @@ fn files_of_ended_sessions_go_and_others_stay() {
     let (ended, active) = (world.reserve("x"), world.reserve("y"));
     assert_eq!(world.run(&["release", "--session", &ended]).code, Some(0));
     assert_eq!(world.run(&["release", "--session", &ended]).code, Some(0), "again: a success that changes nothing");
-    let directory = world.path("run/heddle/sessions");
+    let directory = world.path("state/sessions");
     let pending = format!(".r-{}", "a".repeat(26));
     let unknown = format!("agent-{}", "b".repeat(20));
     for name in [pending.as_str(), &unknown, "notes.txt", ".other-clients-request"] {

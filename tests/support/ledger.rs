@@ -2,7 +2,7 @@
 //!
 //! What clients send and receive is noted here. When a test is over, everything that its daemon and its commands left behind is
 //! searched for what has the form of a token, and for the secret part of each that was seen, for a log that hides the prefix
-//! hides nothing. A token belongs into the answer of its own caller and into the files in `sessions/` beside the socket.
+//! hides nothing. A token belongs into the answer of its own caller and into the files in `<state>/sessions/`.
 //!
 //! With HEDDLED_TEST_LEDGER, a directory, the tokens are written there too: whoever ran the whole suite can then search what it
 //! printed (`tests/secrets/printed.rs`).

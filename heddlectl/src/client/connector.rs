@@ -16,6 +16,7 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::files;
+use crate::tokens::Tokens;
 
 /// How long a running daemon whose socket is gone may take to bind it again: it looks once a second.
 pub(crate) const REBIND: Duration = Duration::from_secs(2);
@@ -200,6 +201,11 @@ impl Connector {
 
     fn sandbox(&self) -> Option<&'static str> {
         SANDBOX.iter().copied().find(|marker| self.env.flag(marker))
+    }
+
+    /// The token files of the daemon at the other end.
+    pub(crate) fn tokens(&self, client: &Client) -> Tokens {
+        Tokens::of_daemon(&self.paths.state, client.socket(), self.uid)
     }
 
     fn recorded_socket(&self) -> Option<PathBuf> {

@@ -140,6 +140,9 @@ const DRAIN_MS: u64 = 10_000;
 /// How often it is checked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// For how many of these checks a process that has ended may wait for its parent to reap it.
+const ZOMBIE_LOOKS: u32 = 400;
+
 impl Stop {
     fn run(&self, app: &App) -> Result<Exit, Error> {
         // A connection to its service's socket would start a daemon only to stop it.
@@ -230,8 +233,13 @@ pub(crate) fn end(app: &App, client: &mut Client, drain_ms: Option<u64>) -> Resu
     let answer = client.call_within("daemon.shutdown", &ShutdownParams { drain_ms }, ASK_TO_STOP)?;
     let deadline = clock::now() + Duration::from_millis(drain_ms.unwrap_or(DRAIN_MS)) + CLOSE;
     let pid = i32::try_from(info.pid).unwrap_or(i32::MAX);
-    // A zombie has ended: its parent may be one that never takes note of it.
-    while kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && process_state(pid) != Some('Z') {
+    let mut zombie_looks = 0;
+    while kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) {
+        // A zombie has ended. Its parent is given a moment to reap it, and may be one that never does.
+        zombie_looks += u32::from(process_state(pid) == Some('Z'));
+        if zombie_looks > ZOMBIE_LOOKS {
+            break;
+        }
         if clock::now() >= deadline {
             return Err(Error::local(Exit::UNEXPECTED, format!("the daemon has not ended: pid {}", info.pid))
                 .hint("it agreed to stop; look at its log")

@@ -44,7 +44,13 @@ pub(crate) fn watch(
             warn(&skew);
         }
         match answer {
-            Ok(result) if result.valid => told = false,
+            Ok(result) if result.valid => {
+                told = false;
+                // CMD finds its token by the file, also after something has removed that: this process knows it.
+                if let Some(open) = &client {
+                    connector.tokens(open).restore(session_id, token).ok();
+                }
+            }
             Ok(result) => return lost(&result),
             Err(error) => {
                 client = None;
