@@ -17,8 +17,9 @@ mod worktree;
 pub(super) use clean::stays;
 use git::{git, name_conflict, not_found};
 
+use super::context::Context;
 use super::error::{WireError, internal, invalid_params, limit};
-use super::{Context, wire};
+use super::wire;
 use crate::coordinator::{Failure, View};
 use crate::registry::{Refusal, SessionRecord};
 

@@ -34,10 +34,11 @@ use super::dispatch::{self, Answer, Caller};
 use super::error;
 use super::events::Events;
 use super::framing::Frame;
+use super::limits::Limits;
 use super::order::Order;
 use super::peer::{HangUp, Peer, has_read_all};
 use super::protocol::{Protocol, Via};
-use super::{Limits, Service, Stopping};
+use super::service::{Service, Stopping};
 use crate::coordinator::{Connected, Stay};
 
 /// Answers that may wait for a slow reader before no more of its calls are taken, in bytes.

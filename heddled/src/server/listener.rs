@@ -20,7 +20,7 @@ use super::error::{self, WireError};
 use super::http;
 use super::peer::Peer;
 use super::protocol::is_http;
-use super::{Service, Stopping};
+use super::service::{Service, Stopping};
 
 /// How long a failing accept is given to mend itself, as when descriptors have run out.
 const BACK_OFF: Duration = Duration::from_millis(50);

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::Limits;
 use super::framing::{Frame, Framer};
 use super::http::Http;
+use super::limits::Limits;
 use super::websocket::WebSocket;
 use crate::clock::Clock;
 

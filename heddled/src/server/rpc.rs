@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{Instrument, debug, debug_span, error};
 
+use super::context::Context;
 use super::dispatch::Call;
 use super::error::WireError;
 use super::handlers::{agent, daemon, events, oplog, repo, thread};
+use super::params;
 use super::request::RequestName;
-use super::{Context, params};
 use crate::clock::Clock;
 use crate::metrics::{MethodMetrics, Metrics, Outcome};
 

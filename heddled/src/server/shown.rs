@@ -2,8 +2,8 @@
 
 use proto_schema::{ReservationToken, SessionId, Shown};
 
-use super::Context;
 use super::advice::{About, explain};
+use super::context::Context;
 use super::error::WireError;
 use crate::coordinator::hash;
 use crate::registry::{Refusal, TokenHash};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::Limits;
+use super::limits::Limits;
 
 /// The terms of one moment.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use proto_schema::{
 
 use serde_json::Value;
 
-use super::Context;
+use super::context::Context;
 use crate::coordinator::{ThreadView, View};
 use crate::registry::{OperationRecord, Registry};
 use crate::repo::Comparison;

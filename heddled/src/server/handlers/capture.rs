@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proto_schema::{CaptureParams, CaptureResult, CaptureSummary};
 
 use crate::coordinator::CaptureCall;
-use crate::server::Context;
 use crate::server::advice::{About, explain};
+use crate::server::context::Context;
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::shown::{hashed, named};

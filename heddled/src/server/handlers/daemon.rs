@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::metrics::Figures;
 use crate::server::advice::{About, explain};
+use crate::server::context::{Context, StopRequest};
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
-use crate::server::{Context, StopRequest};
 
 /// `daemon.hello`.
 pub(in crate::server) async fn hello(

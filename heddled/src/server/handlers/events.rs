@@ -7,11 +7,12 @@ use proto_schema::{SubscribeParams, SubscriptionId, UnsubscribeParams};
 
 use crate::coordinator::Interest;
 use crate::server::advice::{About, explain, thread_name};
+use crate::server::context::Context;
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params, limit};
 use crate::server::events::Subscription;
+use crate::server::params;
 use crate::server::protocol::Via;
-use crate::server::{Context, params};
 
 /// `events.subscribe`.
 pub(in crate::server) async fn subscribe(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proto_schema::{OplogListParams, OplogListResult};
 
-use crate::server::Context;
 use crate::server::advice::{About, explain, thread_name};
+use crate::server::context::Context;
 use crate::server::dispatch::Call;
 use crate::server::error::WireError;
 use crate::server::{params, wire};

@@ -6,10 +6,11 @@ use proto_schema::{ReadyParams, ReadyReport, ReadyResult, ReadyStatus};
 
 use crate::coordinator::{Blocker, ReadyCall};
 use crate::server::advice::{About, explain, findings};
+use crate::server::context::Context;
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::shown::{hashed, named};
-use crate::server::{Context, params, wire};
+use crate::server::{params, wire};
 
 /// `agent.ready`.
 pub(in crate::server) async fn ready(

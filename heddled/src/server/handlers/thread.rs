@@ -8,8 +8,8 @@ use proto_schema::{
 };
 
 use crate::repo::shown;
-use crate::server::Context;
 use crate::server::advice::{About, explain, stays, thread_name};
+use crate::server::context::Context;
 use crate::server::dispatch::Call;
 use crate::server::error::{WireError, invalid_params};
 use crate::server::shown::{hashed, named};
