@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Place, RescueError};
+use super::error::RescueError;
+use super::workspace::Workspace;
 use crate::store::{self, BackupHead, Examined, Image};
 
 /// A backup that was made.
@@ -15,21 +16,21 @@ pub(super) struct Made {
     pub(super) examined: Examined,
 }
 
-pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Made, RescueError> {
-    let path = place.absolute(file);
+pub(super) fn run(workspace: &Workspace<'_>, file: &Path, force: bool) -> Result<Made, RescueError> {
+    let path = workspace.absolute(file);
     if !force && fs::symlink_metadata(&path).is_ok() {
         return Err(RescueError::Exists { path });
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
-    if is_within(directory, &place.config.state_dir) {
+    if is_within(directory, &workspace.config.state_dir) {
         return Err(RescueError::Inside { path });
     }
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
         move |source| RescueError::Io { operation, path, source }
     };
-    let image = Image::take(&place.config.state_dir)?;
-    let head = BackupHead::new(&image, place.now());
+    let image = Image::take(&workspace.config.state_dir)?;
+    let head = BackupHead::new(&image, workspace.now());
     // Under a name of its own until it is whole, on the disk, and was read back.
     let written = tempfile::Builder::new()
         .prefix(".heddle-backup-")
@@ -40,7 +41,7 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Made, R
     store::pack(image, &head, written.path(), written.as_file())?;
     written.as_file().sync_all().map_err(failed("sync", written.path()))?;
     let bytes = written.as_file().metadata().map_err(failed("look at", written.path()))?.len();
-    let scratch = place.scratch()?;
+    let scratch = workspace.scratch()?;
     let head = store::unpack(written.path(), scratch.path())?;
     let examined = store::examine(scratch.path())?;
     let named = if force { written.persist(&path) } else { written.persist_noclobber(&path) };

@@ -9,13 +9,15 @@ mod error;
 mod report;
 mod restore;
 mod verify;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 pub use self::error::RescueError;
-use crate::clock::{Clock, SystemClock};
+use self::workspace::Workspace;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::lifecycle::exit;
 use crate::paths::Environment;
@@ -78,23 +80,17 @@ pub struct Told {
     pub code: u8,
 }
 
-/// What the work is done with.
-struct Place<'a> {
-    config: &'a Config,
-    environment: &'a Environment,
-    current_dir: &'a Path,
-    clock: SystemClock,
-}
-
 impl Rescue {
     /// Does it.
     #[must_use]
     pub fn run(&self, config: &Config, environment: &Environment, current_dir: &Path) -> Told {
-        let place = Place { config, environment, current_dir, clock: SystemClock::new() };
+        let workspace = Workspace { config, environment, current_dir, clock: SystemClock::new() };
         let (done, json) = match self {
-            Self::Backup(asked) => (backup::run(&place, &asked.file, asked.force).map(report::backup), asked.json),
-            Self::Verify(asked) => (verify::run(&place, asked.path.as_deref()).map(report::verify), asked.json),
-            Self::Restore(asked) => (restore::run(&place, &asked.file, asked.force).map(report::restore), asked.json),
+            Self::Backup(asked) => (backup::run(&workspace, &asked.file, asked.force).map(report::backup), asked.json),
+            Self::Verify(asked) => (verify::run(&workspace, asked.path.as_deref()).map(report::verify), asked.json),
+            Self::Restore(asked) => {
+                (restore::run(&workspace, &asked.file, asked.force).map(report::restore), asked.json)
+            }
         };
         match done {
             Ok(report) => {
@@ -106,29 +102,5 @@ impl Rescue {
                 Told { text, is_error: !json, code: error.exit_code() }
             }
         }
-    }
-}
-
-impl Place<'_> {
-    /// A path of the command line.
-    fn absolute(&self, path: &Path) -> PathBuf {
-        self.current_dir.join(path)
-    }
-
-    fn now(&self) -> proto_schema::Timestamp {
-        self.clock.wall()
-    }
-
-    /// A directory for copies that nobody else can enter; it goes with its guard.
-    fn scratch(&self) -> Result<tempfile::TempDir, RescueError> {
-        use std::os::unix::fs::PermissionsExt;
-
-        let above = self.environment.get("TMPDIR").map(Path::new).filter(|path| path.is_absolute());
-        let above = above.unwrap_or(Path::new("/tmp"));
-        tempfile::Builder::new()
-            .prefix("heddled-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in(above)
-            .map_err(|source| RescueError::Scratch { path: above.to_owned(), source })
     }
 }

@@ -18,8 +18,9 @@ use std::sync::Arc;
 
 use proto_schema::{EndReason, SessionId, SessionStatus};
 
+use super::error::RescueError;
 use super::error::problem;
-use super::{Place, RescueError};
+use super::workspace::Workspace;
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::git_environment;
 use crate::lifecycle::{Lock, LockError};
@@ -58,13 +59,13 @@ enum Present {
     Known(u128, Box<Registry>),
 }
 
-pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restored, RescueError> {
-    let (state_dir, file) = (place.config.state_dir.clone(), place.absolute(file));
-    let scratch = place.scratch()?;
+pub(super) fn run(workspace: &Workspace<'_>, file: &Path, force: bool) -> Result<Restored, RescueError> {
+    let (state_dir, file) = (workspace.config.state_dir.clone(), workspace.absolute(file));
+    let scratch = workspace.scratch()?;
     // Before the lock: what cannot be restored keeps no daemon from starting.
     store::unpack(&file, scratch.path())?;
     secure_dir(&state_dir)?;
-    let lock = Lock::acquire(&state_dir, &place.config.socket, place.now());
+    let lock = Lock::acquire(&state_dir, &workspace.config.socket, workspace.now());
     let _lock = lock.map_err(|error| match error {
         LockError::Held(record) => RescueError::Running {
             state_dir: state_dir.clone(),
@@ -73,10 +74,10 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
         },
         error @ (LockError::Foreign { .. } | LockError::Io { .. }) => RescueError::Lock(error),
     })?;
-    let staged = Staged::begin(&state_dir, place.now(), &RealDisk)?;
+    let staged = Staged::begin(&state_dir, workspace.now(), &RealDisk)?;
     let head = store::unpack(&file, staged.directory())?;
     let backup = store::examine(staged.directory())?;
-    let present = look(place, &state_dir)?;
+    let present = look(workspace, &state_dir)?;
     let refused = other_registry(&present, backup.id).map(|other| {
         let (state_dir, file) = (state_dir.clone(), file.clone());
         RescueError::OtherRegistry { state_dir, file, backup: hex(backup.id), present: hex(other) }
@@ -95,15 +96,15 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
     }
     let mut opened = staged.open(&backup.batches, backup.id, &Options::default())?;
     let mut registry = opened.registry.clone();
-    let raise = raise(place, &registry, &present, backup.id);
+    let raise = raise(workspace, &registry, &present, backup.id);
     registry = store::append(&mut opened, &registry, &[raise])?;
     let held: Vec<_> = registry.active(None).filter_map(|session| held_since(session, &present)).collect();
     for some in held.chunks(BATCH) {
-        registry = append(place, &mut opened, &registry, some.iter().cloned())?;
+        registry = append(workspace, &mut opened, &registry, some.iter().cloned())?;
     }
     let ended: Vec<_> = registry.active(None).filter(|session| !stays(session, &present, backup.id)).cloned().collect();
     for some in ended.chunks(BATCH) {
-        registry = append(place, &mut opened, &registry, some.iter().map(|session| end(session, &head)))?;
+        registry = append(workspace, &mut opened, &registry, some.iter().map(|session| end(session, &head)))?;
     }
     opened.store.close(&registry)?;
     let before = staged.commit(&RealDisk)?;
@@ -114,14 +115,14 @@ pub(super) fn run(place: &Place<'_>, file: &Path, force: bool) -> Result<Restore
 
 /// Appends changes, one batch of them.
 fn append(
-    place: &Place<'_>,
+    workspace: &Workspace<'_>,
     opened: &mut store::Opened,
     registry: &Registry,
     changes: impl Iterator<Item = Change>,
 ) -> Result<Registry, RescueError> {
     let mut after = registry.clone();
     let entries = changes.map(|change| {
-        let entry = after.entry(place.now(), change);
+        let entry = after.entry(workspace.now(), change);
         after.apply(&entry);
         entry
     });
@@ -134,8 +135,8 @@ fn hex(id: u128) -> String {
 }
 
 /// Reads the state that is there, as far as it can be read: it may be the reason for the restore.
-fn look(place: &Place<'_>, state_dir: &Path) -> Result<Present, RescueError> {
-    let scratch = place.scratch()?;
+fn look(workspace: &Workspace<'_>, state_dir: &Path) -> Result<Present, RescueError> {
+    let scratch = workspace.scratch()?;
     let image = Image::take(state_dir).and_then(|image| image.unpack(scratch.path()));
     Ok(match image.and_then(|()| store::examine(scratch.path())) {
         Ok(examined) => Present::Known(examined.id, Box::new(examined.registry)),
@@ -155,10 +156,10 @@ fn other_registry(present: &Present, backup: u128) -> Option<u128> {
 }
 
 /// Has tokens and revisions go on above everything that may have been given (T1, T3).
-fn raise(place: &Place<'_>, backup: &Registry, present: &Present, id: u128) -> Entry {
-    let claim = Claim { id: hex(id).into(), state_dir: place.config.state_dir.clone() };
-    let clock = place.clock;
-    let repo = GitRepo::new(git_environment(place.environment), Arc::new(move || SystemClock::wall(&clock)));
+fn raise(workspace: &Workspace<'_>, backup: &Registry, present: &Present, id: u128) -> Entry {
+    let claim = Claim { id: hex(id).into(), state_dir: workspace.config.state_dir.clone() };
+    let clock = workspace.clock;
+    let repo = GitRepo::new(git_environment(workspace.environment), Arc::new(move || SystemClock::wall(&clock)));
     let mut git_dirs: BTreeSet<_> = backup.repos().map(|repo| Arc::clone(&repo.git_dir)).collect();
     let (mut era, mut revision) = (backup.era(), backup.revision());
     match present {
@@ -177,7 +178,7 @@ fn raise(place: &Place<'_>, backup: &Registry, present: &Present, id: u128) -> E
     // what nobody can have reached is refused there.
     let marked = git_dirs.iter().filter_map(|git_dir| repo.next_era(git_dir, &claim).ok());
     let era = marked.filter(|marked| *marked <= era + FARTHEST).fold(era, u64::max) + 1;
-    Entry { revision, at: place.now(), change: Change::FencingRaised { to: before_era(era) } }
+    Entry { revision, at: workspace.now(), change: Change::FencingRaised { to: before_era(era) } }
 }
 
 /// Whether a session of the backup may go on (T2).

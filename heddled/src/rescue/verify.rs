@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::RescueError;
 use super::error::problem;
-use super::{Place, RescueError};
+use super::workspace::Workspace;
 use crate::store::{self, BackupHead, Examined, Image};
 
 /// What was found.
@@ -18,11 +19,11 @@ pub(super) struct Verified {
     pub(super) found: Result<Examined, String>,
 }
 
-pub(super) fn run(place: &Place<'_>, path: Option<&Path>) -> Result<Verified, RescueError> {
-    let named = path.map(|path| place.absolute(path));
+pub(super) fn run(workspace: &Workspace<'_>, path: Option<&Path>) -> Result<Verified, RescueError> {
+    let named = path.map(|path| workspace.absolute(path));
     let is_backup = named.as_ref().is_some_and(|path| !path.is_dir());
-    let path = named.unwrap_or_else(|| place.config.state_dir.clone());
-    let scratch = place.scratch()?;
+    let path = named.unwrap_or_else(|| workspace.config.state_dir.clone());
+    let scratch = workspace.scratch()?;
     let mut head = None;
     let unpacked = if is_backup {
         store::unpack(&path, scratch.path()).map(|found| head = Some(found))
