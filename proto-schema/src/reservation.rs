@@ -54,11 +54,13 @@ pub enum EndReason {
     ReserveFailed,
     /// Its work reached the target thread.
     Merged,
+    /// A process that cannot be looked at held it, and its token renewed nothing in time.
+    HolderUnknown,
 }
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Released,
         Self::ProcessExited,
         Self::BootChanged,
@@ -67,6 +69,7 @@ impl EndReason {
         Self::Evicted,
         Self::ReserveFailed,
         Self::Merged,
+        Self::HolderUnknown,
     ];
 
     /// The name on the wire.
@@ -81,6 +84,7 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::ReserveFailed => "reserve_failed",
             Self::Merged => "merged",
+            Self::HolderUnknown => "holder_unknown",
         }
     }
 }

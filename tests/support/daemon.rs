@@ -118,6 +118,11 @@ impl Daemon<'_> {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     #[track_caller]
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.place.socket())

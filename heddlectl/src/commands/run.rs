@@ -22,7 +22,7 @@ use crate::run::gate::{self, Gated};
 use crate::run::release::{self, Waiting};
 use crate::run::signals::Signals;
 use crate::run::supervise::{Ended, supervise};
-use crate::run::watch::{self, Lost};
+use crate::run::watch::{self, Lost, Watched};
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -80,7 +80,19 @@ impl Run {
         found.fill(&mut params);
         params.at_tip = Some(true);
         params.hold_for_pid = Some(pid);
-        grant::obtain(app, params)
+        match grant::obtain(app, params.clone()) {
+            Err(error) if is_of_other_namespace(&error) => {
+                // As in a container that shares the socket with its host: this process keeps its connection as long as it lives.
+                app.out.note(
+                    "heddlectl: the daemon is in another pid namespace and cannot watch the command: the thread is held by \
+                     this process's connection",
+                );
+                params.hold_for_pid = None;
+                params.hold_connection = Some(true);
+                grant::obtain(app, params)
+            }
+            granted => granted,
+        }
     }
 
     /// Opens the gate, waits for the command, gives the session back.
@@ -113,12 +125,15 @@ impl Run {
         let directory = reservation.path.as_deref().filter(|_| self.what.has_worktree()).map(PathBuf::from);
         // From here on signals are CMD's business; until here Ctrl-C ends us, and the gate with us.
         let signals = Signals::block().map_err(failed)?;
-        let child = gated.open(&environment, directory.as_deref()).map_err(failed)?;
+        let by_connection = reservation.hold.connection;
+        // Where the daemon does not see the command itself, it must not outlive what the daemon sees.
+        let child = gated.open(&environment, directory.as_deref(), by_connection).map_err(failed)?;
         let (connector, out) = (app.connector.clone(), app.out.clone());
         let (id, token) = (reservation.session_id, granted.token.clone());
         let watching = move |stop: &std::sync::mpsc::Receiver<()>| {
             let tell = |error: &Error| out.warn(&format!("cannot ask the daemon: {}", error.report().message));
-            watch::watch(&connector, Some(client), id, &token, stop, tell, |skew| out.warn(skew))
+            let watched = Watched { id, token: &token, by_connection };
+            watch::watch(&connector, Some(client), &watched, stop, tell, |skew| out.warn(skew))
         };
         // Open before it is needed; after a restart of the daemon there is time for another one, for CMD is not reaped yet.
         let ready = app.connector.running().ok().flatten();
@@ -149,6 +164,12 @@ impl Run {
             app.out.warn(&format!("this worktree is {stands}, not on {thread}\nnext: {command}"));
         }
     }
+}
+
+/// Whether the daemon refused the hold because it does not see the processes of this side.
+fn is_of_other_namespace(error: &Error) -> bool {
+    let Error::Refused(refused) = error else { return false };
+    refused.object.data.as_ref().is_some_and(|data| data.details["reason"] == "other namespace")
 }
 
 fn told(lost: Lost, reservation: &Reservation) -> String {

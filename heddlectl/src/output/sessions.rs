@@ -28,6 +28,7 @@ fn reason(reason: EndReason) -> &'static str {
         EndReason::Evicted => "evicted by an operator",
         EndReason::ReserveFailed => "its reserve failed",
         EndReason::Merged => "its work was merged",
+        EndReason::HolderUnknown => "its process could not be looked at, and nothing renewed it",
     }
 }
 

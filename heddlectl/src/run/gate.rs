@@ -29,6 +29,8 @@ struct Pass {
     environment: Vec<(String, Vec<u8>)>,
     /// The directory to start in, where it is another.
     directory: Option<Vec<u8>>,
+    /// The process with which the command ends, whatever ends it: its parent.
+    ends_with: Option<i32>,
 }
 
 /// CMD's process, waiting.
@@ -56,10 +58,16 @@ impl Gated {
     }
 
     /// Opens the gate.
-    pub(crate) fn open(mut self, environment: &[(&str, OsString)], directory: Option<&Path>) -> io::Result<Child> {
+    pub(crate) fn open(
+        mut self,
+        environment: &[(&str, OsString)],
+        directory: Option<&Path>,
+        ends_with_us: bool,
+    ) -> io::Result<Child> {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
         let directory = directory.map(|path| path.as_os_str().as_bytes().to_vec());
-        let pass = Pass { environment: environment.collect(), directory };
+        let ends_with = ends_with_us.then(|| i32::try_from(std::process::id()).unwrap_or_default());
+        let pass = Pass { environment: environment.collect(), directory, ends_with };
         let mut message = serde_json::to_vec(&pass)?;
         message.push(b'\n');
         let stdin = io::stdin();
@@ -103,9 +111,29 @@ pub(crate) fn pass(command: &[OsString]) -> (Error, Exit) {
     if let Some(directory) = &pass.directory {
         next.current_dir(PathBuf::from(OsStr::from_bytes(directory)));
     }
+    if let Some(parent) = pass.ends_with
+        && !end_with(parent)
+    {
+        return (Error::ClosedPipe, Exit::OK);
+    }
     let cause = next.exec();
     let exit = if cause.kind() == io::ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::NOT_EXECUTABLE };
     (Error::local(exit, format!("cannot run {}: {cause}", Path::new(program).display())), exit)
+}
+
+/// Has the kernel kill this process, and what it becomes, when its parent ends. False where that has ended already.
+#[cfg(target_os = "linux")]
+fn end_with(parent: i32) -> bool {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let set = set_parent_process_death_signal(Some(Signal::KILL));
+    // What ended before it was set does not count.
+    set.is_err() || getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent)
+}
+
+/// The system has no such thing, nor pid namespaces for which it is needed.
+#[cfg(not(target_os = "linux"))]
+fn end_with(_: i32) -> bool {
+    true
 }
 
 /// How the descriptor is taken. It is closed before anything else is started, where the system cannot mark it at once.

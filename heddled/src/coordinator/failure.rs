@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proto_schema::{HolderProblem, Outcome};
 
 use super::removals::Until;
+use crate::liveness::Unidentified;
 use crate::registry::{Refusal, SessionRecord};
 use crate::repo;
 
@@ -21,6 +22,13 @@ pub enum Failure {
         pid: i32,
         /// Why.
         problem: HolderProblem,
+    },
+    /// The system could not say which process it is that should hold the session.
+    HolderUnreadable {
+        /// The process.
+        pid: i32,
+        /// What the system said.
+        cause: Arc<str>,
     },
     /// The change could not be made durable.
     Store(Outcome),
@@ -91,6 +99,14 @@ impl From<repo::Error> for Failure {
 }
 
 impl Failure {
+    /// The process that should hold a session was not identified.
+    pub(super) fn unidentified(pid: i32, why: Unidentified) -> Self {
+        match why {
+            Unidentified::Refused(problem) => Self::Holder { pid, problem },
+            Unidentified::Unreadable(cause) => Self::HolderUnreadable { pid, cause },
+        }
+    }
+
     /// The era in which this registry granted tokens and of which it knows nothing, where that is what is in the way.
     pub(super) fn later_era(&self) -> Option<u64> {
         let Self::Repo(error) = self else { return None };

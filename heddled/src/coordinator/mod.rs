@@ -403,6 +403,7 @@ fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) -> BT
             }
             Verdict::Exited => writer.end(session.id, proto_schema::EndReason::ProcessExited),
             Verdict::BootChanged => writer.end(session.id, proto_schema::EndReason::BootChanged),
+            Verdict::OtherNamespace => writer.begin_with_unknown_holder(session),
             Verdict::Alive | Verdict::Unknown => {}
         }
     }

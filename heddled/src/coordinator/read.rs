@@ -136,7 +136,7 @@ impl Coordinator {
     /// Whether the daemon can see that the session's holder lives.
     #[must_use]
     pub fn is_unknown(&self, session: &SessionRecord) -> bool {
-        let check = |process| self.shared.liveness.check(process) == Verdict::Unknown;
+        let check = |process| matches!(self.shared.liveness.check(process), Verdict::Unknown | Verdict::OtherNamespace);
         session.is_active() && session.hold.process.as_ref().is_some_and(check)
     }
 

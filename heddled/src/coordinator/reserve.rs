@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{EndReason, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName, Timestamp};
+use proto_schema::{
+    EndReason, HolderProblem, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName, Timestamp,
+};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -17,6 +19,7 @@ use super::snapshot::View;
 use super::wait::{Patience, Waiting};
 use super::waiting::Seat;
 use super::{Coordinator, hash};
+use crate::liveness::Unidentified;
 use crate::registry::{
     AgentRecord, Change, Command, ConnectionId, Decision, Ending, HoldRecord, HolderProcess, Intent, Refusal, RepoSeen,
     RequestRecord, Reserve, SessionRecord, TokenHash, decide, replay,
@@ -71,6 +74,8 @@ struct Asked {
     request: Arc<ReserveRequest>,
     id: SessionId,
     token_hash: TokenHash,
+    /// The process that would hold the session, as it was when the call came: its pid may be another's when its turn comes.
+    holder: Option<Result<HolderProcess, Unidentified>>,
     /// The caller's seat in the thread's queue, where it would wait.
     seat: Option<Seat>,
 }
@@ -122,7 +127,8 @@ impl Coordinator {
         let is_anchored = matches!(request.anchor, Anchor::Revision(_));
         let mut waiting = request.wait.as_ref().map(|patience| Waiting::new(&self.shared, id, patience, is_anchored));
         let seat = waiting.as_ref().map(Waiting::seat);
-        let asked = Asked { request: Arc::new(request), id, token_hash: hash(&token), seat };
+        let holder = request.hold_for_pid.map(|pid| self.shared.liveness.identify(request.peer, pid));
+        let asked = Asked { request: Arc::new(request), id, token_hash: hash(&token), holder, seat };
         let done = match self.ask_at_a_glance(&asked, waiting.as_mut()).await? {
             Some(done) => {
                 waiting.into_iter().for_each(|waiting| waiting.answered(true));
@@ -349,13 +355,7 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
         (None, None) => repo.worktree.as_deref().map(shown),
         (None, Some(_)) => None,
     };
-    let process = match request.hold_for_pid {
-        Some(pid) => {
-            let identified = shared.liveness.identify(request.peer, pid);
-            Some(identified.map_err(|problem| Failure::Holder { pid, problem })?)
-        }
-        None => None,
-    };
+    let process = asked.living_holder(shared)?;
     let known = committed.registry.repo_at(repo.key);
     let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
     let hold = request.hold(process);
@@ -378,6 +378,16 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
 }
 
 impl Asked {
+    /// The process that was named when the call came, if it lives.
+    fn living_holder(&self, shared: &Shared) -> Result<Option<HolderProcess>, Failure> {
+        let (Some(pid), Some(holder)) = (self.request.hold_for_pid, self.holder.clone()) else { return Ok(None) };
+        let holder = holder.map_err(|why| Failure::unidentified(pid, why))?;
+        if shared.liveness.check(&holder).is_dead() {
+            return Err(Failure::Holder { pid, problem: HolderProblem::NoSuchProcess });
+        }
+        Ok(Some(holder))
+    }
+
     /// What is asked of the registry, but for the path, the era and what holds the session.
     fn reserve(&self, sighting: Sighting, (seen, moved): (u64, bool), (at, max_active): (Timestamp, usize)) -> Reserve {
         let Sighting { repo, anchor, root, tip, checked_out } = sighting;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{EndReason, HolderProblem, Reason, SessionId, SessionStatus, Usage};
+use proto_schema::{EndReason, Reason, SessionId, SessionStatus, Usage};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
@@ -95,7 +95,7 @@ impl Coordinator {
         let session = Arc::clone(active(authorized(&committed.registry, id, token)?)?);
         let liveness = Arc::clone(&self.shared.liveness);
         let process = blocking("looking at the process", move || {
-            liveness.identify(peer, pid).map_err(|problem: HolderProblem| Failure::Holder { pid, problem })
+            liveness.identify(peer, pid).map_err(|why| Failure::unidentified(pid, why))
         })
         .await?;
         let hold = HoldRecord { process: Some(process), ..session.hold.clone() };

@@ -31,6 +31,10 @@ pub struct View {
     pub pulse: Pulse,
     /// When its lease runs out, in lease time; none where heartbeats do not count or it has ended.
     pub deadline: Option<u64>,
+    /// How long it lives after each sign of life, in milliseconds; none where heartbeats do not count.
+    pub ttl_ms: Option<u64>,
+    /// Whether its holder process is in another pid namespace, so that only its token keeps it.
+    pub has_unknown_holder: bool,
     /// Until when it may be resumed, in lease time; none but where the connection that holds it is lost.
     pub lost_until: Option<u64>,
 }
@@ -51,6 +55,8 @@ impl Snapshot {
             repo: self.registry.repo(session.repo).cloned(),
             pulse: lease.as_ref().map_or(session.pulse, |lease| lease.pulse()),
             deadline: lease.as_ref().and_then(|lease| lease.deadline()),
+            ttl_ms: lease.as_ref().map_or(session.hold.ttl_ms, |lease| lease.ttl_ms()),
+            has_unknown_holder: lease.as_ref().is_some_and(|lease| lease.has_unknown_holder()),
             lost_until: lease.and_then(|lease| lease.lost_until()),
         }
     }

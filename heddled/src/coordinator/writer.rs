@@ -215,7 +215,7 @@ impl Writer {
             Change::Held { session, hold } => {
                 let before = before.map(|before| before.hold.clone()).unwrap_or_default();
                 self.effects.extend(before.process.map(Effect::Unwatch));
-                if before.ttl_ms == hold.ttl_ms {
+                if before.ttl_ms == hold.ttl_ms && !self.has_unknown_holder(*session) {
                     // The lease goes on: a new one would forget the signs of life that are not written yet.
                     self.effects.extend(hold.process.clone().map(Effect::Watch));
                 } else if let Some(session) = self.candidate.registry.session(*session).cloned() {
@@ -252,7 +252,10 @@ impl Writer {
 
     /// Gives an active session its lease and has its process watched.
     pub(super) fn begin(&mut self, session: &Arc<SessionRecord>) {
-        let lease = Lease::new(session, self.shared.lease_now());
+        self.begin_with(session, Lease::new(session, self.shared.lease_now()));
+    }
+
+    fn begin_with(&mut self, session: &Arc<SessionRecord>, lease: Lease) {
         if let Some(deadline) = lease.runs_out() {
             self.effects.push(Effect::Deadline(deadline, session.fencing_token));
         }
@@ -260,6 +263,17 @@ impl Writer {
             self.effects.push(Effect::Watch(process.clone()));
         }
         self.candidate.leases.insert(session.fencing_token, Arc::new(Mutex::new(lease)));
+    }
+
+    /// Gives a session whose holder process cannot be looked at a lease that its token has to renew.
+    pub(super) fn begin_with_unknown_holder(&mut self, session: &Arc<SessionRecord>) {
+        self.begin_with(session, Lease::with_unknown_holder(session, self.shared.lease_now()));
+    }
+
+    fn has_unknown_holder(&self, session: SessionId) -> bool {
+        let session = self.candidate.registry.session(session);
+        let lease = session.and_then(|session| self.candidate.leases.get(&session.fencing_token));
+        lease.is_some_and(|lease| lease.lock().has_unknown_holder())
     }
 
     /// Lets no further heartbeat in, and keeps the last ones.
@@ -321,7 +335,7 @@ impl Writer {
         match self.shared.liveness.check(session.hold.process.as_ref()?) {
             Verdict::Exited => Some(EndReason::ProcessExited),
             Verdict::BootChanged => Some(EndReason::BootChanged),
-            Verdict::Alive | Verdict::Unknown => None,
+            Verdict::Alive | Verdict::Unknown | Verdict::OtherNamespace => None,
         }
     }
 
@@ -363,7 +377,7 @@ impl Writer {
                 let overdue = lease.overdue(now);
                 // Nothing expires while nothing can be recorded, and no session in the middle of a change of its branch. Only
                 // silence waits for a capture: a holder that is gone is gone.
-                let is_busy = session.intent.is_some() || (is_captured && overdue == Some(EndReason::HeartbeatExpired));
+                let is_busy = session.intent.is_some() || (is_captured && overdue != Some(EndReason::ConnectionLost));
                 let may_end = !self.failed && !is_busy;
                 if overdue.is_some() && may_end {
                     // In the same breath: a heartbeat between the look and the end would be taken, and then forgotten.

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use proto_schema::HolderProblem;
 
-use super::Verdict;
+use super::{Unidentified, Verdict};
 use crate::registry::HolderProcess;
 
 /// The id of the boot. Not `kern.boottime`: that one is another when somebody sets the clock.
@@ -60,15 +60,20 @@ impl Kernel {
     }
 
     /// See [`super::Liveness::identify`]. There are no pid namespaces here, so every peer's pids are ours.
-    pub(super) fn identify(&self, _peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
+    pub(super) fn identify(&self, _peer: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
         match process(pid) {
-            Ok(process) if process.is_zombie => Err(HolderProblem::NoSuchProcess),
-            Ok(process) if process.uid != self.uid => Err(HolderProblem::OtherUser),
-            Ok(Process { start_time, .. }) => {
-                Ok(HolderProcess { pid, start_time, boot_id: Arc::clone(&self.boot_id), pid_namespace: 0 })
-            }
-            Err(Errno::EPERM) => Err(HolderProblem::OtherUser),
-            Err(_) => Err(HolderProblem::NoSuchProcess),
+            Ok(process) if process.is_zombie => Err(HolderProblem::NoSuchProcess.into()),
+            Ok(process) if process.uid != self.uid => Err(HolderProblem::OtherUser.into()),
+            Ok(Process { start_time, .. }) => Ok(HolderProcess {
+                pid,
+                start_time,
+                boot_id: Arc::clone(&self.boot_id),
+                pid_namespace: 0,
+                namespace_id: 0,
+            }),
+            Err(Errno::EPERM) => Err(HolderProblem::OtherUser.into()),
+            Err(Errno::ESRCH) => Err(HolderProblem::NoSuchProcess.into()),
+            Err(error) => Err(Unidentified::unreadable(error)),
         }
     }
 

@@ -5,7 +5,6 @@
 use std::io;
 use std::sync::Arc;
 
-use proto_schema::HolderProblem;
 use tokio::sync::mpsc::UnboundedSender;
 
 #[cfg(target_os = "macos")]
@@ -15,7 +14,7 @@ use super::portable::Kernel;
 #[cfg(target_os = "linux")]
 use super::process::Kernel;
 use super::watcher::{MAX_HANDLES, Watcher};
-use super::{Liveness, Verdict};
+use super::{Liveness, Unidentified, Verdict};
 use crate::registry::HolderProcess;
 
 /// The processes of this machine, as seen from the daemon's pid namespace.
@@ -47,7 +46,7 @@ impl LocalLiveness {
 }
 
 impl Liveness for LocalLiveness {
-    fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
+    fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
         self.kernel.identify(peer, pid)
     }
 

@@ -9,6 +9,8 @@
 #[cfg(target_os = "macos")]
 mod darwin;
 mod local;
+#[cfg(target_os = "linux")]
+mod namespace;
 #[cfg(any(test, not(any(target_os = "linux", target_os = "macos"))))]
 #[cfg_attr(
     any(target_os = "linux", target_os = "macos"),
@@ -20,6 +22,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod stat;
 mod watcher;
+
+use std::sync::Arc;
 
 use proto_schema::HolderProblem;
 
@@ -36,8 +40,10 @@ pub enum Verdict {
     Exited,
     /// The machine has been started anew since it was seen.
     BootChanged,
-    /// It cannot be told from here. Counts as alive.
+    /// It cannot be told now. Counts as alive.
     Unknown,
+    /// It is in another pid namespace than the daemon, if it lives: nothing will ever tell its end. Counts as alive.
+    OtherNamespace,
 }
 
 impl Verdict {
@@ -45,6 +51,27 @@ impl Verdict {
     #[must_use]
     pub fn is_dead(self) -> bool {
         matches!(self, Self::Exited | Self::BootChanged)
+    }
+}
+
+/// Why a process was not identified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unidentified {
+    /// It cannot hold a session.
+    Refused(HolderProblem),
+    /// The system could not say which process it is, for want of descriptors perhaps.
+    Unreadable(Arc<str>),
+}
+
+impl From<HolderProblem> for Unidentified {
+    fn from(problem: HolderProblem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl Unidentified {
+    fn unreadable(cause: impl std::fmt::Display) -> Self {
+        Self::Unreadable(cause.to_string().into())
     }
 }
 
@@ -57,8 +84,8 @@ pub trait Liveness: Send + Sync + 'static {
     ///
     /// [`HolderProblem::OtherNamespace`] if the peer's pids are not the daemon's or it cannot be told,
     /// [`HolderProblem::NoSuchProcess`] if there is no such process or it has exited, [`HolderProblem::OtherUser`] if it
-    /// runs as another user.
-    fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem>;
+    /// runs as another user; [`Unidentified::Unreadable`] if the system could not say.
+    fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified>;
 
     /// Whether a process lives. Never blocks: a few system calls at most.
     fn check(&self, holder: &HolderProcess) -> Verdict;

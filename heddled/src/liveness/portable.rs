@@ -12,7 +12,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use proto_schema::HolderProblem;
 
-use super::Verdict;
+use super::{Unidentified, Verdict};
 use crate::registry::HolderProcess;
 
 /// What became of the attempt to get a handle that tells of a process's end. Never a handle here.
@@ -44,14 +44,21 @@ impl Kernel {
     }
 
     /// See [`super::Liveness::identify`]. These systems have no pid namespaces, so every peer's pids are ours.
-    pub(super) fn identify(&self, _peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
+    pub(super) fn identify(&self, _peer: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
         if pid <= 0 {
-            return Err(HolderProblem::NoSuchProcess);
+            return Err(HolderProblem::NoSuchProcess.into());
         }
         match kill(Pid::from_raw(pid), None) {
-            Ok(()) => Ok(HolderProcess { pid, start_time: 0, boot_id: Arc::clone(&self.boot_id), pid_namespace: 0 }),
-            Err(Errno::EPERM) => Err(HolderProblem::OtherUser),
-            Err(_) => Err(HolderProblem::NoSuchProcess),
+            Ok(()) => Ok(HolderProcess {
+                pid,
+                start_time: 0,
+                boot_id: Arc::clone(&self.boot_id),
+                pid_namespace: 0,
+                namespace_id: 0,
+            }),
+            Err(Errno::EPERM) => Err(HolderProblem::OtherUser.into()),
+            Err(Errno::ESRCH) => Err(HolderProblem::NoSuchProcess.into()),
+            Err(error) => Err(Unidentified::unreadable(error)),
         }
     }
 

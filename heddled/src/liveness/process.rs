@@ -13,8 +13,9 @@ use proto_schema::HolderProblem;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::Verdict;
+use super::namespace;
 use super::stat::{Stat, real_uid};
+use super::{Unidentified, Verdict};
 use crate::registry::HolderProcess;
 
 /// What became of the attempt to get a handle that tells of a process's end.
@@ -33,6 +34,7 @@ pub(super) enum Opened {
 pub(super) struct Kernel {
     boot_id: Arc<str>,
     pid_namespace: u64,
+    namespace_id: u64,
     uid: u32,
 }
 
@@ -47,6 +49,7 @@ impl Kernel {
         Ok(Self {
             boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().into(),
             pid_namespace: std::fs::metadata("/proc/self/ns/pid")?.ino(),
+            namespace_id: namespace::own_id().unwrap_or_default(),
             uid: nix::unistd::Uid::current().as_raw(),
         })
     }
@@ -56,37 +59,42 @@ impl Kernel {
     }
 
     /// See [`super::Liveness::identify`].
-    pub(super) fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
+    pub(super) fn identify(&self, peer: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
         if !peer.is_some_and(|peer| self.shares_our_pids(peer)) {
-            return Err(HolderProblem::OtherNamespace);
+            return Err(HolderProblem::OtherNamespace.into());
         }
         let Some(target) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
-            return Err(HolderProblem::NoSuchProcess);
+            return Err(HolderProblem::NoSuchProcess.into());
         };
         let handle = pidfd_open(target, PidfdFlags::empty());
         if handle.as_ref().is_err_and(|error| names_no_process(*error)) {
-            return Err(HolderProblem::NoSuchProcess);
+            return Err(HolderProblem::NoSuchProcess.into());
         }
         // A process that lives but is hidden from us (hidepid) can only be another user's.
         let hidden = if handle.is_ok() { HolderProblem::OtherUser } else { HolderProblem::NoSuchProcess };
-        let stat = Stat::read(pid).ok().flatten();
-        let uid = real_uid(pid).ok().flatten();
+        let (stat, uid) = (Stat::read(pid), real_uid(pid));
         // Read after both: had the process of the pidfd ended, the pid could have been another's by then.
-        let exited = handle.map_or_else(|_| stat.is_some_and(Stat::is_dead), |handle| is_readable(&handle));
+        let exited = match &handle {
+            Ok(handle) => is_readable(handle),
+            Err(_) => matches!(&stat, Ok(Some(stat)) if stat.is_dead()),
+        };
         if exited {
-            return Err(HolderProblem::NoSuchProcess);
+            return Err(HolderProblem::NoSuchProcess.into());
         }
+        // What could not be read, for want of descriptors perhaps, does not say that there is no such process.
+        let (stat, uid) = (stat.map_err(Unidentified::unreadable)?, uid.map_err(Unidentified::unreadable)?);
         let (Some(stat), Some(uid)) = (stat, uid) else {
-            return Err(hidden);
+            return Err(hidden.into());
         };
         if uid != self.uid {
-            return Err(HolderProblem::OtherUser);
+            return Err(HolderProblem::OtherUser.into());
         }
         Ok(HolderProcess {
             pid,
             start_time: stat.start_time,
             boot_id: Arc::clone(&self.boot_id),
             pid_namespace: self.pid_namespace,
+            namespace_id: self.namespace_id,
         })
     }
 
@@ -128,7 +136,8 @@ impl Kernel {
             return Opened::Settled(Verdict::BootChanged);
         }
         if holder.pid_namespace != self.pid_namespace {
-            return Opened::Settled(Verdict::Unknown);
+            let gone = namespace::is_gone(holder.namespace_id, holder.pid_namespace);
+            return Opened::Settled(if gone { Verdict::Exited } else { Verdict::OtherNamespace });
         }
         let Some(target) = Some(holder.pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else {
             return Opened::Settled(Verdict::Exited);

@@ -15,4 +15,12 @@ pub struct HolderProcess {
     pub boot_id: Arc<str>,
     /// The inode of its pid namespace; 0 where there are none.
     pub pid_namespace: u64,
+    /// The number of that namespace, which no other has in the same boot; 0 where the system has none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub namespace_id: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(namespace_id: &u64) -> bool {
+    *namespace_id == 0
 }

@@ -34,6 +34,10 @@ pub struct Closed;
 /// How long a session whose connection is lost may be resumed, in milliseconds of lease time.
 pub const GRACE_MS: u64 = 10_000;
 
+/// How long a session whose holder process cannot be looked at lives after each sign of life, where it has no time to live of
+/// its own, in milliseconds.
+const UNKNOWN_HOLDER_TTL_MS: u64 = 300_000;
+
 /// Numbers a connection within the life of one daemon.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId(pub u64);
@@ -52,6 +56,8 @@ enum Connection {
 pub struct Lease {
     ttl_ms: Option<u64>,
     deadline: u64,
+    /// The process that holds it is in another pid namespace: only signs of life count.
+    has_unknown_holder: bool,
     /// None where no connection holds it.
     connection: Option<Connection>,
     pulse: Pulse,
@@ -69,7 +75,24 @@ impl Lease {
         let ttl_ms = session.hold.ttl_ms;
         let deadline = now.saturating_add(ttl_ms.unwrap_or(0));
         let connection = session.hold.connection.then(|| Connection::lost(now));
-        Self { ttl_ms, deadline, connection, pulse: session.pulse, unsaved: false, used: false, closed: false }
+        Self {
+            ttl_ms,
+            deadline,
+            has_unknown_holder: false,
+            connection,
+            pulse: session.pulse,
+            unsaved: false,
+            used: false,
+            closed: false,
+        }
+    }
+
+    /// The same of a session whose holder process is in another pid namespace: its token has to renew it in time.
+    #[must_use]
+    pub fn with_unknown_holder(session: &SessionRecord, now: u64) -> Self {
+        let ttl_ms = session.hold.ttl_ms.unwrap_or(UNKNOWN_HOLDER_TTL_MS);
+        let deadline = now.saturating_add(ttl_ms);
+        Self { ttl_ms: Some(ttl_ms), deadline, has_unknown_holder: true, ..Self::new(session, now) }
     }
 
     /// Takes a sign of life. Answers whether it is the first since the last that was written behind.
@@ -92,6 +115,18 @@ impl Lease {
         self.unsaved = true;
         self.used = true;
         Ok(first)
+    }
+
+    /// Whether the process that holds it cannot be looked at.
+    #[must_use]
+    pub fn has_unknown_holder(&self) -> bool {
+        self.has_unknown_holder
+    }
+
+    /// How long it lives after each sign of life, in milliseconds; none where they do not count.
+    #[must_use]
+    pub fn ttl_ms(&self) -> Option<u64> {
+        self.ttl_ms
     }
 
     /// Whether it was renewed since it began.
@@ -155,7 +190,8 @@ impl Lease {
         if is_over(self.lost_until()) {
             return Some(EndReason::ConnectionLost);
         }
-        is_over(self.deadline()).then_some(EndReason::HeartbeatExpired)
+        let silent = if self.has_unknown_holder { EndReason::HolderUnknown } else { EndReason::HeartbeatExpired };
+        is_over(self.deadline()).then_some(silent)
     }
 
     /// The signs of life.
@@ -304,6 +340,22 @@ mod tests {
         assert_eq!((lease.overdue(15_999), lease.overdue(16_000)), (None, Some(EndReason::HeartbeatExpired)));
         lease.close();
         assert_eq!(lease.take(ConnectionId(2)), Err(Closed), "R4: never a resurrection");
+    }
+
+    #[test]
+    fn a_session_whose_holder_is_unknown_lives_by_its_token() {
+        let of = |ttl_ms| {
+            let mut registry = crate::registry::Registry::default();
+            let mut reserve = crate::registry::tests::reserve(1, "a");
+            reserve.hold.ttl_ms = ttl_ms;
+            Lease::with_unknown_holder(&crate::registry::tests::grant(&mut registry, reserve), 0)
+        };
+        let mut lease = of(None);
+        assert_eq!((lease.runs_out(), lease.overdue(UNKNOWN_HOLDER_TTL_MS - 1)), (Some(UNKNOWN_HOLDER_TTL_MS), None));
+        assert_eq!(lease.overdue(UNKNOWN_HOLDER_TTL_MS), Some(EndReason::HolderUnknown));
+        lease.renew(beat(UNKNOWN_HOLDER_TTL_MS)).unwrap();
+        assert_eq!(lease.runs_out(), Some(2 * UNKNOWN_HOLDER_TTL_MS));
+        assert_eq!(of(Some(5000)).overdue(5000), Some(EndReason::HolderUnknown), "its own time to live counts");
     }
 
     #[test]

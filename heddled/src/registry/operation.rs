@@ -94,7 +94,8 @@ impl Registry {
                     | EndReason::BootChanged
                     | EndReason::HeartbeatExpired
                     | EndReason::ConnectionLost
-                    | EndReason::ReserveFailed => OperationKind::Abandoned,
+                    | EndReason::ReserveFailed
+                    | EndReason::HolderUnknown => OperationKind::Abandoned,
                 };
                 let detail = Detail {
                     status: Some(ending.status),

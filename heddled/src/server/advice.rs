@@ -118,6 +118,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         Failure::Refused(refusal) => refused(context, refusal, about),
         Failure::Repo(error) => git(error, about),
         Failure::Holder { pid, problem } => holder(*pid, *problem, about),
+        Failure::HolderUnreadable { pid, cause } => holder_unreadable(*pid, cause),
         Failure::Store(outcome) => store(*outcome),
         Failure::Stale(session) => stale(context, session, about),
         Failure::Invalid { field, expected } => invalid_params(field, expected),
@@ -224,6 +225,13 @@ fn span(ms: u64) -> String {
 
 fn held_by(context: &Context, view: &View) -> String {
     let hold = &view.session.hold;
+    let process = |pid: i32| match view.deadline.filter(|_| view.has_unknown_holder) {
+        Some(deadline) => format!(
+            "for process {pid} of another pid namespace, which cannot be looked at: free in {} s unless it is renewed",
+            context.coordinator.until(deadline).div_ceil(1000)
+        ),
+        None => format!("for process {pid}"),
+    };
     let connection = || match context.coordinator.since_lost(view) {
         Some((ago, left)) => format!(
             "by its connection, which was lost {} s ago: free in {} s unless it is resumed",
@@ -233,7 +241,7 @@ fn held_by(context: &Context, view: &View) -> String {
         None => "by its connection".to_owned(),
     };
     let holds = [
-        hold.process.as_ref().map(|process| format!("for process {}", process.pid)),
+        hold.process.as_ref().map(|holder| process(holder.pid)),
         hold.ttl_ms.map(|ttl| format!("by heartbeats within {}", span(ttl))),
         hold.connection.then(connection),
     ];
@@ -378,6 +386,17 @@ fn store(outcome: Outcome) -> WireError {
     };
     WireError::new(Kind::StoreUnavailable, "the change could not be made durable", hint, &StoreDetails { outcome })
         .with_commands(vec!["heddlectl daemon stop".to_owned(), "heddlectl daemon start".to_owned()])
+}
+
+/// The system did not let the daemon look at the process, for want of descriptors as a rule.
+fn holder_unreadable(pid: i32, cause: &str) -> WireError {
+    let error = format!("process {pid} cannot be looked at: {cause}");
+    let most = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let details = LimitDetails { limit: "open_files".to_owned(), value: most, max: most };
+    WireError::new(Kind::LimitExceeded, error, "call again once the daemon has fewer files open", &details)
+        .because("the daemon does not know whether it lives", "a thread would be held for nobody", UNTOUCHED)
+        .with_commands(vec!["heddlectl doctor".to_owned()])
+        .retry_after(1000)
 }
 
 fn holder(pid: i32, problem: HolderProblem, about: &About) -> WireError {

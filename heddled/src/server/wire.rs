@@ -16,7 +16,7 @@ use crate::repo::Comparison;
 
 /// A session as everybody may see it; with its token only for its own caller.
 pub(super) fn reservation(context: &Context, view: &View, token: Option<ReservationToken>) -> Reservation {
-    let View { session, repo, pulse, deadline, lost_until } = view;
+    let View { session, repo, pulse, deadline, ttl_ms, lost_until, .. } = view;
     let agent = &session.agent;
     let expires_at = |ttl_ms: u64| match (deadline, session.completed_at) {
         (Some(deadline), _) => later(context.coordinator.now(), context.coordinator.until(*deadline)),
@@ -34,7 +34,7 @@ pub(super) fn reservation(context: &Context, view: &View, token: Option<Reservat
         status: session.status,
         end_reason: session.end_reason,
         hold: Hold {
-            heartbeat: session.hold.ttl_ms.map(|ttl_ms| HeartbeatHold { ttl_ms, expires_at: expires_at(ttl_ms) }),
+            heartbeat: ttl_ms.map(|ttl_ms| HeartbeatHold { ttl_ms, expires_at: expires_at(ttl_ms) }),
             process: session
                 .hold
                 .process

@@ -37,6 +37,7 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("health", daemon::health),
     ("open_files", process::open_files),
     ("pid_namespace", process::pid_namespace),
+    ("holders", process::holders),
     ("clock", process::clock),
     ("log", files::log),
     ("linger", service::linger),

@@ -3,9 +3,11 @@
 use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit};
+use proto_schema::{Alive, ListParams, ListResult, Reservation, SessionStatus};
 
 use crate::clock;
-use crate::doctor::{Finding, Scene};
+use crate::doctor::bounded::ANSWER;
+use crate::doctor::{Finding, Scene, probe};
 
 /// Descriptors beside those of connections: watched processes, repositories, the store.
 const BESIDE: u64 = 512;
@@ -82,6 +84,31 @@ pub(super) fn pid_namespace(scene: &Scene) -> Vec<Finding> {
         Finding::ok(NAME, "the daemon sees the processes of this side")
     };
     vec![finding.detail("ours", ours.display().to_string()).detail("container", container)]
+}
+
+/// Whether sessions are held by processes that the daemon cannot look at: it was started again in another pid namespace.
+pub(super) fn holders(scene: &Scene) -> Vec<Finding> {
+    const NAME: &str = "holders";
+    let asked = scene.daemon().and_then(|daemon| probe::again(daemon, scene.uid));
+    let Some(mut client) = asked else { return vec![Finding::skipped(NAME, "no daemon answers")] };
+    let params = ListParams { status: Some(SessionStatus::Active), limit: Some(1000), ..ListParams::default() };
+    let answer = client.call_within("agent.list", &params, ANSWER).ok();
+    let Some(listed) = answer.and_then(|answer| answer.read::<ListResult>().ok()) else {
+        return vec![Finding::skipped(NAME, "the sessions could not be listed")];
+    };
+    let is_unknown =
+        |one: &&Reservation| one.alive == Alive::Unknown && one.hold.process.is_some() && one.hold.heartbeat.is_some();
+    let unknown: Vec<&Reservation> = listed.reservations.iter().filter(is_unknown).collect();
+    let Some(first) = unknown.first() else { return vec![Finding::ok(NAME, "the daemon can tell which holders live")] };
+    let id = first.session_id.to_string();
+    let summary = format!(
+        "the daemon cannot look at the processes that hold {} of the sessions, which it has from another pid namespace: each \
+         ends as holder_unknown unless its token renews it in time",
+        unknown.len()
+    );
+    let finding = Finding::warning(NAME, summary).fix_words(["heddlectl", "heartbeat", "--session", &id]);
+    let expires_at = first.hold.heartbeat.as_ref().map(|heartbeat| heartbeat.expires_at.to_string());
+    vec![finding.detail("sessions", unknown.len()).detail("first", id).detail("expires_at", expires_at)]
 }
 
 /// Whether this looks like the inside of a container.

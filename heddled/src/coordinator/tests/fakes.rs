@@ -308,7 +308,7 @@ pub(super) struct FakeLiveness {
 }
 
 pub(super) fn process(pid: i32) -> HolderProcess {
-    HolderProcess { pid, start_time: 1, boot_id: "boot".into(), pid_namespace: 1 }
+    HolderProcess { pid, start_time: 1, boot_id: "boot".into(), pid_namespace: 1, namespace_id: 0 }
 }
 
 impl Liveness for FakeLiveness {

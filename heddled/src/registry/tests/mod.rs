@@ -34,7 +34,7 @@ pub(crate) fn actor() -> Actor {
 }
 
 pub(crate) fn process(pid: i32) -> HolderProcess {
-    HolderProcess { pid, start_time: 1, boot_id: "boot".into(), pid_namespace: 1 }
+    HolderProcess { pid, start_time: 1, boot_id: "boot".into(), pid_namespace: 1, namespace_id: 0 }
 }
 
 pub(crate) fn repo(number: u64) -> RepoSeen {

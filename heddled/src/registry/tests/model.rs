@@ -273,6 +273,7 @@ impl ReferenceStateMachine for Model {
             EndReason::HeartbeatExpired,
             EndReason::ConnectionLost,
             EndReason::ReserveFailed,
+            EndReason::HolderUnknown,
         ];
         prop_oneof![
             5 => (1..3_u64, select(&THREADS[..]), 1..3_u8, prop::option::of(1..3_u8), prop::option::of(0..4_u8), any::<bool>())

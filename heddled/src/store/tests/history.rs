@@ -94,8 +94,13 @@ impl History {
                 self.happen(Change::Ended(Box::new(Ending { session, status, reason, by: None, note: None })));
             }
             (Some(session), 2) => {
-                let process =
-                    HolderProcess { pid: i32::from(value), start_time: 5, boot_id: "boot".into(), pid_namespace: 4 };
+                let process = HolderProcess {
+                    pid: i32::from(value),
+                    start_time: 5,
+                    boot_id: "boot".into(),
+                    pid_namespace: 4,
+                    namespace_id: 0,
+                };
                 let hold =
                     HoldRecord { ttl_ms: Some(1000), process: Some(process), connection: value.is_multiple_of(2) };
                 self.happen(Change::Held { session: session.id, hold });
