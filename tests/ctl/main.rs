@@ -9,6 +9,8 @@
 mod captures;
 mod cleaning;
 mod commands;
+#[cfg(test)]
+mod containers;
 mod demo;
 #[cfg(test)]
 mod doctor;

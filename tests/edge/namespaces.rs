@@ -38,7 +38,7 @@ async fn the_pids_of_another_namespace_are_not_ours() {
 
     let (died, mut deaths) = tokio::sync::mpsc::unbounded_channel();
     let liveness = LocalLiveness::start(died).unwrap();
-    assert_eq!(liveness.identify(Some(inner), own), Err(HolderProblem::OtherNamespace), "its pids are others");
+    assert_eq!(liveness.identify(Some(inner), own), Err(HolderProblem::OtherNamespace.into()), "its pids are others");
     let holder = liveness.identify(Some(own), inner).unwrap();
     assert_eq!(liveness.check(&holder), Verdict::Alive, "but by our own pid it can be watched");
     liveness.watch(&holder);

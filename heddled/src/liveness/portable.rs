@@ -114,7 +114,7 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(kernel.check(&holder), Verdict::Exited);
         assert!(matches!(kernel.open(&holder), Opened::Settled(Verdict::Exited)));
-        assert_eq!(kernel.identify(None, 0), Err(HolderProblem::NoSuchProcess));
+        assert_eq!(kernel.identify(None, 0), Err(HolderProblem::NoSuchProcess.into()));
         assert_eq!(kernel.check(&HolderProcess { boot_id: "other".into(), ..holder }), Verdict::BootChanged);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proto_schema::{HolderProblem, ObjectId, ThreadName};
 
-use crate::liveness::{Liveness, Verdict};
+use crate::liveness::{Liveness, Unidentified, Verdict};
 use crate::registry::{Folding, HolderProcess, RepoKey};
 use crate::repo::{
     Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection,
@@ -312,8 +312,8 @@ pub(super) fn process(pid: i32) -> HolderProcess {
 }
 
 impl Liveness for FakeLiveness {
-    fn identify(&self, _: Option<i32>, pid: i32) -> Result<HolderProcess, HolderProblem> {
-        if self.dead.lock().contains(&pid) { Err(HolderProblem::NoSuchProcess) } else { Ok(process(pid)) }
+    fn identify(&self, _: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
+        if self.dead.lock().contains(&pid) { Err(HolderProblem::NoSuchProcess.into()) } else { Ok(process(pid)) }
     }
 
     fn check(&self, holder: &HolderProcess) -> Verdict {

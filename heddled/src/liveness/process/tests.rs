@@ -30,12 +30,12 @@ fn a_child_is_identified_and_its_end_is_seen_before_and_after_reaping() {
     assert_eq!(Stat::read(pid).unwrap().map(|stat| stat.state), Some(b'Z'), "not reaped yet");
     assert_eq!(kernel.check(&holder), Verdict::Exited, "V2: unreaped");
     assert_eq!(without_handle(&holder), Verdict::Exited, "V2: unreaped, without a pidfd");
-    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess));
+    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess.into()));
 
     child.wait().unwrap();
     assert_eq!(kernel.check(&holder), Verdict::Exited, "V2: reaped");
     assert_eq!(without_handle(&holder), Verdict::Exited);
-    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess));
+    assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess.into()));
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn another_start_boot_or_namespace_is_not_the_same_process() {
 fn peers_whose_pids_may_mean_others_are_refused() {
     let kernel = Kernel::read().unwrap();
     for peer in [None, Some(0), Some(-1), Some(i32::MAX)] {
-        assert_eq!(kernel.identify(peer, own_pid()), Err(HolderProblem::OtherNamespace), "{peer:?}");
+        assert_eq!(kernel.identify(peer, own_pid()), Err(HolderProblem::OtherNamespace.into()), "{peer:?}");
     }
     for pid in [0, -1, i32::MIN, i32::MAX] {
-        assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess), "{pid}");
+        assert_eq!(kernel.identify(Some(own_pid()), pid), Err(HolderProblem::NoSuchProcess.into()), "{pid}");
     }
 }
 
@@ -124,7 +124,7 @@ fn a_thread_is_not_a_process() {
         ended.recv().ok();
     });
     let tid = told.recv().unwrap();
-    assert_eq!(kernel.identify(Some(own_pid()), tid), Err(HolderProblem::NoSuchProcess));
+    assert_eq!(kernel.identify(Some(own_pid()), tid), Err(HolderProblem::NoSuchProcess.into()));
     drop(end);
     living.join().unwrap();
 }
@@ -135,7 +135,7 @@ fn the_first_process_belongs_to_root() {
     let first = kernel.identify(Some(own_pid()), 1);
     match real_uid(1).unwrap() {
         Some(uid) if uid == kernel.uid => assert_eq!(kernel.check(&first.unwrap()), Verdict::Alive),
-        _ => assert_eq!(first, Err(HolderProblem::OtherUser)),
+        _ => assert_eq!(first, Err(HolderProblem::OtherUser.into())),
     }
 }
 
@@ -143,5 +143,5 @@ fn the_first_process_belongs_to_root() {
 fn a_process_of_another_user_is_refused() {
     let mut kernel = Kernel::read().unwrap();
     kernel.uid += 1;
-    assert_eq!(kernel.identify(Some(own_pid()), own_pid()), Err(HolderProblem::OtherUser));
+    assert_eq!(kernel.identify(Some(own_pid()), own_pid()), Err(HolderProblem::OtherUser.into()));
 }

@@ -199,7 +199,9 @@ export type EndReason =
   /** Its branch could not be made after it was recorded. */
   | "reserve_failed"
   /** Its work reached the target thread. */
-  | "merged";
+  | "merged"
+  /** A process that cannot be looked at held it, and its token renewed nothing in time. */
+  | "holder_unknown";
 
 /** `error.data`: what is wrong, what to do, and the facts. */
 export interface ErrorData {

@@ -179,6 +179,8 @@ EndReason = Literal[
     "reserve_failed",
     # Its work reached the target thread.
     "merged",
+    # A process that cannot be looked at held it, and its token renewed nothing in time.
+    "holder_unknown",
 ]
 """Why a session ended."""
 
