@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod figures;
 mod inbox;
+mod leases;
 mod make;
 mod merged;
 mod message;

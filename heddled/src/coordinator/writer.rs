@@ -43,7 +43,7 @@ pub(super) struct Writer {
     entries: Vec<Entry>,
     operations: Vec<OperationRecord>,
     pub(super) effects: Vec<Effect>,
-    closed: Vec<Arc<Mutex<Lease>>>,
+    pub(super) closed: Vec<Arc<Mutex<Lease>>>,
     pub(super) replies: Answers,
     /// Where the replies go once their batch is durable.
     answers: mpsc::UnboundedSender<Committed>,
@@ -247,46 +247,6 @@ impl Writer {
         self.entries.push(entry);
         if let Some(session) = ended {
             self.call(&session.thread_key());
-        }
-    }
-
-    /// Gives an active session its lease and has its process watched.
-    pub(super) fn begin(&mut self, session: &Arc<SessionRecord>) {
-        self.begin_with(session, Lease::new(session, self.shared.lease_now()));
-    }
-
-    fn begin_with(&mut self, session: &Arc<SessionRecord>, lease: Lease) {
-        if let Some(deadline) = lease.runs_out() {
-            self.effects.push(Effect::Deadline(deadline, session.fencing_token));
-        }
-        if let Some(process) = &session.hold.process {
-            self.effects.push(Effect::Watch(process.clone()));
-        }
-        self.candidate.leases.insert(session.fencing_token, Arc::new(Mutex::new(lease)));
-    }
-
-    /// Gives a session whose holder process cannot be looked at a lease that its token has to renew.
-    pub(super) fn begin_with_unknown_holder(&mut self, session: &Arc<SessionRecord>) {
-        self.begin_with(session, Lease::with_unknown_holder(session, self.shared.lease_now()));
-    }
-
-    fn has_unknown_holder(&self, session: SessionId) -> bool {
-        let session = self.candidate.registry.session(session);
-        let lease = session.and_then(|session| self.candidate.leases.get(&session.fencing_token));
-        lease.is_some_and(|lease| lease.lock().has_unknown_holder())
-    }
-
-    /// Lets no further heartbeat in, and keeps the last ones.
-    fn close_lease(&mut self, session: &SessionRecord) {
-        let Some(lease) = self.candidate.leases.remove(&session.fencing_token) else { return };
-        let unsaved = {
-            let mut lease = lease.lock();
-            lease.close();
-            lease.take_unsaved()
-        };
-        self.closed.push(lease);
-        if let Some(pulse) = unsaved {
-            self.change(Change::Pulses(vec![(session.id, pulse)]));
         }
     }
 

@@ -96,8 +96,8 @@ fn another_start_boot_or_namespace_is_not_the_same_process() {
     assert_eq!(without_handle(&reused), Verdict::Exited, "V2");
     let before = HolderProcess { boot_id: "another boot".into(), ..own.clone() };
     assert_eq!(kernel.check(&before), Verdict::BootChanged);
-    let elsewhere = HolderProcess { pid_namespace: own.pid_namespace + 1, ..own.clone() };
-    assert_eq!(kernel.check(&elsewhere), Verdict::Unknown, "V3");
+    let elsewhere = HolderProcess { pid_namespace: own.pid_namespace + 1, namespace_id: 0, ..own.clone() };
+    assert_eq!(kernel.check(&elsewhere), Verdict::OtherNamespace, "V3");
     let both = HolderProcess { boot_id: "another boot".into(), ..elsewhere };
     assert_eq!(kernel.check(&both), Verdict::BootChanged, "another boot is certain whatever the namespace");
     assert_eq!(kernel.check(&HolderProcess { pid: 0, ..own }), Verdict::Exited);
