@@ -3,18 +3,21 @@
 //! What takes long, the reading of the worktree, is done before the intent: until then the session may end, which cancels
 //! the capture and leaves everything as it was. From the intent to the outcome the session cannot end.
 
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto_schema::{Attribution, ObjectId, SessionId};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::warn;
 
+use super::Coordinator;
 use super::captures::{Cancellable, Turn};
 use super::failure::Failure;
 use super::patience::Waited;
+use super::pool::{self, PATIENCE};
 use super::snapshot::View;
-use super::yielding::yielding;
-use super::{Coordinator, blocking};
 use crate::registry::{
     CaptureIntent, Command, Intent, Refusal, RepoRecord, SessionRecord, TokenHash, active, authorized, find,
 };
@@ -81,16 +84,34 @@ impl Coordinator {
         self.progressed(&committed, session);
         let cancellable = Arc::new(Cancellable::new(&self.shared, id));
         let begun = Begun { session: id, token, repo, cancellable };
-        let coordinator = self.clone();
+        let (coordinator, git_dir) = (self.clone(), Arc::clone(&begun.repo.git_dir));
+        let (completing, completes) = oneshot::channel();
         // A task of its own: a caller that is dropped half way must not leave the worktree locked.
-        let captured = tokio::spawn(async move { coordinator.capture_in_turn(begun, call).await });
-        captured.await.unwrap_or(Err(Failure::Broken("capturing")))
+        let mut captured = tokio::spawn(async move { coordinator.capture_in_turn(begun, call, completing).await });
+        let is_late = async {
+            match completes.await {
+                // The time is what is waited for. The outcome is recorded whenever the repository answers.
+                Ok(()) => drop(timeout(PATIENCE, pending::<()>()).await),
+                // It ends before that.
+                Err(_) => pending().await,
+            }
+        };
+        tokio::select! {
+            captured = &mut captured => captured.unwrap_or(Err(Failure::Broken("capturing"))),
+            () = is_late => Err(pool::no_answer(&git_dir, "complete the capture")),
+        }
     }
 
-    async fn capture_in_turn(&self, begun: Begun, call: CaptureCall) -> Result<Captured, Failure> {
+    /// Signals `completing` before the branch is moved.
+    async fn capture_in_turn(
+        &self,
+        begun: Begun,
+        call: CaptureCall,
+        completing: oneshot::Sender<()>,
+    ) -> Result<Captured, Failure> {
         let worktree = self.worktree_of(begun.session, &begun.repo, call.worktree.clone()).await?;
         let turn = tokio::select! {
-            turn = self.shared.captures.turn(&worktree) => turn,
+            turn = self.shared.captures.turn(&worktree, &begun.repo.git_dir) => turn,
             () = begun.cancellable.cancelled() => return Err(self.lost(begun.session)),
         };
         // Again: it may have ended before it could be cancelled, and what it recorded may have changed.
@@ -107,6 +128,8 @@ impl Coordinator {
                 Captured { view, created: false, state, parent: None, root, changed_paths, changed_count: 0 }
             }
             Capture::Prepared { prepared, root, changed_paths, changed_count } => {
+                // Fails when the caller has gone.
+                completing.send(()).unwrap_or_default();
                 self.complete(&begun, Ready { prepared, root, changed_paths, changed_count }).await?
             }
         };
@@ -123,13 +146,15 @@ impl Coordinator {
         let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(repo));
         let own = find(&self.snapshot().registry, session)?.path.clone();
         let path = named.or_else(|| own.map(|path| PathBuf::from(&*path)));
-        blocking("finding the worktree", move || {
-            // Without one, the session was reserved in a Git directory.
-            let path = path.ok_or_else(|| Error::WorktreeNotFound { path: repo.git_dir.to_path_buf() })?;
-            let there = shared.repo.locate(&repo.git_dir)?;
-            Ok(shared.repo.registered_worktree(&there, &path)?)
-        })
-        .await
+        let git_dir = Arc::clone(&repo.git_dir);
+        self.shared
+            .read_repo(&git_dir, "find the worktree", move || {
+                // Without one, the session was reserved in a Git directory.
+                let path = path.ok_or_else(|| Error::WorktreeNotFound { path: repo.git_dir.to_path_buf() })?;
+                let there = shared.repo.locate(&repo.git_dir)?;
+                Ok(shared.repo.registered_worktree(&there, &path)?)
+            })
+            .await
     }
 
     /// Makes the commit, and locks the index.
@@ -143,8 +168,8 @@ impl Coordinator {
     ) -> Result<(Capture, Turn), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
-        let path = worktree.clone();
-        let work = tokio::spawn(yielding("capturing the worktree", move || {
+        let (path, shared_too, git_dir) = (worktree.clone(), Arc::clone(&shared), Arc::clone(&repo.git_dir));
+        let prepare = move || {
             let message = call.message.unwrap_or_else(|| format!("capture of {}", session.thread));
             Ok(shared.repo.prepare_capture(&CaptureRequest {
                 git_dir: &repo.git_dir,
@@ -156,7 +181,9 @@ impl Coordinator {
                 allowed_filters: &settings.allowed_filters,
                 cancelled: cancellable.flag(),
             }))
-        }));
+        };
+        let work =
+            tokio::spawn(async move { shared_too.work_in_worktree(&git_dir, "capture the worktree", prepare).await });
         let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
         let undo = move |late| {
             if let Capture::Prepared { prepared, .. } = late {
@@ -165,7 +192,8 @@ impl Coordinator {
             }
         };
         let (session, cancellable) = (begun.session, &*begun.cancellable);
-        let waited = Waited { session, cancellable, worktree, operation: "capture the worktree in ten minutes" };
+        let (git_dir, operation) = (Arc::clone(&begun.repo.git_dir), "capture the worktree in ten minutes");
+        let waited = Waited { session, cancellable, worktree, git_dir, operation };
         self.with_patience(waited, work, turn, undo).await
     }
 
@@ -187,13 +215,16 @@ impl Coordinator {
         };
         let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let repo = Arc::clone(&begun.repo);
-        let swapped = blocking("moving the branch", move || {
-            // Another registry may have granted the thread to somebody else.
-            let era = shared.committed.load().registry.era();
-            let owned = shared.repo.claim(&repo.git_dir, &settings.claim, era);
-            Ok(swap(&*shared.repo, owned, &repo.git_dir, &session, &prepared))
-        })
-        .await;
+        let git_dir = Arc::clone(&repo.git_dir);
+        let swapped = self
+            .shared
+            .change_repo(&git_dir, "move the branch", move || {
+                // Another registry may have granted the thread to somebody else.
+                let era = shared.committed.load().registry.era();
+                let owned = shared.repo.claim(&repo.git_dir, &settings.claim, era);
+                Ok(swap(&*shared.repo, owned, &repo.git_dir, &session, &prepared))
+            })
+            .await;
         let moved = swapped.as_ref().is_ok_and(|(moved, _)| *moved);
         let finished = self.shared.finish(Command::FinishMove { session: begun.session, moved }).await;
         swapped?.1?;
@@ -210,8 +241,9 @@ impl Coordinator {
 
     async fn undo(&self, begun: &Begun, prepared: PreparedCapture) {
         let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
-        let undone =
-            blocking("undoing a capture", move || Ok(shared.repo.undo_capture(&repo.git_dir, &prepared)?)).await;
+        let git_dir = Arc::clone(&repo.git_dir);
+        let work = move || Ok(shared.repo.undo_capture(&repo.git_dir, &prepared)?);
+        let undone = self.shared.change_repo(&git_dir, "undo a capture", work).await;
         if let Err(error) = undone {
             warn!(session = %begun.session, ?error, "a capture could not be undone; the next one does it");
         }

@@ -1,4 +1,5 @@
-//! The captures under way: those of one worktree queue, a few at a time run, and the end of a session cancels its own.
+//! The captures under way: those of one worktree queue, a few at a time run in a repository, and the end of a session cancels
+//! its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use proto_schema::SessionId;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::shared::Shared;
+use super::slots::{Slot, Slots};
 use super::turns::{self, Turns};
 
-/// How many captures run at one time: each keeps a processor and a disk busy, which the agents need too.
+/// How many captures run at one time in a repository.
 const AT_ONCE: usize = 3;
 
 /// How long the expiry of a session waits for its capture, in milliseconds of lease time.
@@ -21,7 +23,7 @@ const EXPIRY_WAITS_MS: u64 = 10 * 60 * 1000;
 pub(super) struct Captures {
     under_way: Mutex<Vec<Arc<UnderWay>>>,
     worktrees: Turns<PathBuf>,
-    at_once: Arc<Semaphore>,
+    slots: Slots,
 }
 
 /// One capture.
@@ -43,7 +45,7 @@ pub(super) struct Cancellable {
 /// A capture's turn. Whoever has it is alone in the worktree.
 pub(super) struct Turn {
     _worktree: turns::Turn,
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
 }
 
 impl Turn {
@@ -55,17 +57,15 @@ impl Turn {
 
 impl Default for Captures {
     fn default() -> Self {
-        Self { under_way: Mutex::default(), worktrees: Turns::default(), at_once: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { under_way: Mutex::default(), worktrees: Turns::default(), slots: Slots::new(AT_ONCE) }
     }
 }
 
 impl Captures {
     /// Waits for the worktree, then for a slot: a capture that waits for its worktree keeps no other from running.
-    pub(super) async fn turn(&self, worktree: &Path) -> Turn {
+    pub(super) async fn turn(&self, worktree: &Path, git_dir: &Arc<Path>) -> Turn {
         let worktree = self.worktrees.take(worktree).await;
-        // It is never closed.
-        let slot = Arc::clone(&self.at_once).acquire_owned().await.ok();
-        Turn { _worktree: worktree, slot }
+        Turn { _worktree: worktree, slot: Some(self.slots.wait_for(git_dir).await) }
     }
 
     /// Cancels those of a session that has ended.

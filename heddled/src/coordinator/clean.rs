@@ -12,8 +12,7 @@ use super::merged::merged_state;
 use super::removals::Announced;
 use super::shared::Shared;
 use super::worktrees::locker;
-use super::yielding::yielding;
-use super::{Coordinator, Settings, blocking};
+use super::{Coordinator, Settings};
 use crate::registry::{Registry, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 use crate::repo::{CaptureRefused, Error, Kept, LinkedWorktree, Pair, Removal, RemoveRequest, shown};
 
@@ -91,12 +90,14 @@ impl Coordinator {
         self.end_dead(Some(id)).await?;
         let repo = self.snapshot().registry.repo(id).cloned().ok_or(Failure::Broken("a repository without record"))?;
         let (shared, settings, looked_at) = (Arc::clone(&self.shared), self.settings(), Arc::clone(&repo));
-        let (linked, here) = blocking("looking for worktrees", move || {
-            refuse_taken_over(&shared, &settings, &looked_at)?;
-            let here = shared.repo.locate(&path)?.worktree;
-            Ok((shared.repo.linked_worktrees(&looked_at.git_dir)?, here))
-        })
-        .await?;
+        let (linked, here) = self
+            .shared
+            .read_repo(&repo.git_dir, "look for worktrees", move || {
+                refuse_taken_over(&shared, &settings, &looked_at)?;
+                let here = shared.repo.locate(&path)?.worktree;
+                Ok((shared.repo.linked_worktrees(&looked_at.git_dir)?, here))
+            })
+            .await?;
         let threads = linked.iter().map(|worktree| (id, worktree.thread.clone())).collect();
         // Those that are merged are so from now on, whatever becomes of their worktrees.
         let _seen = self.look_at(threads).await;
@@ -128,31 +129,32 @@ impl Coordinator {
     async fn clean_one(&self, job: Job, dry_run: bool) -> Result<Option<Stays>, Failure> {
         let first = job.clone();
         // Most stay, and nobody need wait for that.
-        let stays = yielding("looking at a worktree", move || match first.refuse() {
+        let look = move || match first.refuse() {
             Ok(tip) if dry_run => first.remove(tip, true),
             other => Ok(other.err()),
-        });
-        let stays = stays.await?;
+        };
+        let stays = self.shared.work_in_worktree(&job.repo.git_dir, "look at a worktree", look).await?;
         if dry_run || stays.is_some() {
             return Ok(stays);
         }
         // A capture of a session that has ended by now is left to its end.
         let turn = tokio::select! {
-            turn = self.shared.captures.turn(&job.worktree.path) => turn,
+            turn = self.shared.captures.turn(&job.worktree.path, &job.repo.git_dir) => turn,
             () = job.cancellable.cancelled() => return Err(Failure::ShuttingDown),
         };
         let announced = Announced::new(&self.shared, job.thread(), Arc::clone(&job.path));
         // All that was granted before is committed on return; all that comes later waits.
         self.barrier().await?;
         let alone = self.shared.worktrees.turn(job.repo.id).await;
-        yielding("removing a worktree", move || {
+        let git_dir = Arc::clone(&job.repo.git_dir);
+        let remove = move || {
             let _until = (turn, announced, alone);
             match job.refuse() {
                 Ok(tip) => job.remove(tip, false),
                 Err(stays) => Ok(Some(stays)),
             }
-        })
-        .await
+        };
+        self.shared.work_in_worktree(&git_dir, "remove a worktree", remove).await
     }
 }
 

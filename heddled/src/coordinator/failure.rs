@@ -57,6 +57,15 @@ pub enum Failure {
         /// How much may.
         max: usize,
     },
+    /// As many calls are under way in a repository as may be, and it does not answer any of them.
+    RepositoryBusy {
+        /// The repository's Git directory, or the mount point of paths that are not known to lead to one.
+        repo: String,
+        /// How many calls there are, with this one.
+        value: usize,
+        /// How many may be under way.
+        max: usize,
+    },
     /// The time to wait for the thread is over.
     WaitTimeout {
         /// Who holds it.

@@ -1,17 +1,17 @@
-//! The way of the messages to the writer, and how many are on it.
+//! The way of the messages to the writer, and how many are on it. Nothing here waits but the writer.
 
-use std::sync::mpsc::{Receiver, RecvError, SendError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, channel};
 
 use prometheus::IntGauge;
 
 use super::message::Message;
 
-/// How many messages may wait for the writer.
+/// How many messages may wait for the writer before callers are refused.
 pub(super) const INBOX: usize = 16_384;
 
 /// Where messages are put.
 pub(super) struct Inbox {
-    sender: SyncSender<Message>,
+    sender: Sender<Message>,
     waiting: IntGauge,
 }
 
@@ -23,22 +23,26 @@ pub(super) struct Outbox {
 
 /// Makes both ends; `waiting` shows how many messages are between them.
 pub(super) fn inbox(waiting: IntGauge) -> (Inbox, Outbox) {
-    let (sender, receiver) = sync_channel(INBOX);
+    let (sender, receiver) = channel();
     (Inbox { sender, waiting: waiting.clone() }, Outbox { receiver, waiting })
 }
 
 impl Inbox {
-    /// Puts a message in if there is room.
+    /// Puts a caller's message in, if there is room.
     #[expect(clippy::result_large_err, reason = "the message comes back as the channel gives it")]
     pub(super) fn try_send(&self, message: Message) -> Result<(), TrySendError<Message>> {
-        // Before: the writer may take it out at once.
-        self.waiting.inc();
-        self.sender.try_send(message).inspect_err(|_| self.waiting.dec())
+        // Callers at the same moment may exceed the bound by a few: it is there to limit memory.
+        if usize::try_from(self.waiting.get()).is_ok_and(|waiting| waiting >= INBOX) {
+            return Err(TrySendError::Full(message));
+        }
+        self.send(message).map_err(|SendError(message)| TrySendError::Disconnected(message))
     }
 
-    /// Puts a message in once there is room.
+    /// Puts a message in whatever the number of those that wait. For what must not be lost, and whose number is bounded
+    /// elsewhere: the death of a holder, the outcome of work that the writer has allowed, the end of a wait, the stop.
     #[expect(clippy::result_large_err, reason = "the message comes back as the channel gives it")]
     pub(super) fn send(&self, message: Message) -> Result<(), SendError<Message>> {
+        // Before: the writer may take it out at once.
         self.waiting.inc();
         self.sender.send(message).inspect_err(|_| self.waiting.dec())
     }

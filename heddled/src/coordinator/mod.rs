@@ -20,14 +20,15 @@ mod merged;
 mod message;
 mod observer;
 mod patience;
+mod pool;
 mod queue;
 mod read;
-mod readers;
 mod ready;
 mod removals;
 mod reserve;
 mod session;
 mod shared;
+mod slots;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -38,9 +39,9 @@ mod update;
 mod verify;
 mod wait;
 mod waiting;
+mod work;
 mod worktrees;
 mod writer;
-mod yielding;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ use crate::registry::{
 use crate::repo::{self, Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
-use readers::{READERS, Readers};
+use pool::Pool;
 use shared::Shared;
 use timekeeper::Fence;
 use writer::Writer;
@@ -174,7 +175,7 @@ impl Coordinator {
         let (publish, published) = watch::channel(committed.registry.revision());
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
-            clock,
+            clock: Arc::clone(&clock),
             lease_clock,
             liveness,
             repo,
@@ -182,7 +183,8 @@ impl Coordinator {
             metrics,
             committed: ArcSwap::from_pointee(committed),
             inbox,
-            readers: Readers::start(READERS, Some(tokio::runtime::Handle::current()))?,
+            work: Pool::start(pool::Limits::SHORT, Arc::clone(&clock))?,
+            long_work: Pool::start(pool::Limits::LONG, Arc::clone(&clock))?,
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: tokio::sync::Notify::new(),
@@ -256,21 +258,24 @@ impl Coordinator {
     /// # Errors
     /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
     pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
-        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
-        let (repo, era) = blocking("looking who owns the repository", move || {
-            let repo = shared.repo.locate(&path)?;
-            settings.check_served(&repo)?;
-            let era = shared.repo.next_era(&repo.git_dir, &settings.claim)?;
-            Ok((repo, era))
-        })
-        .await?;
+        let (shared, settings, there) = (Arc::clone(&self.shared), self.settings(), path.clone());
+        let (repo, era) = self
+            .shared
+            .read_at(&there, "look who owns the repository", move || {
+                let repo = shared.repo.locate(&path)?;
+                settings.check_served(&repo)?;
+                let era = shared.repo.next_era(&repo.git_dir, &settings.claim)?;
+                Ok((repo, era))
+            })
+            .await?;
         self.enter_era(era).await?;
-        let (shared, settings) = (Arc::clone(&self.shared), self.settings());
-        blocking("adopting the repository", move || {
-            let era = shared.committed.load().registry.era();
-            Ok(shared.repo.adopt(&repo.git_dir, &settings.claim, era)?)
-        })
-        .await
+        let (shared, settings, git_dir) = (Arc::clone(&self.shared), self.settings(), Arc::clone(&repo.git_dir));
+        self.shared
+            .change_repo(&git_dir, "adopt the repository", move || {
+                let era = shared.committed.load().registry.era();
+                Ok(shared.repo.adopt(&repo.git_dir, &settings.claim, era)?)
+            })
+            .await
     }
 
     /// Has every fencing token from now on be of this era, or a later one. Before the repository is taken over: a holder
@@ -292,19 +297,16 @@ impl Coordinator {
         }
         self.shared.captures.cancel_all();
         let (done, closed) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        // A full inbox is waited for: this is the last message.
-        let sent = blocking("stopping", move || {
-            shared.inbox.send(Message::Stop { by, done }).map_err(|_| Failure::ShuttingDown)
-        });
-        let closed = sent.await.is_ok() && closed.await.unwrap_or(false);
+        // However many wait: this is the last message.
+        let closed = self.shared.inbox.send(Message::Stop { by, done }).is_ok() && closed.await.unwrap_or(false);
         let joined =
             blocking("stopping", move || running.writer.join().map_err(|_| Failure::Broken("the writer"))).await;
         closed && joined.is_ok()
     }
 }
 
-/// Runs something that waits for the disk, or for Git, off the async workers.
+/// Runs something that waits for the daemon's own files, or for `/proc`, off the async workers. Never for a repository, whose
+/// file system may hang: that is what [`pool`] is for.
 async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -348,11 +350,8 @@ async fn forward(
             }
             // What it said by then is taken first.
             Fence::new().pass().await;
-            // Not try_send: a death must not be lost because the writer is behind. Nobody is told once it has stopped.
-            let _told = blocking("ending sessions", move || {
-                shared.inbox.send(Message::Died(process)).map_err(|_| Failure::ShuttingDown)
-            })
-            .await;
+            // A death must not be lost because the writer is behind. Fails only once the writer has stopped.
+            drop(shared.inbox.send(Message::Died(process)));
         });
     }
 }

@@ -2,16 +2,18 @@
 //! the place of a file or a filter that does not end, can hold Git up for as long as it likes, and no end of a session may
 //! come to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto_schema::SessionId;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
+use super::Coordinator;
 use super::captures::{Cancellable, Turn};
 use super::failure::Failure;
-use super::{Coordinator, blocking};
+use super::shared::Shared;
 use crate::repo::{CaptureRefused, Cause, Error};
 
 /// How long a capture keeps others from running. After that it goes on beside them.
@@ -32,6 +34,8 @@ pub(super) struct Waited<'a> {
     pub(super) cancellable: &'a Cancellable,
     /// The worktree.
     pub(super) worktree: PathBuf,
+    /// Its repository's Git directory.
+    pub(super) git_dir: Arc<Path>,
     /// What could not be done when it took too long.
     pub(super) operation: &'static str,
 }
@@ -59,7 +63,7 @@ impl Coordinator {
             Ok(Ok(Ok(Err(Error::Capture(CaptureRefused::Cancelled))))) => {}
             // It was faster than its end.
             Ok(done) => return self.done_in_time(waited.session, done, turn),
-            Err(_) => leave(waited.session, work, turn, undo),
+            Err(_) => leave(Arc::clone(&self.shared), &waited, work, turn, undo),
         }
         if !is_late {
             return Err(self.lost(waited.session));
@@ -84,12 +88,14 @@ impl Coordinator {
 
 /// Lets what does not end go on by itself. Nobody else is let into its worktree before it is over.
 fn leave<T: Send + 'static>(
-    session: SessionId,
+    shared: Arc<Shared>,
+    waited: &Waited<'_>,
     work: Working<T>,
     mut turn: Turn,
     undo: impl FnOnce(T) + Send + 'static,
 ) {
     turn.go_beside();
+    let (session, git_dir) = (waited.session, Arc::clone(&waited.git_dir));
     tracing::warn!(%session, "work in a worktree does not end; the worktree stays closed to others until it does");
     tokio::spawn(async move {
         if let Ok(Ok(Ok(found))) = work.await {
@@ -97,7 +103,7 @@ fn leave<T: Send + 'static>(
                 undo(found);
                 Ok(())
             };
-            drop(blocking("undoing what came too late", undo).await);
+            drop(shared.change_repo(&git_dir, "undo what came too late", undo).await);
         }
         drop(turn);
     });

@@ -51,18 +51,21 @@ impl Coordinator {
     /// be there from then on.
     pub(super) async fn find_repo(&self, path: PathBuf) -> Result<(RepoKey, Option<RepoId>), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), self.settings());
-        let (key, id, moved) = blocking("finding the repository", move || {
-            let there = shared.repo.locate(&path)?;
-            settings.check_served(&there)?;
-            let committed = shared.committed.load();
-            let known = committed.registry.repo_at(there.key);
-            let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {
-                let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
-                Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
-            });
-            Ok((there.key, known.map(|known| known.id), moved))
-        })
-        .await?;
+        let at = path.clone();
+        let (key, id, moved) = self
+            .shared
+            .read_at(&at, "find the repository", move || {
+                let there = shared.repo.locate(&path)?;
+                settings.check_served(&there)?;
+                let committed = shared.committed.load();
+                let known = committed.registry.repo_at(there.key);
+                let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {
+                    let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
+                    Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
+                });
+                Ok((there.key, known.map(|known| known.id), moved))
+            })
+            .await?;
         if let Some(moved) = moved {
             self.shared.post(Message::RepoSeen(moved))?;
             self.barrier().await?;

@@ -15,8 +15,7 @@ use super::observer::observation;
 use super::patience::Waited;
 use super::snapshot::View;
 use super::threads::ThreadView;
-use super::yielding::yielding;
-use super::{CaptureCall, Captured, Coordinator, blocking};
+use super::{CaptureCall, Captured, Coordinator};
 use crate::registry::{
     Checked, Command, Refusal, RepoRecord, SessionRecord, ThreadRecord, TokenHash, active, authorized, find,
 };
@@ -186,7 +185,7 @@ impl Coordinator {
 
     async fn status_of(&self, begun: &Begun, worktree: PathBuf) -> Result<WorktreeStatus, Failure> {
         let turn = tokio::select! {
-            turn = self.shared.captures.turn(&worktree) => turn,
+            turn = self.shared.captures.turn(&worktree, &begun.repo.git_dir) => turn,
             () = begun.cancellable.cancelled() => return Err(self.lost(begun.session)),
         };
         let session = match active(find(&self.snapshot().registry, begun.session)?) {
@@ -195,8 +194,8 @@ impl Coordinator {
         };
         let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let (repo, cancellable) = (Arc::clone(&begun.repo), Arc::clone(&begun.cancellable));
-        let path = worktree.clone();
-        let work = tokio::spawn(yielding("looking at the worktree", move || {
+        let (path, shared_too, git_dir) = (worktree.clone(), Arc::clone(&shared), Arc::clone(&repo.git_dir));
+        let look = move || {
             Ok(shared.repo.status(&StatusRequest {
                 git_dir: &repo.git_dir,
                 worktree: &path,
@@ -204,9 +203,12 @@ impl Coordinator {
                 allowed_filters: &settings.allowed_filters,
                 cancelled: cancellable.flag(),
             }))
-        }));
+        };
+        let work =
+            tokio::spawn(async move { shared_too.work_in_worktree(&git_dir, "look at the worktree", look).await });
         let operation = "look at the worktree in ten minutes";
-        let waited = Waited { session: begun.session, cancellable: &begun.cancellable, worktree, operation };
+        let (session_id, cancellable, git_dir) = (begun.session, &*begun.cancellable, Arc::clone(&begun.repo.git_dir));
+        let waited = Waited { session: session_id, cancellable, worktree, git_dir, operation };
         let (status, _turn) = self.with_patience(waited, work, turn, drop).await?;
         // While an operation is under way, HEAD may be detached and the thread still be what it is about.
         if status.operation.is_none() && status.branch.as_deref() != Some(session.thread.as_str()) {
@@ -221,32 +223,35 @@ impl Coordinator {
         let seen = self.snapshot().registry.revision();
         let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(&begun.repo));
         let cancellable = Arc::clone(&begun.cancellable);
-        let found = blocking("comparing the thread", move || {
-            let (git_dir, base) = (&repo.git_dir, record.base_state);
-            let tip = shared.repo.tip(git_dir, &session.thread)?;
-            let tip = tip.ok_or(Error::Conflict { expected: Some(session.recorded_state), actual: None })?;
-            let named = record.target_thread.as_ref();
-            let target = named.map(|target| shared.repo.tip(git_dir, target)).transpose()?.flatten();
-            let target_at = match named.filter(|_| target.is_some()) {
-                Some(target) => shared.repo.checked_out_at(git_dir, target)?,
-                None => None,
-            };
-            let comparison = shared.repo.compare(git_dir, Pair { tip, target, base })?;
-            let blocker = match target {
-                None => named.map(|_| Ok(Blocker::TargetMissing)).transpose(),
-                Some(_) if comparison.merge_base.is_none() => Ok(Some(Blocker::UnrelatedHistories)),
-                // One of them contains the other: there is nothing to merge.
-                Some(_) if comparison.ahead == 0 || comparison.behind == 0 => Ok(None),
-                Some(target) => {
-                    let cancelled = cancellable.flag();
-                    let conflicts = shared.repo.conflicts(&MergeRequest { git_dir, target, tip, cancelled });
-                    conflicts.map(|conflicts| (conflicts.count > 0).then_some(Blocker::Conflicts(conflicts)))
-                }
-            };
-            let has_target = target.is_some();
-            Ok(blocker.map(|blocker| Found { tip, seen, has_target, target_at, comparison, blocker }))
-        })
-        .await?;
+        let git_dir = Arc::clone(&repo.git_dir);
+        let found = self
+            .shared
+            .work_in_worktree(&git_dir, "compare the thread", move || {
+                let (git_dir, base) = (&repo.git_dir, record.base_state);
+                let tip = shared.repo.tip(git_dir, &session.thread)?;
+                let tip = tip.ok_or(Error::Conflict { expected: Some(session.recorded_state), actual: None })?;
+                let named = record.target_thread.as_ref();
+                let target = named.map(|target| shared.repo.tip(git_dir, target)).transpose()?.flatten();
+                let target_at = match named.filter(|_| target.is_some()) {
+                    Some(target) => shared.repo.checked_out_at(git_dir, target)?,
+                    None => None,
+                };
+                let comparison = shared.repo.compare(git_dir, Pair { tip, target, base })?;
+                let blocker = match target {
+                    None => named.map(|_| Ok(Blocker::TargetMissing)).transpose(),
+                    Some(_) if comparison.merge_base.is_none() => Ok(Some(Blocker::UnrelatedHistories)),
+                    // One of them contains the other: there is nothing to merge.
+                    Some(_) if comparison.ahead == 0 || comparison.behind == 0 => Ok(None),
+                    Some(target) => {
+                        let cancelled = cancellable.flag();
+                        let conflicts = shared.repo.conflicts(&MergeRequest { git_dir, target, tip, cancelled });
+                        conflicts.map(|conflicts| (conflicts.count > 0).then_some(Blocker::Conflicts(conflicts)))
+                    }
+                };
+                let has_target = target.is_some();
+                Ok(blocker.map(|blocker| Found { tip, seen, has_target, target_at, comparison, blocker }))
+            })
+            .await?;
         self.unless_cancelled(begun, found)
     }
 
@@ -258,7 +263,8 @@ impl Coordinator {
             Err(_) => return Err(self.lost(begun.session)),
         };
         let (shared, repo, thread) = (Arc::clone(&self.shared), Arc::clone(&begun.repo), key.1.clone());
-        let tip = blocking("reading the branch", move || Ok(shared.repo.tip(&repo.git_dir, &thread)?)).await?;
+        let read = move || Ok(shared.repo.tip(&repo.git_dir, &thread)?);
+        let tip = self.shared.read_repo(&begun.repo.git_dir, "read the branch", read).await?;
         if let Some(news) = observation(&committed.registry, key.clone(), tip) {
             self.shared.post(Message::Observed(vec![news]))?;
             self.barrier().await?;

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::failure::Failure;
 use super::make::make;
 use super::message::{Done, Message};
+use super::pool::{self, Job, PATIENCE};
 use super::shared::Shared;
 use super::snapshot::View;
 use super::wait::{Patience, Waiting};
@@ -28,6 +29,8 @@ use crate::repo::{Anchor, Expected, Sighting, shown};
 
 /// How often the branch is read again when the thread changes under the reader.
 const READS: usize = 16;
+
+const MAKE: &str = "make the branch";
 
 /// A request for a thread, as the server took it from the wire.
 #[derive(Clone, Debug)]
@@ -248,16 +251,36 @@ impl Coordinator {
             shared.reserve_for(reserve, asked.seat, reply);
             return answer;
         }
-        // The worker asks the writer itself: coming back here first would cost every reserve a wake-up.
+        // The thread that reads asks the writer itself: coming back here first would cost every reserve a wake-up. Once the
+        // writer is asked, its answer is waited for: it may be a grant.
         let (writer, seat) = (Arc::clone(&self.shared), asked.seat.clone());
-        self.shared.readers.run(
-            move || see(&shared, &asked, &settings),
-            move |seen| match seen {
-                Ok(reserve) => writer.reserve_for(reserve, seat, reply),
-                // A caller that went away has no use for its answer.
-                Err(failure) => drop(reply.send(Err(failure))),
-            },
-        );
+        let path = asked.request.repo.clone();
+        let submit = move |lane, reply| {
+            let job = Job { lane, what: "read the branch", to_its_end: false };
+            let pool = Arc::clone(&writer);
+            pool.work.submit(
+                job,
+                reply,
+                move || see(&shared, &asked, &settings),
+                move |seen, reply| match seen {
+                    Ok(reserve) => writer.reserve_for(reserve, seat, reply),
+                    // Fails when the caller has gone.
+                    Err(failure) => drop(reply.send(Err(failure))),
+                },
+            );
+        };
+        match self.shared.known_lane_of(&path) {
+            Some(lane) => submit(lane, reply),
+            None => {
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(async move {
+                    match shared.lane_of(&path).await {
+                        Ok(lane) => submit(lane, reply),
+                        Err(failure) => drop(reply.send(Err(failure))),
+                    }
+                });
+            }
+        }
         answer
     }
 
@@ -281,6 +304,32 @@ impl Coordinator {
         if session.intent.is_none() && !wants_path {
             return Ok(session);
         }
+        let (coordinator, making) = (self.clone(), Arc::clone(request));
+        // A task of its own: where the repository does not answer, the outcome is recorded when it does.
+        let mut made = tokio::spawn(async move { coordinator.make_and_record(&making, session).await });
+        if let Ok(made) = tokio::time::timeout(PATIENCE, &mut made).await {
+            return made.unwrap_or(Err(Failure::Broken("making the branch")));
+        }
+        if request.request.is_none() {
+            // Its caller gets no token, and cannot ask for it again.
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                let Ok(Ok(session)) = made.await else { return };
+                let command = Command::End { session: session.id, reason: EndReason::ConnectionLost };
+                if let Err(error) = shared.finish(command).await {
+                    warn!(session = %session.id, ?error, "a session nobody has the token of could not be ended");
+                }
+            });
+        }
+        Err(pool::no_answer(&request.repo, MAKE))
+    }
+
+    /// Makes the branch and the worktree, and records what became of it.
+    async fn make_and_record(
+        &self,
+        request: &Arc<ReserveRequest>,
+        session: Arc<SessionRecord>,
+    ) -> Result<Arc<SessionRecord>, Failure> {
         let turn = match &request.worktree {
             Some(_) => Some(self.shared.worktrees.turn(session.repo).await),
             None => None,
@@ -288,11 +337,13 @@ impl Coordinator {
         let (shared, request) = (Arc::clone(&self.shared), Arc::clone(request));
         let settings = self.settings();
         let record = Arc::clone(&session);
-        let made = super::blocking("making the branch", move || {
+        let committed = self.snapshot();
+        let repo = committed.registry.repo(session.repo).ok_or(Failure::Broken("a session without repository"))?;
+        let work = move || {
             let _turn = turn;
             make(&shared, &request, &record, &settings)
-        });
-        let made = made.await;
+        };
+        let made = self.shared.change_repo(&repo.git_dir, MAKE, work).await;
         match made {
             Ok((created, path)) => {
                 let settle = Command::Settle { session: session.id, created, path };

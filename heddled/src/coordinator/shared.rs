@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::inbox::{INBOX, Inbox};
 use super::message::{Done, Message, Reply};
 use super::observer::Left;
-use super::readers::Readers;
+use super::pool::Pool;
 use super::removals::Removals;
 use super::snapshot::Snapshot;
 use super::verify::Looks;
@@ -38,7 +38,10 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) committed: ArcSwap<Snapshot>,
     pub(super) inbox: Inbox,
-    pub(super) readers: Readers,
+    /// The threads for work on repositories that callers wait for.
+    pub(super) work: Pool,
+    /// Those for work on worktrees, which takes long.
+    pub(super) long_work: Pool,
     /// Sessions with signs of life that are not written yet.
     pub(super) unsaved: Mutex<Vec<FencingToken>>,
     pub(super) deadlines: Mutex<Deadlines>,
@@ -138,20 +141,10 @@ impl Shared {
     }
 
     /// Asks for what nobody else would ask for again: the outcome of Git work, the end of a session that has no owner. It
-    /// is not lost when the writer is behind, but waits for room.
-    pub(super) async fn finish(self: &Arc<Self>, command: Command) -> Result<Done, Failure> {
+    /// is not lost when the writer is behind.
+    pub(super) async fn finish(&self, command: Command) -> Result<Done, Failure> {
         let (reply, answer) = oneshot::channel();
-        match self.inbox.try_send(Message::Command { command, reply }) {
-            Ok(()) => {}
-            Err(TrySendError::Disconnected(_)) => return Err(Failure::ShuttingDown),
-            Err(TrySendError::Full(message)) => {
-                let shared = Arc::clone(self);
-                super::blocking("waiting for the writer", move || {
-                    shared.inbox.send(message).map_err(|_| Failure::ShuttingDown)
-                })
-                .await?;
-            }
-        }
+        self.inbox.send(Message::Command { command, reply }).map_err(|_| Failure::ShuttingDown)?;
         answer.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 }

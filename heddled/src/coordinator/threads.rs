@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use proto_schema::{ObjectId, ThreadName, ThreadState};
 
+use super::Coordinator;
 use super::failure::Failure;
 use super::merged::merged_state;
 use super::message::Message;
 use super::observer::observation;
 use super::shared::Shared;
 use super::snapshot::{Snapshot, View};
-use super::{Coordinator, blocking};
 use crate::registry::{Merging, Observation, RepoId, RepoRecord, ThreadKey, ThreadRecord};
 use crate::repo::{Comparison, Pair};
 
@@ -91,7 +91,11 @@ impl Coordinator {
         let mut views = Vec::new();
         for _ in 0..LOOKS {
             let (shared, committed, threads) = (Arc::clone(&self.shared), self.snapshot(), threads.clone());
-            let look = blocking("reading the branches", move || look(&shared, &committed, threads)).await?;
+            // All of one call are of one repository.
+            let repo = threads.first().and_then(|(repo, _)| committed.registry.repo(*repo)).cloned();
+            let Some(repo) = repo else { break };
+            let work = move || look(&shared, &committed, threads);
+            let look = self.shared.read_repo(&repo.git_dir, "read the branches", work).await?;
             views = look.views;
             // A daemon that cannot record it now still says where the branches are.
             if !self.recorded(look.moved, look.merged).await {

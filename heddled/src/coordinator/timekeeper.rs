@@ -1,4 +1,5 @@
-//! Keeps the lease clock going, finds leases that ran out, and has heartbeats written behind once a second.
+//! Keeps the lease clock going, finds leases that ran out, answers callers of repositories that do not, and has heartbeats
+//! written behind once a second.
 //!
 //! It runs beside the connections on purpose: when they are not scheduled, neither is the clock, and no deadline passes.
 
@@ -37,6 +38,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             // The daemon stood still. What that counts of the time is given back, and what was sent meanwhile comes in.
             reprieve = shared.lease_now() + MAX_STEP_MS;
         }
+        shared.work.sweep();
+        shared.long_work.sweep();
         let committed = shared.committed.load_full();
         let due = shared.deadlines.lock().due(shared.lease_clock.now(now), |session| {
             committed.leases.get(&session).and_then(|lease| lease.lock().runs_out())

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use proto_schema::{ObjectId, SessionId};
 
+use super::Coordinator;
 use super::failure::Failure;
+use super::pool::{self, PATIENCE};
 use super::threads::{ThreadView, compared};
-use super::{Coordinator, blocking};
 use crate::registry::{Command, Intent, Refusal, TokenHash, active, authorized};
 use crate::repo::{Error, Expected};
 
@@ -31,41 +32,45 @@ impl Coordinator {
         let key = session.thread_key();
         self.progressed(&committed, &session);
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir), session.thread.clone());
-        let stands = blocking("reading the branch", move || {
-            let tip = shared.repo.tip(&git_dir, &thread)?;
-            if tip == Some(new) {
-                // Whoever moved it there may not have waited for the disk.
-                let log = format!("heddle: moved by {id}");
-                shared.repo.compare_and_swap(&git_dir, &thread, Expected::At(new), new, &log)?;
-                return Ok(true);
-            }
-            if tip != expected {
-                return Err(Error::Conflict { expected, actual: tip }.into());
-            }
-            shared.repo.commit_root(&git_dir, new)?;
-            match shared.repo.checked_out_at(&git_dir, &thread)? {
-                Some(worktree) => Err(Error::CheckedOut { worktree }.into()),
-                None => Ok(false),
-            }
-        })
-        .await?;
+        let stands = self
+            .shared
+            .read_repo(&repo.git_dir, "read the branch", move || {
+                let tip = shared.repo.tip(&git_dir, &thread)?;
+                if tip == Some(new) {
+                    // Whoever moved it there may not have waited for the disk.
+                    let log = format!("heddle: moved by {id}");
+                    shared.repo.compare_and_swap(&git_dir, &thread, Expected::At(new), new, &log)?;
+                    return Ok(true);
+                }
+                if tip != expected {
+                    return Err(Error::Conflict { expected, actual: tip }.into());
+                }
+                shared.repo.commit_root(&git_dir, new)?;
+                match shared.repo.checked_out_at(&git_dir, &thread)? {
+                    Some(worktree) => Err(Error::CheckedOut { worktree }.into()),
+                    None => Ok(false),
+                }
+            })
+            .await?;
         if !stands {
             // A task of its own, as in `reserve`: from its first step to its last nobody can end the session.
             let (coordinator, git_dir) = (self.clone(), Arc::clone(&repo.git_dir));
-            tokio::spawn(async move { coordinator.swap(id, token, &git_dir, expected, new).await })
-                .await
-                .unwrap_or(Err(Failure::Broken("moving the branch")))?;
+            let swap = tokio::spawn(async move { coordinator.swap(id, token, &git_dir, expected, new).await });
+            let swapped = tokio::time::timeout(PATIENCE, swap).await;
+            let swapped = swapped.map_err(|_| pool::no_answer(&repo.git_dir, "move the branch"))?;
+            swapped.unwrap_or(Err(Failure::Broken("moving the branch")))?;
         }
         let committed = self.snapshot();
         let record = committed.registry.thread(&key).cloned().ok_or(Failure::ThreadNotFound)?;
         let holder = committed.registry.holder(&key).map(|session| committed.view(session));
-        let shared = Arc::clone(&self.shared);
-        blocking("comparing the branch", move || {
-            let (target, comparison) = compared(&shared, &repo, &record, Some(new));
-            let has_target = target.is_some();
-            Ok(ThreadView { record, tip: Some(new), holder, repo: Some(repo), has_target, comparison })
-        })
-        .await
+        let (shared, git_dir) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir));
+        self.shared
+            .read_repo(&git_dir, "compare the branch", move || {
+                let (target, comparison) = compared(&shared, &repo, &record, Some(new));
+                let has_target = target.is_some();
+                Ok(ThreadView { record, tip: Some(new), holder, repo: Some(repo), has_target, comparison })
+            })
+            .await
     }
 
     async fn swap(
@@ -86,21 +91,26 @@ impl Coordinator {
         };
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(git_dir), session.thread.clone());
         let (from, settings) = (expected.map_or(Expected::Absent, Expected::At), self.settings());
-        let swapped = blocking("moving the branch", move || {
-            let log = format!("heddle: moved by {id}");
-            // Another registry may have granted the thread to somebody else.
-            let era = shared.committed.load().registry.era();
-            let owned = shared.repo.claim(&git_dir, &settings.claim, era);
-            let swapped = owned.and_then(|()| shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log));
-            let moved = match &swapped {
-                Ok(()) => true,
-                // It may have been moved all the same.
-                Err(Error::Unavailable { .. }) => shared.repo.tip(&git_dir, &thread).is_ok_and(|tip| tip == Some(new)),
-                Err(_) => false,
-            };
-            Ok((moved, swapped))
-        })
-        .await;
+        let at = Arc::clone(&git_dir);
+        let swapped = self
+            .shared
+            .change_repo(&at, "move the branch", move || {
+                let log = format!("heddle: moved by {id}");
+                // Another registry may have granted the thread to somebody else.
+                let era = shared.committed.load().registry.era();
+                let owned = shared.repo.claim(&git_dir, &settings.claim, era);
+                let swapped = owned.and_then(|()| shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log));
+                let moved = match &swapped {
+                    Ok(()) => true,
+                    // It may have been moved all the same.
+                    Err(Error::Unavailable { .. }) => {
+                        shared.repo.tip(&git_dir, &thread).is_ok_and(|tip| tip == Some(new))
+                    }
+                    Err(_) => false,
+                };
+                Ok((moved, swapped))
+            })
+            .await;
         let moved = swapped.as_ref().is_ok_and(|(moved, _)| *moved);
         let finished = self.shared.finish(Command::FinishMove { session: id, moved }).await;
         swapped?.1?;

@@ -1,41 +1,47 @@
 //! How a repository is: what Git, the registry and the processes say of it at one time. Nothing is changed by looking.
 //!
-//! A look may take as long as `git status` does. So few are taken at one time, on blocking workers, with Git itself at a low
-//! priority; one that takes too long, or whose caller has gone, is given up, and what it has found by then is told.
+//! A look may take as long as `git status` does. So few are taken at one time in a repository, at a low priority. One that takes
+//! too long, or whose caller has gone, is given up, and its caller is answered with what it has found by then.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::pool::{Job, Lane};
 use super::shared::Shared;
-use super::yielding::yielding;
+use super::slots::Slots;
 use super::{Coordinator, Settings};
 use crate::liveness::Verdict;
 use crate::registry::{RepoId, SessionRecord};
-use crate::repo::{Claim, Error, Inspection, Located, StatusRequest, ThreadToInspect, WorktreeStatus};
+use crate::repo::{Cause, Claim, Error, Inspection, Located, StatusRequest, ThreadToInspect, WorktreeStatus, shown};
 
-/// How many looks are taken at one time.
+/// How many looks are taken at one time in a repository.
 const AT_ONCE: usize = 2;
 
 /// How long a worktree is looked at: a file that is never read to its end must not keep its place forever.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(10);
 
-/// How long a look waits for its turn. With it, whoever asks has an answer within a minute.
-const TURN: Duration = Duration::from_secs(20);
+/// How long the end of a look is waited for after it was given up.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a look waits for its turn. With it, whoever asks has an answer within half a minute.
+const TURN: Duration = Duration::from_secs(10);
+
+const OPERATION: &str = "look at the repository";
 
 /// The most threads whose branches are looked at; more are not told of.
 const THREADS: usize = 10_000;
 
 /// The turns of the looks.
-pub(super) struct Looks(Arc<Semaphore>);
+pub(super) struct Looks(Slots);
 
 impl Default for Looks {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Slots::new(AT_ONCE))
     }
 }
 
@@ -87,21 +93,30 @@ impl Coordinator {
     /// # Errors
     /// `Repo`: there is no repository. `NotServed`. What is wrong with one that is there is no error.
     pub async fn verify(&self, path: PathBuf) -> Result<Verified, Failure> {
-        // Looks at disks that do not answer may have all turns.
-        let turn = tokio::time::timeout(TURN, Arc::clone(&self.shared.looks.0).acquire_owned()).await;
-        let turn = turn.map_err(|_| Failure::Overloaded { max: AT_ONCE })?.map_err(|_| Failure::ShuttingDown)?;
+        let lane = self.shared.lane_of(&path).await?;
+        let (Lane::Calls(place) | Lane::Upkeep(place) | Lane::Mount(place)) = &lane;
+        let Ok(turn) = timeout(TURN, self.shared.looks.0.wait_for(place)).await else {
+            // Looks that do not end have all turns in this repository.
+            let repo = shown(place).to_string();
+            return Err(Failure::RepositoryBusy { repo, value: AT_ONCE + 1, max: AT_ONCE });
+        };
         let given_up = GivenUp(Arc::new(AtomicBool::new(false)));
-        let (flag, shared, settings) = (Arc::clone(&given_up.0), Arc::clone(&self.shared), self.settings());
-        let mut look = std::pin::pin!(yielding("looking at the repository", move || {
+        let (flag, shared, settings, place) =
+            (Arc::clone(&given_up.0), Arc::clone(&self.shared), self.settings(), Arc::clone(place));
+        let job = Job { lane, what: OPERATION, to_its_end: true };
+        let mut look = std::pin::pin!(self.shared.long_work.run(job, move || {
             let _turn = turn;
             verify(&shared, &settings, &path, &flag)
         }));
-        if let Ok(found) = tokio::time::timeout(LONGEST, &mut look).await {
+        if let Ok(found) = timeout(LONGEST, &mut look).await {
             return found;
         }
-        // It ends within a moment, and tells what it has.
+        // It ends within a moment, with what it has found by then.
         drop(given_up);
-        look.await
+        timeout(GRACE, &mut look).await.unwrap_or_else(|_| {
+            let cause = Cause::NoAnswer { path: place.to_path_buf(), after_s: (LONGEST + GRACE).as_secs() };
+            Err(Error::Unavailable { operation: OPERATION, cause }.into())
+        })
     }
 }
 

@@ -3,7 +3,6 @@
 use std::future::{Future, Pending, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use proto_schema::{SessionId, WaitOutcome};
@@ -142,12 +141,8 @@ impl End {
 
     /// Tells the writer. What is said here is not lost when the writer is behind.
     fn post(&self, leave: Leave) {
-        let Err(TrySendError::Full(message)) = self.shared.inbox.try_send(Message::Leave(leave)) else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let shared = Arc::clone(&self.shared);
-            // Fails only when the writer has ended, and every wait with it.
-            drop(runtime.spawn_blocking(move || drop(shared.inbox.send(message))));
-        }
+        // Fails only when the writer has ended, and every wait with it.
+        drop(self.shared.inbox.send(Message::Leave(leave)));
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::failure::Failure;
 use super::shared::Shared;
 use super::turns::{Turn, Turns};
-use crate::registry::{Refusal, RepoId, SessionRecord};
+use crate::registry::{Refusal, RepoId, RepoRecord, SessionRecord};
 
 /// How long the answer of a call that ends a session waits for its worktree to be unlocked. A disk that does not answer must
 /// not keep a session from ending.
@@ -78,19 +78,19 @@ pub(super) async fn unlocked(shared: &Arc<Shared>, ended: &Result<Arc<SessionRec
 }
 
 async fn unlock(shared: &Arc<Shared>, session: &Arc<SessionRecord>) {
+    let Some(repo) = shared.committed.load().registry.repo(session.repo).cloned() else { return };
     let turn = shared.worktrees.turn(session.repo).await;
-    let (shared, session) = (Arc::clone(shared), Arc::clone(session));
+    let (worker, session, git_dir) = (Arc::clone(shared), Arc::clone(session), Arc::clone(&repo.git_dir));
     // A failure was logged; the next one does not wait for it.
-    let _unlocked = super::blocking("unlocking a worktree", move || {
+    let unlock = move || {
         let _turn = turn;
-        unlock_now(&shared, &session);
+        unlock_now(&worker, &repo, &session);
         Ok(())
-    })
-    .await;
+    };
+    let _unlocked = shared.change_repo(&git_dir, "unlock a worktree", unlock).await;
 }
 
-fn unlock_now(shared: &Shared, session: &SessionRecord) {
-    let Some(repo) = shared.committed.load().registry.repo(session.repo).cloned() else { return };
+fn unlock_now(shared: &Shared, repo: &RepoRecord, session: &SessionRecord) {
     let Some(path) = &session.path else { return };
     let unlocked = shared
         .repo

@@ -3,6 +3,7 @@
 //! All maps are persistent (`imbl`): a clone costs a few reference counts and shares everything, so that the last
 //! committed state can be read by anybody while the next one is being made, and dropped when its flush fails.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -123,9 +124,16 @@ impl Registry {
         self.index.holders.get(thread).and_then(|token| self.sessions.get(token))
     }
 
-    /// Every thread that an active session holds, by repository.
-    pub fn held(&self) -> impl Iterator<Item = &ThreadKey> {
-        self.index.holders.keys()
+    /// The repositories with threads that are held.
+    #[must_use]
+    pub fn held_repositories(&self) -> BTreeSet<RepoId> {
+        self.index.holders.keys().map(|(repo, _)| *repo).collect()
+    }
+
+    /// The threads of a repository that are held.
+    pub fn held(&self, repo: RepoId) -> impl Iterator<Item = &ThreadName> {
+        let held = self.index.holders.range((repo, ThreadName::least())..);
+        held.take_while(move |((id, _), _)| *id == repo).map(|((_, thread), _)| thread)
     }
 
     /// A thread that an active session holds and that the ref store takes for this one, or cannot tell its folder from this

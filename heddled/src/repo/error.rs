@@ -152,6 +152,14 @@ pub enum Cause {
         /// How long ago it was made, in milliseconds; none when it was gone by then.
         age_ms: Option<u64>,
     },
+    /// The file system has not answered, and may never do: it hangs, or a device or a FIFO is in the place of a file.
+    #[error("{} has not answered within {after_s} s", path.display())]
+    NoAnswer {
+        /// The Git directory, or the mount point of what was asked for.
+        path: PathBuf,
+        /// How long it was waited for, in seconds.
+        after_s: u64,
+    },
     /// Another process is changing the same.
     #[error("another process is changing {}", path.display())]
     Busy {

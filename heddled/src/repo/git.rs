@@ -10,6 +10,7 @@ use super::cache::{Cache, Place};
 use super::capture::{Capture, CaptureRequest, Captures, PreparedCapture};
 use super::compare::{self, Comparison, Comparisons, Conflicts, MergeRequest, Pair};
 use super::error::{Cause, Error};
+use super::find::{self, Mounts, Whereabouts};
 use super::inspect::{Inspection, ThreadToInspect};
 use super::program::{Environment, Program};
 use super::removal::{LinkedWorktree, Removal, RemoveRequest};
@@ -94,6 +95,18 @@ fn named_by_caller(error: Error) -> Error {
 impl Repo for GitRepo {
     fn locate(&self, path: &Path) -> Result<Located, Error> {
         Ok(self.place(path)?.located.clone())
+    }
+
+    fn remembered(&self, path: &Path) -> Option<Arc<Path>> {
+        self.cache.remembered(path).map(|place| Arc::clone(&place.located.git_dir))
+    }
+
+    fn mount_of(&self, path: &Path) -> Arc<Path> {
+        Mounts::read().of(path).into()
+    }
+
+    fn find(&self, path: &Path, mount: &Path) -> Whereabouts {
+        find::find(path, mount, &Mounts::read())
     }
 
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {

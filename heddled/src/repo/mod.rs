@@ -24,6 +24,7 @@ mod discover;
 mod durable;
 mod error;
 mod files;
+mod find;
 mod format;
 mod git;
 mod glance;
@@ -58,6 +59,7 @@ use proto_schema::{ObjectId, ThreadName};
 pub use capture::{Capture, CaptureRefused, CaptureRequest, GitOperation, PreparedCapture};
 pub use compare::{Comparison, Conflicts, MergeRequest, Pair};
 pub use error::{Cause, Error};
+pub use find::Whereabouts;
 pub use git::{GitRepo, WallClock};
 pub use inspect::{BranchFound, Head, Inspection, ThreadFound, ThreadToInspect, Upstream};
 pub use inventory::Finding;
@@ -169,6 +171,15 @@ pub trait Repo: Send + Sync + 'static {
     /// # Errors
     /// [`Error::NotFound`].
     fn locate(&self, path: &Path) -> Result<Located, Error>;
+
+    /// The common Git directory that a path was found to lead to before. Reads nothing: it may lead elsewhere by now.
+    fn remembered(&self, path: &Path) -> Option<Arc<Path>>;
+
+    /// The mount point that a path lies below, by its text. Touches no file system but `/proc`.
+    fn mount_of(&self, path: &Path) -> Arc<Path>;
+
+    /// Finds out which repository a path leads to, as far as the file system at `mount` says: no other one is touched.
+    fn find(&self, path: &Path, mount: &Path) -> Whereabouts;
 
     /// Reads what a reservation needs: the anchor, its tree, and where the thread is. A thread that is at the anchor is
     /// durable there on return.

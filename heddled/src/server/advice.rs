@@ -136,6 +136,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         }
         Failure::Queued => internal("a caller that does not wait was queued"),
         Failure::Overloaded { max } => limit("inbox", *max + 1, *max).retry_after(100),
+        Failure::RepositoryBusy { repo, value, max } => busy(repo, *value, *max),
         Failure::Contended { reads } => {
             let error = format!("the thread changed each of the {reads} times that it was looked at");
             let details = LimitDetails { limit: "reads".to_owned(), value: *reads as u64, max: *reads as u64 };
@@ -158,6 +159,16 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
         .retry_after(1000),
         Failure::Broken(what) => internal(what),
     }
+}
+
+/// A repository does not answer, and has as many calls under way as it may have.
+fn busy(repo: &str, value: usize, max: usize) -> WireError {
+    let error = format!("{max} calls are under way in {repo}, and it does not answer");
+    let hint = "its file system may hang: call again once it answers; other repositories are served";
+    let details = LimitDetails { limit: "calls_per_repository".to_owned(), value: value as u64, max: max as u64 };
+    WireError::new(Kind::LimitExceeded, error, hint, &details)
+        .with_commands(vec!["heddlectl doctor".to_owned()])
+        .retry_after(5000)
 }
 
 fn refused(context: &Context, refusal: &Refusal, about: &About) -> WireError {

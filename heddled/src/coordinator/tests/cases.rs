@@ -75,7 +75,7 @@ fn a_caller_that_goes_away_leaves_no_intent_open() {
                 tokio::task::yield_now().await;
                 daemon.handle(1);
                 daemon.writer.commit();
-                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                daemon.work_is_done().await;
             }
             call.abort();
             daemon.rest().await;

@@ -162,7 +162,7 @@ async fn step(daemon: &mut Daemon, steps: usize) {
         daemon.handle(1);
         daemon.writer.commit();
         tokio::task::yield_now().await;
-        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        daemon.work_is_done().await;
     }
 }
 
@@ -190,12 +190,11 @@ impl Pause {
     }
 }
 
-/// Lets readers and the writer go on while the one blocking worker is busy.
+/// Lets all others and the writer go on while a job is paused.
 async fn drive(daemon: &mut Daemon, rounds: usize) {
     for _ in 0..rounds {
-        let (done, read) = std::sync::mpsc::channel();
-        daemon.coordinator.shared.readers.run(|| Ok(()), move |_| done.send(()).unwrap());
-        read.recv().unwrap();
+        daemon.coordinator.shared.work.wait_until_busy(1);
+        daemon.coordinator.shared.long_work.wait_until_busy(1);
         tokio::task::yield_now().await;
         daemon.handle(usize::MAX);
         daemon.writer.commit();
@@ -232,7 +231,7 @@ fn a_session_that_is_granted_during_a_look_keeps_its_worktree() {
     let mut tried = 0;
     for (looks, request) in (1..20).flat_map(|looks| requests(2).map(|request| (looks, request))) {
         tried += runtime().block_on(async {
-            let world = World::new();
+            let world = World { threads: 2, ..World::new() };
             let mut daemon = merged(&world).await;
             // It is known to be merged by now.
             assert_eq!(clean(&mut daemon, true).await.removed.len(), 1);

@@ -15,7 +15,7 @@ use crate::registry::{Folding, HolderProcess, RepoKey};
 use crate::repo::{
     Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection,
     LinkedWorktree, Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting,
-    StatusRequest, ThreadToInspect, WorktreeStatus,
+    StatusRequest, ThreadToInspect, Whereabouts, WorktreeStatus,
 };
 use crate::store::memory::{Fault, MemoryDisk};
 
@@ -103,6 +103,18 @@ impl Repo for FakeRepo {
         let worktree = Some(Path::new("/r").into());
         let key = RepoKey { device: 1, inode: 1 };
         Ok(Located { key, git_dir: Path::new("/r/.git").into(), shown: "/r".into(), worktree, folding: Folding::None })
+    }
+
+    fn remembered(&self, _: &Path) -> Option<Arc<Path>> {
+        Some(Path::new("/r/.git").into())
+    }
+
+    fn mount_of(&self, _: &Path) -> Arc<Path> {
+        Path::new("/").into()
+    }
+
+    fn find(&self, _: &Path, _: &Path) -> Whereabouts {
+        Whereabouts::Unknown
     }
 
     fn sight(&self, path: &Path, thread: &ThreadName, anchor: &Anchor) -> Result<Sighting, Error> {

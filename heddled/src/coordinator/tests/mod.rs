@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use self::fakes::{FakeLiveness, FakeRepo};
 use super::inbox::Outbox;
 use super::message::Message;
-use super::readers::Readers;
+use super::pool::{Limits, Pool};
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
@@ -40,12 +40,14 @@ struct World {
     repo: Arc<FakeRepo>,
     liveness: Arc<FakeLiveness>,
     clock: Arc<ManualClock>,
+    /// How many threads there are for short work: with one, a seed decides what happens in which order.
+    threads: usize,
 }
 
 impl World {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(proto_schema::Timestamp::from_unix_ms(1_000_000), 0));
-        Self { disk: MemoryDisk::default(), repo: Arc::default(), liveness: Arc::default(), clock }
+        Self { disk: MemoryDisk::default(), repo: Arc::default(), liveness: Arc::default(), clock, threads: 1 }
     }
 }
 
@@ -74,6 +76,7 @@ impl Daemon {
         let lease = |session: &Arc<_>| Arc::new(Mutex::new(Lease::new(session, 0)));
         let leases = opened.registry.active(None).map(|session| (session.fencing_token, lease(session))).collect();
         let (publish, published) = tokio::sync::watch::channel(opened.registry.revision());
+        let one = Limits { kept: 1, threads: world.threads, ..Limits::SHORT };
         let settings = Arc::new(Settings {
             max_active: 1000,
             max_waiters: MAX_WAITERS,
@@ -92,7 +95,8 @@ impl Daemon {
             committed: ArcSwap::from_pointee(Snapshot { registry: opened.registry, leases, ..Snapshot::default() }),
             inbox,
             metrics,
-            readers: Readers::start(1, None).unwrap(),
+            work: Pool::start(one, world.clock.clone()).unwrap(),
+            long_work: Pool::start(Limits::LONG, world.clock.clone()).unwrap(),
             unsaved: Mutex::default(),
             deadlines: Mutex::new(Deadlines::default()),
             rearmed: Notify::new(),
@@ -117,18 +121,22 @@ impl Daemon {
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
 
-    /// Lets everything happen that can without the writer. There is one reader and one blocking worker, so that an empty job
-    /// waits for all; the reader's is waited for without the runtime, whose paused time would run ahead.
+    /// Lets everything happen that can without the writer. There is one thread for short work; all are waited for without the runtime, whose
+    /// paused time would run ahead; there is one blocking worker, so that an empty job waits for all.
     async fn settle(&self) {
         for _ in 0..3 {
             for _ in 0..4 {
                 tokio::task::yield_now().await;
             }
-            let (done, read) = std::sync::mpsc::channel();
-            self.coordinator.shared.readers.run(|| Ok(()), move |_| done.send(()).unwrap());
-            read.recv().unwrap();
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            self.work_is_done().await;
         }
+    }
+
+    /// Waits until nothing runs off the runtime.
+    async fn work_is_done(&self) {
+        self.coordinator.shared.work.wait_until_busy(0);
+        self.coordinator.shared.long_work.wait_until_busy(0);
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
     }
 
     /// Hands the writer at most `count` messages, in one batch.

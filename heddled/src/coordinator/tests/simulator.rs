@@ -328,7 +328,7 @@ impl Simulation {
                 self.is_failing = true;
             }
             25 if self.random.below(2) == 0 => self.crash().await,
-            34 => observer::look(&self.daemon.coordinator.shared, true, &mut observer::Calm::default()),
+            34 => observer::look_at_all(&self.daemon.coordinator.shared),
             35 => {
                 // States that nobody else moves to: a move to where the branch is already is no entry.
                 let state = state(u8::try_from(240 + self.random.below(8)).unwrap());
@@ -396,7 +396,7 @@ impl Simulation {
                 "seed {seed}: held by the dead"
             );
         }
-        observer::look(&self.daemon.coordinator.shared, true, &mut observer::Calm::default());
+        observer::look_at_all(&self.daemon.coordinator.shared);
         self.daemon.rest().await;
         let snapshot = self.daemon.coordinator.snapshot();
         for session in snapshot.registry.active(None) {

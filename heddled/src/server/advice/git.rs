@@ -195,6 +195,15 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         repo::Error::Unavailable { operation, cause: Cause::Locked { path, age_ms } } => {
             locked(operation, error, &repo::shown(path), *age_ms)
         }
+        repo::Error::Unavailable { operation, cause: Cause::NoAnswer { .. } } => {
+            let cause = error.to_string();
+            let details =
+                RepositoryDetails { operation: (*operation).to_owned(), cause: cause.clone(), registry: None };
+            let hint = "its file system may hang: call again once it answers; other repositories are served";
+            WireError::new(Kind::RepositoryUnavailable, cause, hint, &details)
+                .with_commands(vec!["heddlectl doctor".to_owned()])
+                .retry_after(5000)
+        }
         repo::Error::Unavailable { operation, .. } => {
             let cause = error.to_string();
             let details =
