@@ -32,6 +32,12 @@ use crate::store;
 /// How long calls under way may take when the daemon stops, unless the caller says otherwise.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long work on repositories that outlasted the drain may still take.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+/// How long the start waits for repositories in which something was left open.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long subscribers may take for the last events: whoever is slower resumes from the daemon that is started next.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
@@ -132,6 +138,8 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let start = off_worker(move || Coordinator::start(registry, dependencies, settings));
     let started = manager.while_busy("settling what was left open", start).await?;
     let (coordinator, running) = started.map_err(system("starting the writer"))?;
+    // Whoever calls first finds everything settled, but for repositories that do not answer.
+    manager.while_busy("settling what was left open", coordinator.recovered(SETTLED_WITHIN)).await;
 
     // A socket that was handed over stays where it is when the daemon ends. Its own is watched, and removed at the end.
     let (rebound, rebinds) = mpsc::channel(1);
@@ -162,6 +170,8 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let stopped = stop_all(&coordinator, running, by, signals);
     let stopped = manager.while_busy("closing the store", stopped).await;
     tell_the_last(subscribers).await;
+    // Before the lock is given up: the next daemon settles what is cut off.
+    manager.while_busy("ending work on repositories", coordinator.work_ended(LAST_WORK)).await;
     stopped?;
     drop((socket, lock));
     info!("stopped");

@@ -15,8 +15,8 @@ use heddled::{observe, paths};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long Git work that outlasted the drain may still take.
-const LAST_WORK: Duration = Duration::from_secs(2);
+/// How long reads of the daemon's own files that outlasted the drain may still take.
+const LAST_READS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let environment = paths::Environment::of_process();
@@ -50,8 +50,8 @@ fn run(config: Config, sources: Sources, handed: Handed) -> Result<(), DaemonErr
         .build()
         .map_err(|source| DaemonError::System { operation: "starting the runtime", source })?;
     let ended = runtime.block_on(daemon::run(config, sources, log, handed));
-    // What still waits for a disk or a repository that does not answer is cut off, as by a kill: the start settles it.
-    runtime.shutdown_timeout(LAST_WORK);
+    // Work on repositories that is still under way is cut off, as by a kill: the next start settles it.
+    runtime.shutdown_timeout(LAST_READS);
     ended
 }
 

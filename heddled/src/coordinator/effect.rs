@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::shared::Shared;
 use super::waiting::Word;
-use crate::registry::{HolderProcess, SessionRecord};
+use crate::registry::{HolderProcess, RepoId, SessionRecord};
 
 /// What is to be done once the batch is durable.
 pub(super) enum Effect {
@@ -15,6 +15,8 @@ pub(super) enum Effect {
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
     Ended(Arc<SessionRecord>),
+    /// A repository is settled.
+    Recovered(RepoId),
     /// Somebody who waits is told that it is its turn.
     Call(mpsc::UnboundedSender<Word>),
 }
@@ -27,6 +29,7 @@ impl Effect {
             Self::Unwatch(process) => shared.liveness.unwatch(&process),
             Self::Deadline(deadline, session) => shared.look_at(deadline, session),
             Self::Ended(session) => shared.ended(session),
+            Self::Recovered(repo) => shared.recovery.end(repo),
             // Nobody is told who is gone.
             Self::Call(words) => drop(words.send(Word::Turn)),
         }

@@ -6,7 +6,7 @@ use proto_schema::{HolderProblem, Outcome};
 
 use super::removals::Until;
 use crate::liveness::Unidentified;
-use crate::registry::{Refusal, SessionRecord};
+use crate::registry::{Refusal, RepoId, SessionRecord};
 use crate::repo;
 
 /// Why a call could not be done. The server turns it into the wire's error, with advice.
@@ -89,6 +89,8 @@ pub enum Failure {
     },
     /// The worktree that the session would have is being removed: look and ask again then.
     BeingRemoved(Until),
+    /// The repository is one in which what a crash left open is not settled yet: ask again then. Not for the wire.
+    Recovering(RepoId),
     /// The daemon is stopping.
     ShuttingDown,
     /// A worker of the daemon broke.

@@ -6,6 +6,7 @@ use proto_schema::{FencingToken, SessionId, WaitOutcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
+use super::recover::Recovered;
 use super::waiting::Seat;
 use crate::registry::{
     Actor, Command, HolderProcess, Merging, Observation, RepoId, RepoRecord, Reserve, SessionRecord,
@@ -100,6 +101,8 @@ pub(super) enum Message {
     TakenOver(Vec<RepoId>),
     /// A repository is at another place than its record says.
     RepoSeen(Arc<RepoRecord>),
+    /// What was left open in a repository is settled.
+    Recovered(Box<Recovered>),
     /// Fencing tokens must go on after this one.
     RaiseFencing(FencingToken),
     /// Answers once everything before it is committed.

@@ -24,6 +24,7 @@ mod pool;
 mod queue;
 mod read;
 mod ready;
+mod recover;
 mod removals;
 mod reserve;
 mod session;
@@ -54,7 +55,6 @@ use proto_schema::{Outcome, ReservationToken, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::warn;
 
 pub use capture::{CaptureCall, Captured};
 pub use clean::{Cleaned, Stays};
@@ -72,12 +72,10 @@ pub use verify::{Orphan, OrphanReason, Verified};
 pub use wait::{Patience, Stay};
 
 use crate::clock::{Clock, LeaseClock};
-use crate::liveness::{Liveness, Verdict};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
-use crate::registry::{
-    Actor, Change, Deadlines, HolderProcess, Lease, Registry, RepoId, RepoRecord, SessionRecord, TokenHash, before_era,
-};
-use crate::repo::{self, Claim, Located, Repo};
+use crate::registry::{Actor, Deadlines, HolderProcess, Lease, Registry, SessionRecord, TokenHash, before_era};
+use crate::repo::{Claim, Located, Repo};
 use crate::store::{OperationLog, Store};
 use message::Message;
 use pool::Pool;
@@ -193,6 +191,7 @@ impl Coordinator {
             connections: connections::Connections::default(),
             captures: captures::Captures::default(),
             removals: removals::Removals::default(),
+            recovery: recover::Recovery::default(),
             looks: verify::Looks::default(),
             settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
@@ -200,12 +199,13 @@ impl Coordinator {
         });
         let (answers, answered) = mpsc::unbounded_channel();
         let mut writer = Writer::new(Arc::clone(&shared), store, answers);
-        let unsaid = recover(&shared, &mut writer, &settings);
+        let unsaid = recover::begin(&shared, &mut writer, &settings);
         let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run(&outbox))?;
         // It ends with the writer, whose last answers are still handed out.
         tokio::spawn(message::hand_out(answered, publish));
         let tasks = vec![
             tokio::spawn(timekeeper::run(Arc::clone(&shared))),
+            tokio::spawn(recover::run(Arc::clone(&shared), Arc::clone(&settings))),
             tokio::spawn(observer::run(Arc::clone(&shared), Arc::clone(&settings))),
             tokio::spawn(forward(Arc::clone(&shared), deaths, unsaid)),
             tokio::spawn(worktrees::run(Arc::clone(&shared), ended)),
@@ -258,6 +258,8 @@ impl Coordinator {
     /// # Errors
     /// `Repo`: there is no repository, the other daemon runs, or the mark cannot be written.
     pub async fn adopt(&self, path: PathBuf) -> Result<(), Failure> {
+        // What a crash left open there is settled first.
+        self.find_repo(path.clone()).await?;
         let (shared, settings, there) = (Arc::clone(&self.shared), self.settings(), path.clone());
         let (repo, era) = self
             .shared
@@ -354,66 +356,4 @@ async fn forward(
             drop(shared.inbox.send(Message::Died(process)));
         });
     }
-}
-
-/// The repositories that another registry took over while this daemon was not running: it decides about them now.
-fn adopted(shared: &Shared, settings: &Settings) -> BTreeSet<RepoId> {
-    let registry = &shared.committed.load().registry;
-    let held = registry.repos().filter(|repo| registry.active(None).any(|session| session.repo == repo.id));
-    held.filter(|repo| is_taken_over(shared, settings, repo)).map(|repo| repo.id).collect()
-}
-
-/// Whether another registry decides about a repository now.
-fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> bool {
-    let era = shared.committed.load().registry.era();
-    // Or by a copy of this one, restored from a backup into another state directory.
-    let by_a_copy = |cause: &repo::Cause| matches!(cause, repo::Cause::LaterEra { elsewhere: true, .. });
-    match shared.repo.claim(&repo.git_dir, &settings.claim, era) {
-        Err(repo::Error::Owned { .. }) => true,
-        Err(repo::Error::Unavailable { cause, .. }) => by_a_copy(&cause),
-        Ok(()) | Err(_) => false,
-    }
-}
-
-/// Makes the state that was loaded the state of this daemon. Answers the holders that have ended without anybody having said
-/// yet how: their sessions have not ended.
-fn recover(shared: &Arc<Shared>, writer: &mut Writer, settings: &Settings) -> BTreeSet<HolderProcess> {
-    writer.change(Change::DaemonStarted { version: Arc::clone(&settings.version), pid: std::process::id() });
-    let loaded = shared.committed.load_full();
-    for repo in loaded.registry.repos() {
-        // Devices get other numbers when a machine starts again: the path says which repository it is.
-        if let Some(key) = shared.repo.locate(&repo.git_dir).ok().map(|there| there.key).filter(|key| *key != repo.key)
-        {
-            writer.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(repo) })));
-        }
-    }
-    let (adopted, mut unsaid) = (adopted(shared, settings), BTreeSet::new());
-    for session in loaded.registry.active(None) {
-        writer.begin(session);
-        if adopted.contains(&session.repo) {
-            writer.change(reserve::ended_by_adoption(session.id));
-            continue;
-        }
-        reserve::settle_at_start(shared, session).into_iter().for_each(|change| writer.change(change));
-        let Some(process) = &session.hold.process else { continue };
-        match shared.liveness.check(process) {
-            // The watch that has begun finds it, too.
-            Verdict::Exited if shared.liveness.may_have_succeeded(process) => {
-                unsaid.insert(process.clone());
-            }
-            Verdict::Exited => writer.end(session.id, proto_schema::EndReason::ProcessExited),
-            Verdict::BootChanged => writer.end(session.id, proto_schema::EndReason::BootChanged),
-            Verdict::OtherNamespace => writer.begin_with_unknown_holder(session),
-            Verdict::Alive | Verdict::Unknown => {}
-        }
-    }
-    let held = loaded.registry.active(None).map(|session| session.repo).collect::<BTreeSet<_>>();
-    for repo in held.difference(&adopted).filter_map(|repo| loaded.registry.repo(*repo)) {
-        // After the captures that are recorded: what is left belongs to none of them.
-        if let Err(error) = shared.repo.clear_captures(&repo.git_dir) {
-            warn!(repo = %repo.shown, %error, "what a capture left behind could not be removed");
-        }
-    }
-    writer.commit();
-    unsaid
 }

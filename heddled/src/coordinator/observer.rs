@@ -18,10 +18,11 @@ use proto_schema::{ObjectId, SessionId, SessionStatus, ThreadName};
 use tokio::sync::Notify;
 use tracing::debug;
 
+use super::Settings;
 use super::message::Message;
+use super::recover::is_taken_over;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::{Settings, is_taken_over};
 use crate::registry::{Observation, Registry, RepoId, RepoRecord, SessionRecord, ThreadKey};
 use crate::repo::{RefsVersion, folder_of};
 
@@ -172,6 +173,9 @@ async fn round(shared: &Arc<Shared>, settings: &Arc<Settings>, watched: &mut All
     let took = Arc::new(AtomicU64::new(0));
     let mut looks = Vec::new();
     for repo in repositories.into_iter().filter_map(|repo| committed.registry.repo(repo).cloned()) {
+        if shared.recovery.is_pending(repo.id) {
+            continue;
+        }
         let Some(under_way) = UnderWay::begin(watched.repositories.entry(repo.id).or_default()) else { continue };
         let (shared, settings, took) = (Arc::clone(shared), Arc::clone(settings), Arc::clone(&took));
         let (worker, git_dir) = (Arc::clone(&shared), Arc::clone(&repo.git_dir));

@@ -247,6 +247,11 @@ impl Pool {
         self.0.sweep();
     }
 
+    /// How many jobs run.
+    pub(super) fn busy(&self) -> usize {
+        self.0.state.lock().busy
+    }
+
     /// Waits until no job waits, and at most so many run.
     #[cfg(test)]
     pub(super) fn wait_until_busy(&self, at_most: usize) {

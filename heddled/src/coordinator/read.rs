@@ -50,6 +50,15 @@ impl Coordinator {
     /// The repository at `path`, and its number unless nothing was ever reserved in it. One that was moved there is known to
     /// be there from then on.
     pub(super) async fn find_repo(&self, path: PathBuf) -> Result<(RepoKey, Option<RepoId>), Failure> {
+        loop {
+            match self.find_settled(path.clone()).await {
+                Err(Failure::Recovering(repo)) => self.shared.recovery.wait_for(repo).await?,
+                found => return found,
+            }
+        }
+    }
+
+    async fn find_settled(&self, path: PathBuf) -> Result<(RepoKey, Option<RepoId>), Failure> {
         let (shared, settings) = (Arc::clone(&self.shared), self.settings());
         let at = path.clone();
         let (key, id, moved) = self
@@ -57,6 +66,7 @@ impl Coordinator {
             .read_at(&at, "find the repository", move || {
                 let there = shared.repo.locate(&path)?;
                 settings.check_served(&there)?;
+                shared.recovery.refuse_pending(&there)?;
                 let committed = shared.committed.load();
                 let known = committed.registry.repo_at(there.key);
                 let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {

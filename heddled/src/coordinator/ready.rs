@@ -106,6 +106,7 @@ impl Coordinator {
         let repo =
             committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
         self.progressed(&committed, session);
+        self.shared.recovery.wait_for(repo.id).await?;
         let cancellable = Arc::new(Cancellable::new(&self.shared, id));
         let begun = Begun { session: id, token, repo, cancellable };
         let coordinator = self.clone();

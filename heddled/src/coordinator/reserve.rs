@@ -5,11 +5,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proto_schema::{
-    EndReason, HolderProblem, ProbeSource, ReservationToken, SessionId, SessionStatus, ThreadName, Timestamp,
-};
+use proto_schema::{EndReason, HolderProblem, ProbeSource, ReservationToken, SessionId, ThreadName, Timestamp};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::failure::Failure;
 use super::make::make;
@@ -22,10 +20,10 @@ use super::waiting::Seat;
 use super::{Coordinator, hash};
 use crate::liveness::Unidentified;
 use crate::registry::{
-    AgentRecord, Change, Command, ConnectionId, Decision, Ending, HoldRecord, HolderProcess, Intent, Refusal, RepoSeen,
-    RequestRecord, Reserve, SessionRecord, TokenHash, decide, replay,
+    AgentRecord, Command, ConnectionId, Decision, HoldRecord, HolderProcess, Refusal, RepoSeen, RequestRecord, Reserve,
+    SessionRecord, TokenHash, decide, replay,
 };
-use crate::repo::{Anchor, Expected, Sighting, shown};
+use crate::repo::{Anchor, Sighting, shown};
 
 /// How often the branch is read again when the thread changes under the reader.
 const READS: usize = 16;
@@ -228,6 +226,7 @@ impl Coordinator {
             match answer.unwrap_or(Err(Failure::ShuttingDown)) {
                 Err(Failure::Refused(Refusal::Outdated)) => {}
                 Err(Failure::BeingRemoved(until)) => until.passed().await,
+                Err(Failure::Recovering(repo)) => self.shared.recovery.wait_for(repo).await?,
                 Err(failure @ Failure::Repo(_)) => match self.shared.removals.of(&asked.request.thread) {
                     // What it has seen may be a worktree that was half gone.
                     Some(until) => until.passed().await,
@@ -290,8 +289,13 @@ impl Coordinator {
             return Ok(Done { session, fresh: false });
         }
         let (reply, answer) = oneshot::channel();
+        let repo = self.snapshot().registry.repo(session.repo).cloned();
         self.shared.post(Message::Join { session: session.id, reply })?;
-        answer.await.unwrap_or(Err(Failure::ShuttingDown))
+        match (tokio::time::timeout(PATIENCE, answer).await, repo) {
+            (Ok(answer), _) => answer.unwrap_or(Err(Failure::ShuttingDown)),
+            (Err(_), Some(repo)) => Err(pool::no_answer(&repo.git_dir, MAKE)),
+            (Err(_), None) => Err(Failure::Broken("a session without repository")),
+        }
     }
 
     /// Step 7: the branch, and the worktree where one is wanted.
@@ -383,6 +387,7 @@ fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<
     let (seen, era) = (committed.registry.revision(), committed.registry.era());
     let sighting = shared.repo.glance(&request.repo, &request.thread, &request.anchor, &settings.claim, era)?;
     settings.check_served(&sighting.repo).ok()?;
+    shared.recovery.refuse_pending(&sighting.repo).ok()?;
     let known = committed.registry.repo_at(sighting.repo.key)?;
     if *known.git_dir != *sighting.repo.git_dir {
         return None;
@@ -401,6 +406,7 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
     let sighting = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
     let repo = sighting.repo.clone();
     settings.check_served(&repo)?;
+    shared.recovery.refuse_pending(&repo)?;
     let path = match (&request.path, &request.worktree) {
         (Some(path), _) => Some(shown(&shared.repo.registered_worktree(&repo, path)?)),
         (None, None) => repo.worktree.as_deref().map(shown),
@@ -463,81 +469,5 @@ impl Asked {
             at,
             max_active,
         }
-    }
-}
-
-/// The end of a session whose repository another registry took over: somebody else may hold its thread there.
-pub(super) fn ended_by_adoption(session: SessionId) -> Change {
-    let note = "another registry took the repository over".parse().ok();
-    let (status, reason) = (SessionStatus::Abandoned, EndReason::Evicted);
-    Change::Ended(Box::new(Ending { session, status, reason, by: None, note }))
-}
-
-/// Brings a change of Git that a crash left open to its end, by what the branch says. No decision is asked for: nobody is at
-/// work on it any more, so nothing is busy.
-pub(super) fn settle_at_start(shared: &Shared, session: &SessionRecord) -> Vec<Change> {
-    let Some(intent) = &session.intent else { return Vec::new() };
-    let id = session.id;
-    let repo = shared.committed.load().registry.repo(session.repo).cloned();
-    let tip = repo.as_ref().map(|repo| {
-        let new = match intent {
-            Intent::Move { new, .. } => *new,
-            Intent::Capture(capture) => capture.new,
-            Intent::Create | Intent::Worktree => session.anchor_state,
-        };
-        match shared.repo.clear_lock(&repo.git_dir, &session.thread, new) {
-            Ok(true) => info!(session = %id, thread = %session.thread, "a lock that a crash left behind was removed"),
-            Ok(false) => {}
-            Err(error) => warn!(session = %id, %error, "a lock that a crash left behind could not be removed"),
-        }
-        let tip = shared.repo.tip(&repo.git_dir, &session.thread);
-        // Where the branch is there already, the daemon may have been killed before it had waited for the disk.
-        if matches!(tip, Ok(Some(tip)) if tip == new) && *intent != Intent::Worktree {
-            let (log, there) = (format!("heddle: settled {id}"), Expected::At(new));
-            if let Err(error) = shared.repo.compare_and_swap(&repo.git_dir, &session.thread, there, new, &log) {
-                warn!(session = %id, %error, "a branch that a crash cut off could not be made durable");
-            }
-        }
-        tip
-    });
-    let ended = |reason| {
-        let status = SessionStatus::Abandoned;
-        Change::Ended(Box::new(Ending { session: id, status, reason, by: None, note: None }))
-    };
-    let settled = |created| {
-        let settled = Change::Settled { session: id, created, path: None };
-        match session.request {
-            // Its caller never had an answer and will not ask again: no ghosts.
-            None => vec![settled, ended(EndReason::ConnectionLost)],
-            Some(_) => vec![settled],
-        }
-    };
-    match (intent, tip, repo) {
-        (Intent::Create, Some(Ok(Some(tip))), _) if tip == session.anchor_state => settled(true),
-        (Intent::Create, Some(Ok(None)), Some(repo)) if session.request.is_some() => {
-            let (log, absent) = (format!("heddle: reserved by {id}"), Expected::Absent);
-            match shared.repo.compare_and_swap(&repo.git_dir, &session.thread, absent, session.anchor_state, &log) {
-                Ok(()) => settled(true),
-                Err(error) => {
-                    warn!(session = %id, %error, "a reserve that was cut off could not be finished");
-                    vec![ended(EndReason::ReserveFailed)]
-                }
-            }
-        }
-        (Intent::Create, Some(Ok(None)), _) => vec![ended(EndReason::ConnectionLost)],
-        (Intent::Create, ..) => vec![ended(EndReason::ReserveFailed)],
-        (Intent::Worktree, ..) => settled(false),
-        (Intent::Move { expected, new }, Some(Ok(Some(tip))), _) if tip == *new => {
-            vec![Change::Moved { session: id, before: *expected, after: *new }]
-        }
-        (Intent::Capture(capture), Some(Ok(tip)), Some(repo)) => {
-            let (prepared, log) = (super::capture::prepared(capture), super::capture::log(id));
-            if let Err(error) = shared.repo.recover_capture(&repo.git_dir, &session.thread, &prepared, &log) {
-                warn!(session = %id, %error, "a capture that was cut off could not be brought to its end");
-            }
-            let is_moved = tip == Some(capture.new);
-            vec![if is_moved { capture.change(id) } else { Change::MoveDropped { session: id } }]
-        }
-        (Intent::Move { .. } | Intent::Capture(_), ..) => vec![Change::MoveDropped { session: id }],
     }
 }

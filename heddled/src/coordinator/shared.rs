@@ -16,6 +16,7 @@ use super::inbox::{INBOX, Inbox};
 use super::message::{Done, Message, Reply};
 use super::observer::Left;
 use super::pool::Pool;
+use super::recover::Recovery;
 use super::removals::Removals;
 use super::snapshot::Snapshot;
 use super::verify::Looks;
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub(super) captures: Captures,
     /// Worktrees that are being removed.
     pub(super) removals: Removals,
+    /// The repositories in which what a crash left open is not settled yet.
+    pub(super) recovery: Recovery,
     /// Looks at repositories under way.
     pub(super) looks: Looks,
     /// What is configured: it may change while the daemon runs, but for whose registry this is.
@@ -105,6 +108,7 @@ impl Shared {
 
     pub(super) fn set_failed(&self, why: String) {
         self.failed.store(Some(Arc::new(why)));
+        self.recovery.end_all();
     }
 
     /// Hands a message to the writer. Never waits: a full inbox is an answer.

@@ -82,6 +82,7 @@ fn post(shared: &Shared, message: Message) {
         | Message::Merged(_)
         | Message::TakenOver(_)
         | Message::RepoSeen(_)
+        | Message::Recovered(_)
         | Message::RaiseFencing(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}

@@ -31,6 +31,7 @@ impl Coordinator {
             committed.registry.repo(session.repo).cloned().ok_or(Failure::Broken("a session without repository"))?;
         let key = session.thread_key();
         self.progressed(&committed, &session);
+        self.shared.recovery.wait_for(repo.id).await?;
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir), session.thread.clone());
         let stands = self
             .shared

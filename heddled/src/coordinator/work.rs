@@ -5,7 +5,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::Coordinator;
 use super::failure::Failure;
 use super::pool::{Job, Lane};
 use super::shared::Shared;
@@ -13,6 +15,21 @@ use crate::repo::Whereabouts;
 
 /// How often the way from a path to its repository may lead to another file system.
 const MOST_FILE_SYSTEMS: usize = 16;
+
+/// How often it is looked whether work has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+impl Coordinator {
+    /// Waits until no work on repositories is under way, or for so long: what is left then is cut off by the end of the process.
+    pub async fn work_ended(&self, within: Duration) {
+        let until = self.clock().monotonic_ms() + u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let is_busy = || self.shared.work.busy() + self.shared.long_work.busy() > 0;
+        while is_busy() && self.clock().monotonic_ms() < until {
+            // The time is what is waited for.
+            let _elapsed = tokio::time::timeout(LOOK_AGAIN, std::future::pending::<()>()).await;
+        }
+    }
+}
 
 impl Shared {
     /// Reads a repository, given by its common Git directory. The caller waits for 30 s at most.

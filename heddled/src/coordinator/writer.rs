@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::inbox::Outbox;
 use super::message::{Answers, Committed, Done, Message, Reply};
 use super::queue::Queues;
-use super::reserve::ended_by_adoption;
+use super::recover::{Recovered, ended_by_adoption};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::waiting::Word;
@@ -147,6 +147,7 @@ impl Writer {
             Message::Merged(found) => found.iter().for_each(|merging| self.merged(merging)),
             Message::TakenOver(repos) => self.taken_over(&repos),
             Message::RepoSeen(repo) => self.repo_seen(repo),
+            Message::Recovered(recovered) => self.recovered(*recovered),
             Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
             Message::RaiseFencing(_) => {}
             Message::Barrier(done) => self.barriers.push(done),
@@ -281,6 +282,30 @@ impl Writer {
             warn!(%session, "a session ended: another registry took its repository over");
             self.change(ended_by_adoption(session));
         }
+    }
+
+    /// Records what became of what was left open in a repository, and serves what waited for it.
+    pub(super) fn recovered(&mut self, recovered: Recovered) {
+        let Recovered { repo, key, is_taken_over, changes } = recovered;
+        if self.failed {
+            return;
+        }
+        let record = self.candidate.registry.repo(repo).cloned();
+        if let (Some(key), Some(record)) = (key, record) {
+            self.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(&record) })));
+        }
+        let of_repo = |session: &&Arc<SessionRecord>| session.repo == repo;
+        let sessions: Vec<SessionId> =
+            self.candidate.registry.active(None).filter(of_repo).map(|session| session.id).collect();
+        changes.into_iter().for_each(|change| self.change(change));
+        for session in sessions {
+            if is_taken_over {
+                warn!(%session, "a session ended: another registry took its repository over");
+                self.change(ended_by_adoption(session));
+            }
+            self.continue_deferred(session);
+        }
+        self.effects.push(Effect::Recovered(repo));
     }
 
     /// Records where a repository is now, unless its record has changed since.

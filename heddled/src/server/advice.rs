@@ -149,6 +149,7 @@ pub(super) fn explain(context: &Context, failure: &Failure, about: &About) -> Wi
             let error = "its worktree is being removed";
             WireError::new(Kind::Internal, error, "call again", &NoDetails {})
         }
+        Failure::Recovering(_) => internal("a repository that is not settled was not waited for"),
         Failure::ShuttingDown => WireError::new(
             Kind::ShuttingDown,
             "the daemon is stopping",

@@ -1,3 +1,5 @@
+//! The pool beside file systems that hang, which are made up.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 

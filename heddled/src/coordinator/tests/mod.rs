@@ -104,6 +104,7 @@ impl Daemon {
             left: crate::coordinator::observer::Left::default(),
             captures: crate::coordinator::captures::Captures::default(),
             removals: crate::coordinator::removals::Removals::default(),
+            recovery: recover::Recovery::default(),
             looks: crate::coordinator::verify::Looks::default(),
             connections: crate::coordinator::connections::Connections::default(),
             settings: ArcSwap::from(Arc::clone(&settings)),
@@ -116,7 +117,13 @@ impl Daemon {
         let (answers, answered) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(super::message::hand_out(answered, publish));
         let mut writer = Writer::new(Arc::clone(&shared), opened.store, answers);
-        drop(recover(&shared, &mut writer, &settings));
+        drop(recover::begin(&shared, &mut writer, &settings));
+        for repo in shared.committed.load().registry.repos() {
+            if let Ok(recovered) = recover::look(&shared, &settings, repo) {
+                writer.recovered(recovered);
+            }
+        }
+        writer.commit();
         let coordinator = Coordinator { shared };
         Self { world: world.clone(), coordinator, writer, inbox: outbox }
     }
