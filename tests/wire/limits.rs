@@ -45,6 +45,29 @@ fn a_client_that_never_reads_costs_bounded_memory_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn batches_that_nobody_reads_cost_bounded_memory_in_all_and_others_are_served() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut other = daemon.client();
+    other.ok("rpc.discover", &json!({}));
+    let before = daemon.resident_kib();
+    // Some 80 KiB each.
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"});
+    let batch = Value::from(vec![call; 100]).to_string();
+    let mut deaf: Vec<Client> = (0..40).map(|_| daemon.client()).collect();
+    deaf.iter_mut().for_each(|client| client.send_line(&batch));
+    let refused = eventually("there is no room for large answers", || {
+        assert!(daemon.resident_kib().saturating_sub(before) < 192 * 1024, "320 MiB of answers are not kept");
+        other.ok("daemon.info", &json!({}));
+        other.call("rpc.discover", &json!({})).err()
+    });
+    assert_eq!((refused.kind(), &refused.0["data"]["retryable"]), ("limit_exceeded", &json!(true)));
+    assert_eq!(refused.details()["limit"], "waiting_answer_bytes");
+    drop(deaf);
+    eventually("there is room again", || other.call("rpc.discover", &json!({})).ok());
+}
+
+#[test]
 fn a_client_that_is_always_behind_costs_bounded_memory() {
     let place = Place::new();
     let daemon = place.start();

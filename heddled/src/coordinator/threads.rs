@@ -63,11 +63,16 @@ impl Coordinator {
             return Ok((Vec::new(), self.snapshot().registry.revision(), false));
         };
         let committed = self.snapshot();
-        // A thread's state may be another once it was looked at, so that is asked for of all.
-        let most = if state.is_some() { usize::MAX } else { limit + 1 };
-        let threads = committed.registry.threads_of(repo, after.as_ref()).take(most);
-        let mut views = self.look_at(threads.map(|thread| thread.key()).collect()).await?;
-        views.retain(|view| state.is_none_or(|state| view.record.state == state));
+        let is_asked_for = |record: &ThreadRecord| state.is_none_or(|state| record.state == state);
+        let (mut views, mut after) = (Vec::new(), after);
+        while views.len() <= limit {
+            // Only branches of threads that may be shown are read. What is in another state once it was looked at is left out.
+            let of_repo = committed.registry.threads_of(repo, after.as_ref()).filter(|record| is_asked_for(record));
+            let threads: Vec<ThreadKey> = of_repo.take(limit + 1 - views.len()).map(|thread| thread.key()).collect();
+            let Some((_, last)) = threads.last().cloned() else { break };
+            views.extend(self.look_at(threads).await?.into_iter().filter(|view| is_asked_for(&view.record)));
+            after = Some(last);
+        }
         let more = views.len() > limit;
         views.truncate(limit);
         Ok((views, self.snapshot().registry.revision(), more))

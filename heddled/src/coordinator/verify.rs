@@ -3,6 +3,7 @@
 //! A look may take as long as `git status` does. So few are taken at one time in a repository, at a low priority. One that takes
 //! too long, or whose caller has gone, is given up, and its caller is answered with what it has found by then.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,7 @@ use super::pool::{Job, Lane};
 use super::shared::Shared;
 use super::slots::Slots;
 use super::{Coordinator, Settings};
-use crate::liveness::Verdict;
-use crate::registry::{RepoId, SessionRecord};
+use crate::registry::{HolderProcess, RepoId, SessionRecord};
 use crate::repo::{Cause, Claim, Error, Inspection, Located, StatusRequest, ThreadToInspect, WorktreeStatus, shown};
 
 /// How many looks are taken at one time in a repository.
@@ -127,11 +127,7 @@ fn verify(shared: &Shared, settings: &Settings, path: &Path, given_up: &AtomicBo
     let known = committed.registry.repo_at(repo.key).map(|known| known.id);
     let (mut threads, mut orphans) = (Vec::new(), Vec::new());
     if let Some(id) = known {
-        let of_repo = |session: &&Arc<SessionRecord>| session.repo == id;
-        for session in committed.registry.active(None).filter(of_repo) {
-            let reason = orphaned(shared, &repo, session);
-            orphans.extend(reason.map(|reason| Orphan { session: Arc::clone(session), reason }));
-        }
+        orphans = orphans_of(shared, &repo, committed.registry.active_in(id));
         threads = threads_of(&committed.registry, id);
     }
     let inspection = shared.repo.inspect(path, &threads).map_err(Arc::new);
@@ -160,12 +156,31 @@ fn threads_of(registry: &crate::registry::Registry, repo: RepoId) -> Vec<ThreadT
     inspected.collect()
 }
 
-fn orphaned(shared: &Shared, repo: &Located, session: &SessionRecord) -> Option<OrphanReason> {
-    let verdict = session.hold.process.as_ref().map(|process| shared.liveness.check(process));
-    if matches!(verdict, Some(Verdict::Exited | Verdict::BootChanged)) {
-        return Some(OrphanReason::Dead);
+/// Those of a repository's active sessions that nobody can be working in. Each process and each worktree is looked at once.
+fn orphans_of<'a>(
+    shared: &Shared,
+    repo: &Located,
+    sessions: impl Iterator<Item = &'a Arc<SessionRecord>>,
+) -> Vec<Orphan> {
+    let (mut dead, mut gone): (HashMap<&HolderProcess, bool>, HashMap<&str, bool>) = Default::default();
+    let mut orphans = Vec::new();
+    for session in sessions.take(THREADS) {
+        let is_dead =
+            session.hold.process.as_ref().is_some_and(|process| {
+                *dead.entry(process).or_insert_with(|| shared.liveness.check(process).is_dead())
+            });
+        let is_gone = |path| {
+            let found = || shared.repo.registered_worktree(repo, Path::new(path));
+            *gone.entry(path).or_insert_with(|| matches!(found(), Err(Error::WorktreeNotFound { .. })))
+        };
+        let reason = if is_dead {
+            OrphanReason::Dead
+        } else if session.path.as_deref().filter(|_| session.intent.is_none()).is_some_and(is_gone) {
+            OrphanReason::NoWorktree
+        } else {
+            continue;
+        };
+        orphans.push(Orphan { session: Arc::clone(session), reason });
     }
-    let path = session.path.as_deref().filter(|_| session.intent.is_none())?;
-    let found = shared.repo.registered_worktree(repo, Path::new(path));
-    matches!(found, Err(Error::WorktreeNotFound { .. })).then_some(OrphanReason::NoWorktree)
+    orphans
 }

@@ -203,6 +203,15 @@ impl Registry {
         self.index.active.range(range).rev().filter_map(|token| self.sessions.get(token))
     }
 
+    /// The active sessions of one repository, by thread.
+    pub fn active_in(&self, repo: RepoId) -> impl Iterator<Item = &Arc<SessionRecord>> {
+        self.index
+            .holders
+            .range((Bound::Included((repo, ThreadName::least())), Bound::Unbounded))
+            .take_while(move |((id, _), _)| *id == repo)
+            .filter_map(|(_, token)| self.sessions.get(token))
+    }
+
     /// The sessions of one thread, newest first, from before `below` on.
     pub fn sessions_of(
         &self,

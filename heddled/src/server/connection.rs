@@ -8,13 +8,8 @@
 //! A connection that holds sessions is lost when its peer has hung up, or this side has closed it; a peer that has only ended
 //! its input is still there, and the connection stays for as long as it holds any.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,18 +18,21 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use jsonrpsee::types::Id;
 use proto_schema::SessionId;
-use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::net::unix::{ReadHalf, WriteHalf};
+use tokio::net::unix::WriteHalf;
 use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
 use tracing::debug;
 
+use super::budget::Share;
 use super::dispatch::{self, Answer, Caller};
 use super::error;
 use super::events::Events;
 use super::framing::Frame;
+use super::input::read_in;
 use super::limits::Limits;
+use super::lingering::Lingering;
 use super::order::Order;
 use super::peer::{HangUp, Peer, has_read_all};
 use super::protocol::{Protocol, Via};
@@ -47,6 +45,9 @@ const MAX_WAITING: usize = 1024 * 1024;
 /// Answers and events that may wait for a slow reader before no more events are taken, in bytes: they are in the log.
 const MAX_EVENTS_WAITING: usize = 64 * 1024;
 
+/// How long a peer that has answers waiting may read nothing while all connections have too much waiting, in milliseconds.
+const UNREAD_AT_MOST_MS: u64 = 30_000;
+
 /// How often a half-closed connection is asked whether its grant was read.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -55,11 +56,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long it is asked.
 const ASK_AT_MOST: u32 = 6000;
-
-thread_local! {
-    /// Where input comes in. More than most messages have; a long one comes in several reads.
-    static INPUT: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(32 * 1024));
-}
 
 /// Why a connection is over.
 enum Over {
@@ -83,6 +79,10 @@ struct Connection<'a> {
     calls: FuturesUnordered<BoxFuture<'static, Answer>>,
     out: Vec<u8>,
     written: usize,
+    /// What waits for the peer, as part of what waits for all.
+    share: Share,
+    /// Since when the peer has read nothing of what waits for it.
+    unread_since: Option<u64>,
     /// Sessions whose grant is not known to have been read.
     unread: Vec<SessionId>,
     /// Sessions whose grant could not even be said.
@@ -115,6 +115,7 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
             connection: connected.id(),
             subscriptions: events.subscriptions(),
             names: service.names.clone(),
+            budget: service.budget.clone(),
         },
         stay,
         connected: Some(connected),
@@ -123,6 +124,8 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
         calls: FuturesUnordered::new(),
         out: Vec::new(),
         written: 0,
+        share: service.budget.share(),
+        unread_since: None,
         unread: Vec::new(),
         unsaid: Vec::new(),
         ended: false,
@@ -163,7 +166,7 @@ impl Connection<'_> {
                 }
             }
             let wants_events = self.wants_events();
-            let incomplete = self.incomplete_for();
+            let (incomplete, unread) = (self.incomplete_for(), self.unread_for());
             // Its end cannot be seen where no input is wanted.
             let stays = self.stays();
             let is_awaited = !self.calls.is_empty() && *self.stay.borrow() == Stay::Here;
@@ -193,6 +196,12 @@ impl Connection<'_> {
                     }
                 }
                 () = elapse(incomplete) => self.end(),
+                () = elapse(unread) => {
+                    if self.service.budget.is_spent() {
+                        return Ok(Over::Lost);
+                    }
+                    self.unread_since = None;
+                }
                 () = elapse(Some(LOOK_AGAIN)), if stays => {}
                 () = hung_up(hang_up.as_ref()), if is_unseen => self.lose(input.as_ref()),
                 () = &mut told_to_stop, if !is_stopping => {
@@ -212,11 +221,18 @@ impl Connection<'_> {
     fn wants_input(&self) -> bool {
         !self.ended
             && self.calls.len() < self.protocol.in_flight(self.limits.calls_in_flight)
-            && self.out.len() - self.written < MAX_WAITING
+            && self.waiting() < MAX_WAITING
+            // Where all have too much waiting, who has some reads first.
+            && (self.waiting() == 0 || !self.service.budget.is_spent())
+    }
+
+    /// The bytes that wait for the peer.
+    fn waiting(&self) -> usize {
+        self.out.len() - self.written
     }
 
     fn wants_events(&self) -> bool {
-        self.events.are_live() && self.out.len() - self.written < MAX_EVENTS_WAITING
+        self.events.are_live() && self.waiting() < MAX_EVENTS_WAITING
     }
 
     /// Whether it is kept for what it holds alone.
@@ -342,6 +358,7 @@ impl Connection<'_> {
         } else {
             self.unsaid.extend(answer.granted);
         }
+        self.share.set(self.waiting());
         for subscription in answer.subscribed {
             self.events.carry(subscription);
         }
@@ -356,6 +373,16 @@ impl Connection<'_> {
 
     /// Writes what the peer takes now.
     fn write(&mut self, output: &WriteHalf<'_>) -> io::Result<()> {
+        let before = self.waiting();
+        let result = self.write_out(output);
+        self.share.set(self.waiting());
+        if self.waiting() != before {
+            self.unread_since = None;
+        }
+        result
+    }
+
+    fn write_out(&mut self, output: &WriteHalf<'_>) -> io::Result<()> {
         while self.written < self.out.len() {
             match output.try_write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
@@ -385,6 +412,17 @@ impl Connection<'_> {
         let since = self.partial_since?;
         let passed = self.service.monotonic_ms().saturating_sub(since);
         Some(Duration::from_millis(self.limits.request_timeout_ms.saturating_sub(passed)))
+    }
+
+    /// For how long the peer may yet read nothing of what waits for it, where others have too much waiting as well.
+    fn unread_for(&mut self) -> Option<Duration> {
+        if self.waiting() == 0 {
+            self.unread_since = None;
+            return None;
+        }
+        let now = self.service.monotonic_ms();
+        let passed = now.saturating_sub(*self.unread_since.get_or_insert(now));
+        Some(Duration::from_millis(UNREAD_AT_MOST_MS.saturating_sub(passed)))
     }
 
     /// A peer that has ended its input is still to read its answers, and may yet be lost.
@@ -429,42 +467,11 @@ impl Connection<'_> {
     }
 }
 
-/// Reads what has come in: its length, or 0 at the end. No buffer is kept for what may come: most connections are silent most
-/// of the time, so one serves all.
-async fn read_in(input: &mut ReadHalf<'_>, protocol: &mut Protocol) -> io::Result<usize> {
-    poll_fn(|context| {
-        INPUT.with_borrow_mut(|buffer| {
-            let mut read = ReadBuf::uninit(buffer);
-            ready!(Pin::new(&mut *input).poll_read(context, &mut read))?;
-            let read = read.filled();
-            protocol.input(read.len()).extend_from_slice(read);
-            Poll::Ready(Ok(read.len()))
-        })
-    })
-    .await
-}
-
 /// Comes back when the peer has hung up; never, where that is not looked at.
 async fn hung_up(hang_up: Option<&HangUp>) {
     match hang_up {
         Some(hang_up) => hang_up.come().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Counts a connection that stays for the last events only.
-struct Lingering<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Lingering<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
-    }
-}
-
-impl Drop for Lingering<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::budget::{Budget, MAX_WAITING_ANSWERS, Share};
 use super::error::{self, WireError};
 use super::events::{Subscription, Subscriptions};
 use super::order::{Order, Turn};
@@ -26,8 +27,8 @@ use super::request::{Names, RequestName};
 use crate::coordinator::Stay;
 use crate::registry::ConnectionId;
 
-/// The largest answer in bytes; lists are bounded, so nothing of ours comes near it.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The largest answer in bytes, that of a whole batch too; lists are bounded, so nothing of ours comes near it.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// How long an answer is that has one reservation in it, in bytes.
 const USUAL_ANSWER: usize = 1024;
@@ -43,6 +44,8 @@ pub(super) struct Call {
     pub granted: OnceLock<SessionId>,
     /// The subscription that this call was granted.
     pub subscribed: Mutex<Option<Box<Subscription>>>,
+    /// Whether the method changes something: then it is answered in any case.
+    changes: bool,
     /// What the method answered, as JSON.
     result: OnceLock<Vec<u8>>,
 }
@@ -53,6 +56,9 @@ impl Call {
     pub(super) fn answer(&self, result: &impl Serialize) -> Result<(), WireError> {
         let mut text = Vec::with_capacity(USUAL_ANSWER);
         serde_json::to_writer(&mut text, result).map_err(error::internal)?;
+        if !self.changes && !self.caller.budget.has_room(text.len()) {
+            return Err(error::limit("waiting_answer_bytes", text.len(), MAX_WAITING_ANSWERS).retry_after(1000));
+        }
         // It is the first and only: a method answers once.
         let _set = self.result.set(text);
         Ok(())
@@ -74,6 +80,8 @@ pub(super) struct Caller {
     pub(super) subscriptions: Arc<Subscriptions>,
     /// Names its calls.
     pub(super) names: Names,
+    /// What bounds its answers.
+    pub(super) budget: Budget,
 }
 
 /// A call as it stands on the wire.
@@ -137,6 +145,7 @@ struct Prepared {
     callback: MethodCallback,
     params: Params<'static>,
     is_notification: bool,
+    changes: bool,
     turn: Turn,
 }
 
@@ -167,12 +176,15 @@ pub(super) struct Answer {
     pub(super) granted: Vec<SessionId>,
     /// The subscriptions that are to be carried once this answer is written.
     pub(super) subscribed: Vec<Subscription>,
+    /// Its part of the answers that wait: until it is put to what its connection writes.
+    _share: Share,
 }
 
 impl Answer {
     /// An answer to one message, and what each of its calls was granted.
-    fn new(line: Option<Vec<u8>>, granted: impl IntoIterator<Item = Granted>) -> Self {
-        let mut answer = Self { line, granted: Vec::new(), subscribed: Vec::new() };
+    fn new(line: Option<Vec<u8>>, granted: impl IntoIterator<Item = Granted>, mut share: Share) -> Self {
+        share.set(line.as_ref().map_or(0, Vec::len));
+        let mut answer = Self { line, granted: Vec::new(), subscribed: Vec::new(), _share: share };
         for (session, subscription) in granted {
             answer.granted.extend(session);
             answer.subscribed.extend(subscription.map(|subscription| *subscription));
@@ -239,7 +251,8 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
         return refuse(error::invalid_request("`jsonrpc` must be \"2.0\""));
     }
     let Some(callback) = methods.method(&request.method) else { return refuse(error::no_method(&request.method)) };
-    if is_notification && MethodSpec::find(&request.method).is_none_or(|method| method.changes) {
+    let changes = MethodSpec::find(&request.method).is_none_or(|method| method.changes);
+    if is_notification && changes {
         return None;
     }
     let turn = order.queue(request.params);
@@ -249,6 +262,7 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
         callback: callback.clone(),
         params,
         is_notification,
+        changes,
         turn,
     }))))
 }
@@ -256,44 +270,56 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
 /// Does the work of one message, to its end.
 pub(super) async fn run(work: Work, caller: Caller) -> Answer {
     match work {
-        Work::Answered(line) => Answer::new(line, []),
+        Work::Answered(line) => Answer::new(line, [], caller.budget.share()),
         Work::One(pending) => {
+            let share = caller.budget.share();
             let (line, granted) = settle(*pending, caller).await;
-            Answer::new(line, [granted])
+            Answer::new(line, [granted], share)
         }
         Work::Batch(batch) => {
-            let (mut lines, mut granted, mut length) = (Vec::new(), Vec::new(), 0);
+            let (mut whole, mut granted, mut share) = (Vec::new(), Vec::new(), caller.budget.share());
             for pending in batch {
                 let (line, grant) = settle(pending, caller.clone()).await;
                 // Each may be a long list: the other connections have their turns between them.
                 tokio::task::yield_now().await;
                 granted.push(grant);
-                length += line.as_ref().map_or(0, Vec::len);
+                let Some(line) = line else { continue };
+                let length = whole.len() + line.len();
                 if length > MAX_ANSWER {
                     let problem = error::limit("batch_answer_bytes", length, MAX_ANSWER);
                     // Nobody learns the names of its subscriptions.
                     granted.iter_mut().for_each(|(_, subscription)| *subscription = None);
-                    return Answer::new(Some(error_line(Id::Null, problem)), granted);
+                    return Answer::new(Some(error_line(Id::Null, problem)), granted, share);
                 }
-                lines.extend(line);
+                whole.push(if whole.is_empty() { b'[' } else { b',' });
+                whole.extend_from_slice(&line);
+                share.set(whole.len());
             }
-            let line = (!lines.is_empty()).then(|| [b"[", lines.join(&b","[..]).as_slice(), b"]"].concat());
-            Answer::new(line, granted)
+            let line = (!whole.is_empty()).then(|| {
+                whole.push(b']');
+                whole
+            });
+            Answer::new(line, granted, share)
         }
     }
 }
 
 async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) {
-    let Prepared { id, callback, params, is_notification, mut turn } = match pending {
+    let Prepared { id, callback, params, is_notification, changes, mut turn } = match pending {
         Pending::Answer(line) => return (Some(line), (None, None)),
         Pending::Call(call) => call.0,
     };
     turn.come().await;
+    if !changes && *caller.stay.borrow() == Stay::Lost {
+        // The rest of a long batch, as a rule: nobody reads what it finds.
+        return (None, (None, None));
+    }
     let call = Arc::new(Call {
         request: caller.names.next(),
         caller,
         granted: OnceLock::new(),
         subscribed: Mutex::default(),
+        changes,
         result: OnceLock::new(),
     });
     let mut extensions = Extensions::new();

@@ -2,6 +2,7 @@
 //! types, and neither store nor Git nor processes.
 
 mod advice;
+mod budget;
 mod connection;
 mod context;
 mod dispatch;
@@ -11,7 +12,9 @@ mod framing;
 mod handlers;
 mod http;
 mod incoming;
+mod input;
 mod limits;
+mod lingering;
 mod listener;
 mod order;
 mod params;

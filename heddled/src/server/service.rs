@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use jsonrpsee::core::server::Methods;
 use tokio::sync::{mpsc, watch};
 
+use super::budget::Budget;
 use super::context::{Context, Identity, StopRequest};
 use super::request::Names;
 use super::rpc;
@@ -26,6 +27,8 @@ pub struct Service {
     pub(super) lingering: watch::Sender<usize>,
     /// What all subscriptions share.
     pub(super) telling: Arc<Telling>,
+    /// How much of the bound of answers that wait is taken.
+    pub(super) budget: Budget,
 }
 
 impl Service {
@@ -75,5 +78,6 @@ pub fn service(
     };
     let methods = rpc::methods(context)?;
     let (names, lingering, telling) = (Names::default(), watch::Sender::new(0), Arc::default());
-    Ok(Arc::new(Service { methods, coordinator, clock, terms, connections, names, lingering, telling }))
+    let budget = Budget::default();
+    Ok(Arc::new(Service { methods, coordinator, clock, terms, connections, names, lingering, telling, budget }))
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::observe::tests::Shown;
+use crate::server::budget::Budget;
 use crate::server::request::Names;
 
 fn caller() -> Caller {
@@ -16,6 +17,7 @@ fn caller() -> Caller {
         connection: ConnectionId(0),
         subscriptions: Arc::default(),
         names: Names::default(),
+        budget: Budget::default(),
     }
 }
 
