@@ -308,11 +308,18 @@ impl Coordinator {
         if session.intent.is_none() && !wants_path {
             return Ok(session);
         }
-        let (coordinator, making) = (self.clone(), Arc::clone(request));
+        let (coordinator, making, repo) = (self.clone(), Arc::clone(request), session.repo);
         // A task of its own: where the repository does not answer, the outcome is recorded when it does.
         let mut made = tokio::spawn(async move { coordinator.make_and_record(&making, session).await });
-        if let Ok(made) = tokio::time::timeout(PATIENCE, &mut made).await {
-            return made.unwrap_or(Err(Failure::Broken("making the branch")));
+        loop {
+            let taken = self.shared.worktrees.turns_taken(repo);
+            if let Ok(made) = tokio::time::timeout(PATIENCE, &mut made).await {
+                return made.unwrap_or(Err(Failure::Broken("making the branch")));
+            }
+            // Many worktrees before this one may take longer together: while they are made, the repository answers.
+            if self.shared.worktrees.turns_taken(repo) == taken {
+                break;
+            }
         }
         if request.request.is_none() {
             // Its caller gets no token, and cannot ask for it again.

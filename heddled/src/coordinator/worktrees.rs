@@ -34,6 +34,11 @@ impl Worktrees {
         self.turns.take(&repo).await
     }
 
+    /// How many turns of the repository were taken: where this rises, its disk answers.
+    pub(super) fn turns_taken(&self, repo: RepoId) -> u64 {
+        self.turns.taken(&repo)
+    }
+
     /// Has the worktree of a session that has ended unlocked. Does not wait for it.
     pub(super) fn ended(&self, session: Arc<SessionRecord>) {
         if session.mode == ThreadMode::Worktree {
