@@ -20,8 +20,8 @@ use crate::repo::program::failed;
 const LOOK: u16 = 50;
 
 /// How much room Git's work leaves on the disk that the registry is on, too: a file of holes takes nothing from its agent, and
-/// is written out in full by a filter.
-pub(in crate::repo) const SPARE: u64 = 64 * 1024 * 1024;
+/// is written out in full by a filter. Room for the checkpoint of a small registry; a larger one waits for room.
+pub(in crate::repo) const SPARE: u64 = 4 * 1024 * 1024;
 
 /// What ends a command before its time.
 #[derive(Clone, Copy)]
