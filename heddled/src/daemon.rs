@@ -114,7 +114,7 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let patience = if handed.is_some() { handover::PATIENCE } else { Duration::ZERO };
     let lock = handover::acquire(&config.state_dir, &config.socket, started_at, patience, &shutdown);
     let lock = manager.while_busy("waiting for the daemon before", lock).await?;
-    let opened = manager.while_busy("reading the store", open_store(&config)).await?;
+    let opened = manager.while_busy("reading the store", open_store(&config, started_at)).await?;
     let identity_of = |boot_id| identity(&config, started_at, &opened, boot_id);
     let (deaths, died) = mpsc::unbounded_channel();
     let liveness = LocalLiveness::start(deaths).map_err(system("watching processes"))?;
@@ -132,6 +132,7 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
         repo: Arc::new(repo.with_workplace(config.state_dir.join("captures"))),
         store: opened.store,
         log: opened.log,
+        condition: opened.condition,
         deaths: died,
     };
     let registry = opened.registry;
@@ -179,9 +180,14 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
 }
 
 /// Reads the store off the worker, which tells the service manager meanwhile.
-async fn open_store(config: &Config) -> Result<store::Opened, DaemonError> {
+async fn open_store(config: &Config, now: Timestamp) -> Result<store::Opened, DaemonError> {
     let state_dir = config.state_dir.clone();
-    Ok(off_worker(move || store::open(&state_dir, &store::Options::default())).await??)
+    let open = move || {
+        let mut opened = store::open(&state_dir, &store::Options::default())?;
+        opened.raise_fencing(now)?;
+        Ok::<_, store::Error>(opened)
+    };
+    Ok(off_worker(open).await??)
 }
 
 async fn off_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DaemonError> {

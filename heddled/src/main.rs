@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 fn run(config: Config, sources: Sources, handed: Handed) -> Result<(), DaemonError> {
     let log = observe::init(&config.log, &config.state_dir, &sources.environment).map_err(anyhow::Error::from)?;
     use_small_pages();
+    log_panics();
     // One worker serves all connections: it never waits for a disk, and a call costs it less than handing it to another.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,6 +54,15 @@ fn run(config: Config, sources: Sources, handed: Handed) -> Result<(), DaemonErr
     // Work on repositories that is still under way is cut off, as by a kill: the next start settles it.
     runtime.shutdown_timeout(LAST_READS);
     ended
+}
+
+/// Logs a panic as one line. Whoever called the code that panicked handles it: a caller gets `internal`, a start ends with a
+/// sentence.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or_default(), "{panic}");
+    }));
 }
 
 /// Memory comes in pages of 4 KiB: in pages of 2 MiB an idle daemon has three times as much, and a start spends half its time

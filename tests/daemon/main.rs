@@ -13,9 +13,13 @@ mod connections;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod holders;
 #[cfg(test)]
 mod lives;
+#[cfg(test)]
+mod lost_state;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn coordinator(place: &Place, clock: &Arc<ManualClock>) -> (Coordinator, Running
         repo: Arc::new(GitRepo::new(environment, Arc::new(|| Timestamp::from_unix_ms(START_MS)))),
         store: opened.store,
         log: opened.log,
+        condition: opened.condition,
         deaths: died,
     };
     let settings = Settings {

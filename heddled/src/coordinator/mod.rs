@@ -76,7 +76,7 @@ use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::registry::{Actor, Deadlines, HolderProcess, Lease, Registry, SessionRecord, TokenHash, before_era};
 use crate::repo::{Claim, Located, Repo};
-use crate::store::{OperationLog, Store};
+use crate::store::{Condition, OperationLog, Store};
 use message::Message;
 use pool::Pool;
 use shared::Shared;
@@ -103,6 +103,8 @@ pub struct Dependencies {
     pub store: Box<dyn Store>,
     /// Where they are read back.
     pub log: Arc<dyn OperationLog>,
+    /// How the store is.
+    pub condition: Arc<Condition>,
     /// The processes that the watcher found dead.
     pub deaths: mpsc::UnboundedReceiver<HolderProcess>,
 }
@@ -161,7 +163,7 @@ impl Coordinator {
         dependencies: Dependencies,
         settings: Settings,
     ) -> std::io::Result<(Self, Running)> {
-        let Dependencies { clock, liveness, repo, store, log, deaths } = dependencies;
+        let Dependencies { clock, liveness, repo, store, log, condition, deaths } = dependencies;
         let metrics = Metrics::new().map_err(std::io::Error::other)?;
         let (inbox, outbox) = inbox::inbox(metrics.inbox());
         let lease_clock = LeaseClock::new(clock.monotonic_ms());
@@ -195,6 +197,7 @@ impl Coordinator {
             looks: verify::Looks::default(),
             settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
+            condition,
             published,
         });
         let (answers, answered) = mpsc::unbounded_channel();
@@ -238,7 +241,13 @@ impl Coordinator {
     /// Why changes are refused, once the store has failed.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<String>> {
-        self.shared.failed.load_full()
+        self.shared.condition.failed().or_else(|| self.shared.failed.load_full())
+    }
+
+    /// Returns why checkpoints fail, while they do.
+    #[must_use]
+    pub fn checkpoint_failure(&self) -> Option<Arc<String>> {
+        self.shared.condition.checkpoint_failed()
     }
 
     /// The wall time.

@@ -27,7 +27,7 @@ use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::registry::{Command, Deadlines, HolderProcess, RepoRecord, Reserve, SessionRecord};
 use crate::repo::{Located, Repo};
-use crate::store::OperationLog;
+use crate::store::{Condition, OperationLog};
 
 /// What everybody around the writer needs.
 pub(super) struct Shared {
@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) settings: ArcSwap<Settings>,
     /// Why the store failed, once it has.
     pub(super) failed: ArcSwapOption<String>,
+    /// How the store says that it is.
+    pub(super) condition: Arc<Condition>,
     /// The newest revision, for those who follow the log. It ends with the writer.
     pub(super) published: watch::Receiver<u64>,
 }

@@ -131,6 +131,13 @@ impl Writer {
             Message::Reserve { reply, .. } | Message::Command { reply, .. } if self.failed => {
                 self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
             }
+            // While the journal fills up, what is left of it is for changes that end or complete what was begun.
+            Message::Reserve { reply, .. } if !self.store.has_room() => {
+                self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
+            }
+            Message::Command { command, reply } if command.can_wait() && !self.store.has_room() => {
+                self.replies.push((reply, Err(Failure::Store(Outcome::NotApplied))));
+            }
             Message::Reserve { reserve, seat, reply } => self.reserve(reserve, seat, reply),
             Message::Command { command, reply } => {
                 let decided = decide(&self.candidate.registry, &command);

@@ -146,6 +146,19 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it begins something. The others end or complete what was begun, and must not be put off.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        match self {
+            Self::Reserve(_) | Self::BeginMove { .. } | Self::Check { .. } | Self::Hold { .. } => true,
+            Self::Settle { .. }
+            | Self::Release { .. }
+            | Self::Evict { .. }
+            | Self::End { .. }
+            | Self::FinishMove { .. } => false,
+        }
+    }
+
     /// The session that it is about, and waits for when that session is busy.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {

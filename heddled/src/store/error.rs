@@ -112,6 +112,26 @@ pub enum Error {
         /// What made it fail.
         source: Arc<Self>,
     },
+    /// The files of an open store are not where they were.
+    #[error(
+        "the state directory {} was removed, moved or replaced while the daemon used it: {} is not the file that it has open. \
+         Nothing is written there any more. Put the directory back where it was, if it was moved, and start the daemon again: \
+         heddlectl daemon stop, then heddlectl daemon start",
+        state.display(),
+        path.display()
+    )]
+    Gone {
+        /// The state directory.
+        state: PathBuf,
+        /// The file that is not there, or is another one.
+        path: PathBuf,
+    },
+    /// The database panicked, as it may when the disk is full.
+    #[error("the database stopped in the middle of its work, as it may when the disk is full or broken ({why})")]
+    Panicked {
+        /// What it said.
+        why: String,
+    },
     /// The batch, or one entry of it, is larger than the store takes.
     #[error("a change of {bytes} bytes is over the limit of {limit}")]
     TooLarge {
@@ -135,6 +155,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The text with those of all causes.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, path: path.to_owned(), source }
     }
@@ -156,6 +189,8 @@ pub enum Damage {
     WithoutFormat,
     #[error("it does not say which format the state has")]
     FormatUnreadable,
+    #[error("it has {found} bytes instead of {expected}: it was cut short, or not copied to its end")]
+    Length { found: u64, expected: u64 },
     #[error("{found} journal segments are there instead of {expected}")]
     SegmentsMissing { found: usize, expected: usize },
     #[error("it has no readable header")]
@@ -166,6 +201,8 @@ pub enum Damage {
     Foreign,
     #[error("entry batch {expected} is lost, and {found} is there")]
     Lost { expected: u64, found: u64 },
+    #[error("entry batch {sequence}, the newest one, is not what was written, and no power cut leaves it like this")]
+    Newest { sequence: u64 },
     #[error("entry batch {sequence} cannot be read")]
     Batch { sequence: u64, source: rmp_serde::decode::Error },
     #[error("entry batch {sequence} is in the unknown format {version}")]

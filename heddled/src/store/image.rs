@@ -22,7 +22,7 @@ use super::checkpoint::base::Base;
 use super::journal::frame;
 use super::journal::recover::recover;
 use super::layout::Layout;
-use super::{Damage, Error};
+use super::{Damage, Error, ceiling};
 use crate::registry::{Counters, Entry};
 
 /// How often an image is taken anew when a base was replaced meanwhile.
@@ -79,8 +79,12 @@ impl Image {
         let Some(files) = base.open_all()? else { return Ok(None) };
         meanwhile();
         let recovered = recover(layout, base.meta().id(), base.meta().applied)?;
+        let ceiling = ceiling::read(layout, base.meta().id())?;
         if !base.is_newest(layout) {
             return Ok(None);
+        }
+        if ceiling.is_none() && recovered.has_ceiling {
+            return Err(layout.damaged(&layout.ceiling, Damage::Missing));
         }
         let mut batches = Vec::new();
         let first = base.meta().applied + 1;
@@ -116,20 +120,24 @@ impl Image {
     }
 }
 
-/// What the base of a state says that it has counted, also where the rest cannot be read.
+/// What the base and the fencing ceiling of a state say that it has counted, also where the rest cannot be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     /// Names the state for ever.
     pub id: u128,
-    /// The numbers that only ever rise, as of that base.
+    /// The numbers that only ever rise, as of that base; of the fencing tokens, the last that may have been granted.
     pub counters: Counters,
 }
 
 /// Looks what a state has counted, without trusting anything else of it.
 #[must_use]
 pub fn counted(state_dir: &Path) -> Option<Counted> {
-    let base = Base::find(&Layout::new(state_dir)).ok()?;
-    Some(Counted { id: base.meta().id(), counters: base.meta().counters })
+    let layout = Layout::new(state_dir);
+    let base = Base::find(&layout).ok()?;
+    let (id, mut counters) = (base.meta().id(), base.meta().counters);
+    let ceiling = ceiling::read(&layout, id).ok().flatten();
+    counters.fencing = counters.fencing.max(ceiling.map_or(0, |ceiling| ceiling.saturating_sub(1)));
+    Some(Counted { id, counters })
 }
 
 /// Makes the file of that name in an unpacked image: the parts of the base are where a state has its base.

@@ -20,6 +20,8 @@ pub(super) struct Layout {
     pub(super) format: PathBuf,
     pub(super) unfinished: PathBuf,
     pub(super) journal: PathBuf,
+    /// A number that no granted fencing token has reached.
+    pub(super) ceiling: PathBuf,
     pub(super) database: PathBuf,
     pub(super) base: PathBuf,
     pub(super) new_base: PathBuf,
@@ -42,6 +44,7 @@ impl Layout {
             format: state.join("format"),
             unfinished: state.join("format.new"),
             journal: state.join("journal"),
+            ceiling: state.join("fencing"),
             database: state.join("db"),
             base: state.join("base"),
             new_base: state.join("base.new"),

@@ -83,6 +83,8 @@ impl MemoryDisk {
             registry,
             quarantined: Vec::new(),
             stats: Arc::new(Stats::default()),
+            condition: Arc::default(),
+            fencing_floor: 0,
         })
     }
 }

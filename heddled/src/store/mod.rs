@@ -13,17 +13,22 @@
 //! - S3: what cannot be read in full is refused and left as it is; it is never replaced by something emptier.
 //! - S4: a segment of the journal is reused only when a base that has all of it is in place and on the disk. Base and
 //!   journal together are the state at every moment: a base is replaced as a whole, and never written in place.
+//! - S6: every fencing token that was granted is below the ceiling, which is on the disk (`ceiling.rs`).
+//! - S7: what is acknowledged is in the state that the path of the state directory leads to (`location.rs`).
 //! - S5: readers of the operation log and the writer do not wait for each other.
 
 mod archive;
+mod ceiling;
 mod checkpoint;
 mod codec;
+mod condition;
 mod disk;
 mod error;
 mod examine;
 mod image;
 mod journal;
 mod layout;
+mod location;
 pub mod memory;
 mod open;
 mod oplog;
@@ -37,15 +42,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use proto_schema::{SessionId, ThreadName};
+use proto_schema::{FencingToken, SessionId, ThreadName, Timestamp};
 
 pub use self::archive::{BackupHead, pack, unpack};
+pub use self::condition::Condition;
 pub use self::disk::{Disk, RealDisk};
 pub use self::error::{BackupDamage, Damage, Error, Outcome};
 pub use self::examine::{Examined, examine};
 pub use self::image::{Counted, Image, counted};
 pub use self::replace::{Staged, append};
-use crate::registry::{Entry, OperationRecord, Registry, RepoId};
+use crate::registry::{Change, Entry, OperationRecord, Registry, RepoId};
 
 /// The writing side: one owner, one batch at a time.
 pub trait Store: Send + 'static {
@@ -56,6 +62,12 @@ pub trait Store: Send + 'static {
     /// [`Error::TooLarge`] and [`Error::Encode`]: nothing was written, and the store goes on. [`Error::Failed`]: the store
     /// has failed; its outcome says whether this batch may be there when it is opened again.
     fn append(&mut self, entries: &[Entry], operations: Vec<OperationRecord>, after: &Registry) -> Result<(), Error>;
+
+    /// Whether there is room for changes that can wait. While checkpoints fail the journal fills up; what is left of it then
+    /// is for changes that end or complete what was begun. May wait for a checkpoint that is under way.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// Checkpoints everything, so that the next start has nothing to replay. At the end of the daemon's life.
     ///
@@ -172,6 +184,27 @@ pub struct Opened {
     pub quarantined: Vec<Quarantined>,
     /// What the store does.
     pub stats: Arc<Stats>,
+    /// How the store is.
+    pub condition: Arc<Condition>,
+    /// The token after which the next one may be granted, whatever was lost of the journal: see [`Opened::raise_fencing`].
+    pub fencing_floor: u64,
+}
+
+impl Opened {
+    /// Has the fencing tokens go on above every one that may have been granted. Must be called before any is granted: after a
+    /// stop that was not clean, the end of the journal may be lost.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    pub fn raise_fencing(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.fencing_floor > self.registry.counters().fencing {
+            let to = FencingToken(self.fencing_floor);
+            let entry = self.registry.entry(now, Change::FencingRaised { to });
+            let registry = self.registry.clone();
+            self.registry = append(self, &registry, &[entry])?;
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Opened {
@@ -189,6 +222,8 @@ pub struct Options {
     pub segment_bytes: u32,
     /// How many bytes of the database are kept in memory.
     pub cache_bytes: u64,
+    /// How long after its failure a checkpoint is tried again, in milliseconds; longer each time.
+    pub retry_ms: u64,
     /// How long another's lock on the database is waited for, in milliseconds.
     pub lock_wait_ms: u64,
     /// The disk.
@@ -201,6 +236,7 @@ impl Default for Options {
             segments: 3,
             segment_bytes: 16 << 20,
             cache_bytes: 4 << 20,
+            retry_ms: 1000,
             lock_wait_ms: 5000,
             disk: Arc::new(RealDisk),
         }
@@ -213,5 +249,5 @@ impl Default for Options {
 /// [`Error::Damaged`], [`Error::NewerFormat`], [`Error::Locked`]: the state is left as it was, byte for byte. Others: it
 /// could not be read or written.
 pub fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error> {
-    open::open(state_dir, options)
+    checkpoint::task::guarded(|| open::open(state_dir, options))
 }

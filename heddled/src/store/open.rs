@@ -10,14 +10,17 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::ceiling::{self, Ceiling};
 use super::checkpoint::base::{self, Base};
 use super::checkpoint::tables::{Loaded, Meta, Tables};
 use super::checkpoint::task::{Job, Task};
+use super::condition::Condition;
 use super::journal::recover::{Recovered, recover};
 use super::journal::segment::{Header, Segment};
 use super::layout::Layout;
+use super::location::{Location, Watch};
 use super::oplog::Log;
-use super::writer::{Pool, Writer};
+use super::writer::{Parts, Pool, Writer};
 use super::{Damage, Error, Opened, Options, Quarantined, Stats, replace};
 use crate::registry::{Counters, Registry};
 
@@ -45,6 +48,10 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
         base.verify(&layout)?;
     }
     let recovered = recover(&layout, base.meta().id(), base.meta().applied)?;
+    let ceiling = ceiling::read(&layout, base.meta().id())?;
+    if ceiling.is_none() && recovered.has_ceiling {
+        return Err(layout.damaged(&layout.ceiling, Damage::Missing));
+    }
     // All of it is good. From here on things are changed.
     base.settle(&layout, &*options.disk)?;
     // Of a restore that was cut off before it counted.
@@ -63,11 +70,11 @@ pub(super) fn open(state_dir: &Path, options: &Options) -> Result<Opened, Error>
         tables.flush()?;
         base::renew(&layout, &*options.disk, &meta, &done)?;
     }
-    start(layout, options, lock, (tables, meta, done), (recovered, loaded.bad))
+    start(layout, options, lock, (tables, meta, done), (recovered, loaded.bad, ceiling))
 }
 
 /// Opens and reads the database. A panic within it counts as damage.
-fn load(layout: &Layout, options: &Options) -> Result<(Tables, Loaded), Error> {
+pub(super) fn load(layout: &Layout, options: &Options) -> Result<(Tables, Loaded), Error> {
     let (path, cache) = (&layout.database, options.cache_bytes);
     await_release(&path.join("db"), options.lock_wait_ms)?;
     let read = catch_unwind(AssertUnwindSafe(|| {
@@ -102,7 +109,7 @@ fn await_release(path: &Path, wait_ms: u64) -> Result<(), Error> {
 /// Makes a new state. What an earlier first start left unfinished was never acknowledged, and is made anew.
 fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
     let unfinished = layout.unfinished.try_exists().map_err(Error::io("look at", &layout.unfinished))?;
-    for path in [&layout.journal, &layout.database, &layout.base, &layout.old_base] {
+    for path in [&layout.journal, &layout.ceiling, &layout.database, &layout.base, &layout.old_base] {
         if !unfinished && path.try_exists().map_err(Error::io("look at", path))? {
             return Err(layout.damaged(path, Damage::WithoutFormat));
         }
@@ -113,6 +120,7 @@ fn create(layout: &Layout, options: &Options) -> Result<(), Error> {
     }
     let id = u128::from(getrandom::u64()?) << 64 | u128::from(getrandom::u64()?);
     make_journal(layout, options, id)?;
+    Ceiling::create(layout, id, 0)?;
     let database = &layout.database;
     let tables = Tables::open(database, options.cache_bytes).map_err(Error::checkpoint("make", database))?;
     let meta = Meta::new(id, 0, Counters::default());
@@ -128,9 +136,9 @@ pub(super) fn make_journal(layout: &Layout, options: &Options, id: u128) -> Resu
     fs::create_dir(&layout.journal).map_err(Error::io("make", &layout.journal))?;
     let count = options.segments.max(2);
     for number in 0..count {
-        let header = Header { state: id, generation: u64::from(number) + 1, epoch: getrandom::u64()?, count };
         let length = options.segment_bytes.max(64 << 10);
-        Segment::create(&Segment::path(&layout.journal, number), length, &header)?;
+        let header = Header { state: id, generation: u64::from(number) + 1, epoch: getrandom::u64()?, count, length };
+        Segment::create(&Segment::path(&layout.journal, number), &header)?;
     }
     Ok(())
 }
@@ -141,7 +149,7 @@ fn start(
     options: &Options,
     lock: Flock<File>,
     (tables, meta, done): (Tables, Meta, Registry),
-    (recovered, quarantined): (Recovered, Vec<Quarantined>),
+    (recovered, quarantined, ceiling): (Recovered, Vec<Quarantined>, Option<u64>),
 ) -> Result<Opened, Error> {
     let id = meta.id();
     let log = Arc::new(Log::new(meta.counters.revision, tables.blocks().clone()));
@@ -150,6 +158,12 @@ fn start(
         registry.apply(entry);
         log.push(registry.operation(entry).into_iter().collect());
     }
+    let granted = registry.counters().fencing;
+    if ceiling.is_none() {
+        // Of version 0.1.0, or of a restore from before there were ceilings.
+        Ceiling::create(&layout, id, granted)?;
+    }
+    let ceiling = Ceiling::open(&layout, id, ceiling.unwrap_or(granted + 1))?;
     let numbers = 0..recovered.count;
     let segments: Vec<_> = numbers
         .clone()
@@ -158,18 +172,26 @@ fn start(
     recovered.settle(&*options.disk, &segments)?;
     let free: Vec<u32> = numbers.filter(|number| !recovered.live.contains(number)).collect();
     let (segments, pool, stats) = (Arc::new(segments), Arc::new(Pool::default()), Arc::new(Stats::default()));
+    let condition = Arc::new(Condition::default());
+    let files = segments.iter().map(|segment| (segment.path.as_path(), &segment.file));
+    let files = files.chain([(layout.format.as_path(), &*lock), (layout.ceiling.as_path(), ceiling.file())]);
+    let location = Arc::new(Location::of(files).map_err(Error::io("look at", &layout.state))?);
+    let watch = Watch::start(&layout.state, Arc::clone(&location), Arc::clone(&condition));
+    let watch = watch.map_err(Error::io("start a thread for", &layout.state))?;
     let (jobs, orders) = mpsc::channel();
     let task = Task {
-        tables,
-        disk: Arc::clone(&options.disk),
+        layout: layout.clone(),
+        options: options.clone(),
+        tables: Some(tables),
         log: Arc::clone(&log),
         pool: Arc::clone(&pool),
         segments: Arc::clone(&segments),
+        location: Arc::clone(&location),
+        condition: Arc::clone(&condition),
         generation: recovered.generation,
         done,
         meta,
         stats: Arc::clone(&stats),
-        layout: layout.clone(),
     };
     let thread = thread::Builder::new()
         .name("checkpoint".to_owned())
@@ -181,13 +203,20 @@ fn start(
         let job = Job { sequence, registry: registry.clone(), segments: live, close: false };
         drop(jobs.send(job));
     }
-    let disk = Arc::clone(&options.disk);
-    let store = Writer::new(
-        (segments, disk, pool),
-        (Arc::clone(&log), Arc::clone(&stats)),
-        (jobs, thread),
-        (sequence, registry.clone()),
-        lock,
-    );
-    Ok(Opened { id, store: Box::new(store), log, registry, quarantined, stats })
+    let (disk, fencing_floor) = (Arc::clone(&options.disk), ceiling.floor());
+    let parts = Parts {
+        segments,
+        disk,
+        pool,
+        log: Arc::clone(&log),
+        stats: Arc::clone(&stats),
+        ceiling,
+        location,
+        condition: Arc::clone(&condition),
+        watch,
+        layout,
+        _lock: lock,
+    };
+    let store = Box::new(Writer::new(parts, (jobs, thread), (sequence, registry.clone())));
+    Ok(Opened { id, store, log, registry, quarantined, stats, condition, fencing_floor })
 }

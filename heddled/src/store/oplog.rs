@@ -85,6 +85,12 @@ impl Log {
         drop(dropped);
     }
 
+    /// Reads on in a database that was opened anew. Of a store that is closed it stays closed.
+    pub(super) fn reopen(&self, blocks: Blocks) {
+        let blocks = Arc::new(blocks);
+        self.blocks.rcu(|open| open.as_ref().map(|_| Arc::clone(&blocks)));
+    }
+
     pub(super) fn close(&self) {
         self.blocks.store(None);
     }

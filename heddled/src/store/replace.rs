@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use proto_schema::Timestamp;
 
+use super::ceiling::Ceiling;
 use super::disk::{self, Disk};
 use super::layout::Layout;
 use super::open::make_journal;
@@ -74,6 +75,7 @@ impl Staged {
         options.disk.remove_all(&layout.database).map_err(Error::io("remove", &layout.database))?;
         layout.begin()?;
         make_journal(&layout, options, id)?;
+        Ceiling::create(&layout, id, 0)?;
         layout.finish()?;
         let mut opened = open(&self.new, options)?;
         let mut registry = opened.registry.clone();
@@ -135,7 +137,8 @@ pub(super) fn finish(layout: &Layout, disk: &dyn Disk) -> Result<(), Error> {
         // First of all, so that nobody takes a mixture for a state (B2).
         aside("format.new")?;
         aside("format")?;
-        let order = if exists(&layout.base)? { ["journal", "base"] } else { ["base", "journal"] };
+        let [first, last] = if exists(&layout.base)? { ["journal", "base"] } else { ["base", "journal"] };
+        let order = [first, last, "fencing"];
         for part in order {
             if exists(&new.join(part))? {
                 aside(part)?;

@@ -12,10 +12,14 @@ use std::thread::JoinHandle;
 use nix::fcntl::Flock;
 use parking_lot::{Condvar, Mutex};
 
+use super::ceiling::Ceiling;
 use super::checkpoint::task::Job;
+use super::condition::Condition;
 use super::disk::Disk;
 use super::journal::frame;
 use super::journal::segment::{FRAMES, Segment};
+use super::layout::Layout;
+use super::location::{Location, Watch};
 use super::oplog::Log;
 use super::{Error, Outcome, Stats, Store};
 use crate::registry::{Entry, OperationRecord, Registry};
@@ -30,33 +34,62 @@ pub(super) struct Ready {
 /// The segments that are ready, in the order of their use.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    state: Mutex<(VecDeque<Ready>, Option<Arc<Error>>)>,
+    state: Mutex<PoolState>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct PoolState {
+    ready: VecDeque<Ready>,
+    /// Why no more segments will come.
+    failed: Option<Arc<Error>>,
+    /// Why none come now: the checkpoint failed, and is tried again.
+    failing: Option<Arc<Error>>,
 }
 
 impl Pool {
     pub(super) fn put(&self, ready: Ready) {
-        self.state.lock().0.push_back(ready);
+        self.state.lock().ready.push_back(ready);
         self.changed.notify_all();
     }
 
     /// Says that no more segments will come. The first reason stays.
     pub(super) fn fail(&self, why: Arc<Error>) {
-        self.state.lock().1.get_or_insert(why);
+        self.state.lock().failed.get_or_insert(why);
         self.changed.notify_all();
+    }
+
+    /// Says whether the checkpoint is failing.
+    pub(super) fn set_failing(&self, why: Option<Arc<Error>>) {
+        self.state.lock().failing = why;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a segment is ready, or it is known that none will be soon. Returns whether one is.
+    fn wait(&self, stats: &Stats) -> bool {
+        let mut state = self.state.lock();
+        let is_over = |state: &PoolState| !state.ready.is_empty() || state.failed.is_some() || state.failing.is_some();
+        if !is_over(&state) {
+            stats.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+        while !is_over(&state) {
+            self.changed.wait(&mut state);
+        }
+        !state.ready.is_empty()
     }
 
     fn take(&self, stats: &Stats) -> Result<Ready, Arc<Error>> {
         let mut state = self.state.lock();
-        if state.0.is_empty() && state.1.is_none() {
-            stats.stalls.fetch_add(1, Ordering::Relaxed);
-        }
+        let mut is_waiting = false;
         loop {
-            if let Some(ready) = state.0.pop_front() {
+            if let Some(ready) = state.ready.pop_front() {
                 return Ok(ready);
             }
-            if let Some(why) = &state.1 {
+            if let Some(why) = state.failed.as_ref().or(state.failing.as_ref()) {
                 return Err(Arc::clone(why));
+            }
+            if !std::mem::replace(&mut is_waiting, true) {
+                stats.stalls.fetch_add(1, Ordering::Relaxed);
             }
             self.changed.wait(&mut state);
         }
@@ -70,52 +103,60 @@ struct Current {
     offset: usize,
 }
 
-/// The store on a real disk.
-pub(super) struct Writer {
+/// What the writer works with.
+pub(super) struct Parts {
     pub(super) segments: Arc<Vec<Segment>>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) pool: Arc<Pool>,
     pub(super) log: Arc<Log>,
     pub(super) stats: Arc<Stats>,
-    pub(super) jobs: Option<Sender<Job>>,
-    pub(super) task: Option<JoinHandle<Result<(), Arc<Error>>>>,
-    pub(super) sequence: u64,
-    pub(super) last: Registry,
+    pub(super) ceiling: Ceiling,
+    pub(super) location: Arc<Location>,
+    pub(super) condition: Arc<Condition>,
+    /// Ends when it is dropped.
+    pub(super) watch: Watch,
+    pub(super) layout: Layout,
+    /// Released when the thread is gone: it is dropped after [`Drop::drop`].
+    pub(super) _lock: Flock<File>,
+}
+
+/// The store on a real disk.
+pub(super) struct Writer {
+    parts: Parts,
+    jobs: Option<Sender<Job>>,
+    task: Option<JoinHandle<Result<(), Arc<Error>>>>,
+    sequence: u64,
+    last: Registry,
     frame: Vec<u8>,
     current: Option<Current>,
     failed: Option<Arc<Error>>,
-    /// Released when the thread is gone: it is dropped after [`Drop::drop`].
-    _lock: Flock<File>,
 }
 
 impl Writer {
     /// A writer that goes on after batch `sequence`, which led to `last`.
     pub(super) fn new(
-        (segments, disk, pool): (Arc<Vec<Segment>>, Arc<dyn Disk>, Arc<Pool>),
-        (log, stats): (Arc<Log>, Arc<Stats>),
+        parts: Parts,
         (jobs, task): (Sender<Job>, JoinHandle<Result<(), Arc<Error>>>),
         (sequence, last): (u64, Registry),
-        lock: Flock<File>,
     ) -> Self {
         let (jobs, task) = (Some(jobs), Some(task));
-        let (frame, current, failed) = (Vec::new(), None, None);
-        Self { segments, disk, pool, log, stats, jobs, task, sequence, last, frame, current, failed, _lock: lock }
+        Self { parts, jobs, task, sequence, last, frame: Vec::new(), current: None, failed: None }
     }
 
     fn fail(&mut self, outcome: Outcome, why: Arc<Error>) -> Error {
         self.failed = Some(Arc::clone(&why));
+        self.parts.condition.fail(why.with_causes());
         Error::Failed { outcome, source: why }
     }
 
     /// The segment that the frame goes to: the current one while it has room.
     fn place(&mut self) -> Result<Current, Error> {
-        let length = |number: u32| self.segments.get(number as usize).map_or(0, |segment| segment.length);
-        let limit = self.segments.iter().map(|segment| segment.length).min().unwrap_or(0).saturating_sub(FRAMES);
+        let limit = self.parts.segments.iter().map(|segment| segment.length).min().unwrap_or(0).saturating_sub(FRAMES);
         if self.frame.len() > limit {
             return Err(Error::TooLarge { bytes: self.frame.len(), limit });
         }
         if let Some(current) = self.current {
-            if current.offset + self.frame.len() <= length(current.number) {
+            if current.offset + self.frame.len() <= self.length(current.number) {
                 return Ok(current);
             }
             let segments = vec![current.number];
@@ -124,7 +165,7 @@ impl Writer {
             self.jobs.as_ref().map(|jobs| jobs.send(job).ok());
             self.current = None;
         }
-        match self.pool.take(&self.stats) {
+        match self.parts.pool.take(&self.parts.stats) {
             Ok(Ready { number, epoch }) => {
                 let current = Current { number, epoch, offset: FRAMES };
                 self.current = Some(current);
@@ -134,13 +175,32 @@ impl Writer {
         }
     }
 
+    fn length(&self, number: u32) -> usize {
+        self.parts.segments.get(number as usize).map_or(0, |segment| segment.length)
+    }
+
     fn write(&mut self, place: Current) -> Result<(), Error> {
-        let Some(segment) = self.segments.get(place.number as usize) else { return Err(Error::Closed) };
+        let Parts { segments, disk, location, layout, .. } = &self.parts;
+        let Some(segment) = segments.get(place.number as usize) else { return Err(Error::Closed) };
         frame::seal(&mut self.frame, place.epoch, self.sequence + 1);
-        self.disk
-            .write_at(&segment.file, &self.frame, place.offset as u64)
-            .and_then(|()| self.disk.sync_data(&segment.file))
-            .map_err(Error::io("write", &segment.path))
+        disk.write_at(&segment.file, &self.frame, place.offset as u64)
+            .and_then(|()| disk.sync_data(&segment.file))
+            .map_err(Error::io("write", &segment.path))?;
+        // What is acknowledged must be in this state, and not only in an open file that has lost its name.
+        for path in [&layout.format, &segment.path] {
+            if location.is_missing(path) {
+                return Err(Error::Gone { state: layout.state.clone(), path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns why the store takes nothing, if it has failed: here, or because the watch found its files gone.
+    fn failure(&mut self) -> Option<Arc<Error>> {
+        if self.failed.is_none() {
+            self.failed = self.parts.watch.found();
+        }
+        self.failed.clone()
     }
 }
 
@@ -152,8 +212,8 @@ pub(super) fn told(entries: &[Entry], operations: &[OperationRecord]) -> bool {
 
 impl Store for Writer {
     fn append(&mut self, entries: &[Entry], operations: Vec<OperationRecord>, after: &Registry) -> Result<(), Error> {
-        if let Some(why) = &self.failed {
-            return Err(Error::Failed { outcome: Outcome::NotApplied, source: Arc::clone(why) });
+        if let Some(source) = self.failure() {
+            return Err(Error::Failed { outcome: Outcome::NotApplied, source });
         }
         if entries.is_empty() {
             return Ok(());
@@ -162,6 +222,10 @@ impl Store for Writer {
             return Err(Error::Operations);
         }
         frame::encode(&mut self.frame, entries)?;
+        let raised = self.parts.ceiling.keep_above(&*self.parts.disk, after.counters().fencing);
+        if let Err(why) = raised {
+            return Err(self.fail(Outcome::NotApplied, Arc::new(why)));
+        }
         let place = self.place()?;
         if let Err(why) = self.write(place) {
             return Err(self.fail(Outcome::Unknown, Arc::new(why)));
@@ -169,20 +233,26 @@ impl Store for Writer {
         self.current = Some(Current { offset: place.offset + self.frame.len(), ..place });
         self.sequence += 1;
         self.last = after.clone();
-        self.log.push(operations);
+        self.parts.log.push(operations);
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        let is_half_free = |current: &Current| current.offset < self.length(current.number) / 2;
+        // Waits here, and not only at the end of the segment: what cannot wait must have room if the checkpoint under way fails.
+        self.current.as_ref().is_some_and(is_half_free) || self.parts.pool.wait(&self.parts.stats)
+    }
+
     fn close(mut self: Box<Self>, after: &Registry) -> Result<(), Error> {
-        if let Some(why) = self.failed.take() {
-            return Err(Error::Failed { outcome: Outcome::NotApplied, source: why });
+        if let Some(source) = self.failure() {
+            return Err(Error::Failed { outcome: Outcome::NotApplied, source });
         }
         let job = Job { sequence: self.sequence, registry: after.clone(), segments: Vec::new(), close: true };
         // When the thread is gone, its result says why.
         self.jobs.take().map(|jobs| jobs.send(job).ok());
         let result = self.task.take().map_or(Ok(Ok(())), JoinHandle::join);
         match result {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => self.parts.ceiling.lower(&*self.parts.disk, after.counters().fencing),
             Ok(Err(source)) => Err(Error::Failed { outcome: Outcome::NotApplied, source }),
             Err(_panic) => Err(Error::Closed),
         }
@@ -193,7 +263,7 @@ impl Drop for Writer {
     /// Waits for the thread, so that the state can be opened again; what it has not checkpointed is in the journal.
     fn drop(&mut self) {
         self.jobs = None;
-        self.log.close();
+        self.parts.log.close();
         if let Some(task) = self.task.take() {
             drop(task.join());
         }

@@ -117,6 +117,8 @@ pub(super) fn health(scene: &Scene) -> Vec<Finding> {
         }
         let finding = Finding::error(check.name.clone(), check.summary.clone());
         match check.name.as_str() {
+            // A checkpoint that failed is tried again by the daemon itself.
+            "store" if check.summary.starts_with("the last checkpoint") => finding.fix("heddlectl daemon logs"),
             "store" => finding.fix(RESTART),
             "sessions" => finding.fix("heddlectl list --all-repos --alive-only"),
             _ => finding.fix("heddlectl daemon logs"),

@@ -109,6 +109,7 @@ impl Daemon {
             connections: crate::coordinator::connections::Connections::default(),
             settings: ArcSwap::from(Arc::clone(&settings)),
             failed: ArcSwapOption::empty(),
+            condition: opened.condition,
             published,
         });
         if let Some(fault) = fault {

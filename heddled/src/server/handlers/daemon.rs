@@ -115,6 +115,14 @@ pub(in crate::server) async fn health(context: Arc<Context>, _: Arc<Call>, _: No
             "the store failed ({why}); changes are refused until `heddlectl daemon stop` and `heddlectl daemon start`"
         )
     });
+    let failed = failed.or_else(|| {
+        context.coordinator.checkpoint_failure().map(|why| {
+            format!(
+                "the last checkpoint failed ({why}); it is tried again, and changes are refused once the journal is full; \
+                 when space is missing, free some: see `heddlectl doctor`"
+            )
+        })
+    });
     let quarantined = &context.identity.quarantined;
     let set_aside = (!quarantined.is_empty()).then(|| {
         format!("{} stored records could not be read and were set aside: {}", quarantined.len(), quarantined.join("; "))

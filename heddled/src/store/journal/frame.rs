@@ -2,6 +2,10 @@
 //!
 //! Layout, little-endian: magic 4, payload length 4, sequence 8, checksum of these 16 bytes 4, checksum of the payload 4,
 //! payload; padded to 8 bytes. The head has a checksum of its own, so that a search for lost frames reads no payloads.
+//!
+//! A payload ends with a zero, which no entry begins with, and then at least one [`FILLER`]: so the last bytes of a frame are
+//! never all zero, and [`tail`] can tell a frame whose end was not written from one that was damaged later. Version 0.1.0
+//! filled with zeros, or not at all.
 
 use std::ops::Range;
 
@@ -14,6 +18,10 @@ pub(crate) const HEAD: usize = 24;
 /// Frames begin at multiples of this.
 pub(crate) const ALIGN: usize = 8;
 const VERSION: u8 = 1;
+/// What a payload is filled up with.
+const FILLER: u8 = 0xff;
+/// The least that a disk writes as a whole. A power cut leaves each sector as it was or as it was to be.
+const SECTOR: usize = 512;
 
 /// The most bytes of one entry that becomes a record: a database that keeps larger values in separate files does not sync
 /// those.
@@ -51,11 +59,12 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, entries: &[Entry]) -> Result<(), Erro
             return Err(Error::TooLarge { bytes, limit: MAX_RECORD });
         }
     }
-    buffer.resize(buffer.len().next_multiple_of(ALIGN), 0);
+    buffer.extend([0, FILLER]);
+    buffer.resize(buffer.len().next_multiple_of(ALIGN), FILLER);
     Ok(())
 }
 
-/// Completes the frame in `buffer`. The padding counts as payload: it is zero, which no entry begins with.
+/// Completes the frame in `buffer`. The padding counts as payload.
 pub(crate) fn seal(buffer: &mut [u8], epoch: u64, sequence: u64) {
     let Some((head, payload)) = buffer.split_at_mut_checked(HEAD) else { return };
     // A frame is never longer than a segment, whose length is 32 bits wide.
@@ -77,7 +86,7 @@ pub(crate) fn scan(bytes: &[u8], start: usize, epoch: u64) -> Vec<Found> {
     let mut found = Vec::new();
     let mut at = start;
     while let Some(head) = bytes.get(at..at + HEAD) {
-        if head[..4] != MAGIC || word(&head[16..20]) != crc(epoch, &head[..16]) {
+        if !is_head(head, epoch) {
             at += ALIGN;
             continue;
         }
@@ -89,6 +98,59 @@ pub(crate) fn scan(bytes: &[u8], start: usize, epoch: u64) -> Vec<Found> {
         at = next;
     }
     found
+}
+
+/// What lies behind the last whole frame of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tail {
+    /// Nothing was written there.
+    Empty,
+    /// A frame that was not written to its end: its batch was never acknowledged.
+    Torn,
+    /// A frame that was written to its end, and is not what was written.
+    Damaged,
+}
+
+/// Returns what lies behind the last whole frame of a zeroed segment, which ends at `end`.
+///
+/// A power cut leaves some sectors of the frame as they were before: zero. A process that is killed, or a disk that fails,
+/// may leave less of the frame than its end. A frame without such a gap was written as a whole, and may have been
+/// acknowledged: where its checksum is wrong, it was damaged since.
+pub(crate) fn tail(bytes: &[u8], end: usize, epoch: u64) -> Tail {
+    let rest = bytes.get(end..).unwrap_or_default();
+    if is_zero(rest) {
+        return Tail::Empty;
+    }
+    let Some((head, behind)) = rest.split_at_checked(HEAD) else { return Tail::Damaged };
+    let is_torn = if is_head(head, epoch) {
+        let frame = HEAD.saturating_add(word(&head[4..8]) as usize).next_multiple_of(ALIGN);
+        let Some((frame, behind)) = rest.split_at_checked(frame) else { return Tail::Damaged };
+        is_zero(behind) && (has_gap(frame, end) || is_zero(&frame[frame.len() - ALIGN..]))
+    } else {
+        has_gap(head, end) || is_zero(behind)
+    };
+    if is_torn { Tail::Torn } else { Tail::Damaged }
+}
+
+/// Whether a sector of what begins at `start` was never written.
+fn has_gap(mut bytes: &[u8], start: usize) -> bool {
+    let mut room = SECTOR - start % SECTOR;
+    while !bytes.is_empty() {
+        let (part, behind) = bytes.split_at(room.min(bytes.len()));
+        if is_zero(part) {
+            return true;
+        }
+        (bytes, room) = (behind, SECTOR);
+    }
+    false
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn is_head(head: &[u8], epoch: u64) -> bool {
+    head[..4] == MAGIC && word(&head[16..20]) == crc(epoch, &head[..16])
 }
 
 /// Reads the entries of a frame's payload.

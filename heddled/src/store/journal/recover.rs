@@ -1,7 +1,8 @@
 //! Reads a journal back. Changes nothing: [`Recovered::settle`] does, when all the rest of the state was found good.
 //!
 //! S3: from the batch after the checkpoint's last on, every sequence number must be there, up to the last one that was
-//! begun, which alone may be torn. One segment is in memory at a time.
+//! begun, which alone may be torn, as far as [`frame::tail`] finds it torn and not damaged. Every segment must be as long as
+//! it was made: one that was cut short would look like one with fewer batches. One segment is in memory at a time.
 
 use std::fs;
 use std::io::Read;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::super::disk::Disk;
 use super::super::layout::Layout;
 use super::super::{Damage, Error};
-use super::frame;
+use super::frame::{self, Tail};
 use super::segment::{FRAMES, Header, Segment};
 use crate::registry::Entry;
 
@@ -33,6 +34,8 @@ pub(crate) struct Recovered {
     pub(crate) count: u32,
     /// The segments that have batches after the checkpoint.
     pub(crate) live: Vec<u32>,
+    /// Whether a version that keeps a fencing ceiling has written it.
+    pub(crate) has_ceiling: bool,
     /// The last batch as it is stored: segment, offset, bytes.
     last: Option<(u32, usize, Vec<u8>)>,
 }
@@ -42,17 +45,29 @@ pub(crate) fn recover(layout: &Layout, state: u128, applied: u64) -> Result<Reco
     let segments = list(layout, state)?;
     let generation = segments.last().map_or(0, |segment| segment.header.generation);
     let count = u32::try_from(segments.len()).unwrap_or(u32::MAX);
-    let mut recovered =
-        Recovered { batches: Vec::new(), sequence: applied, generation, count, live: Vec::new(), last: None };
+    let mut recovered = Recovered {
+        batches: Vec::new(),
+        sequence: applied,
+        generation,
+        count,
+        live: Vec::new(),
+        has_ceiling: segments.iter().any(|segment| segment.header.length != 0),
+        last: None,
+    };
     // A torn batch may be followed by nothing but a later use of the journal, which begins with its number again.
     let mut torn = None;
     for segment in &segments {
         let path = &segment.path;
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        if bytes.len() <= FRAMES {
-            return Err(layout.damaged(path, Damage::Short));
+        let expected = u64::from(segment.header.expected_length());
+        if bytes.len() as u64 != expected {
+            return Err(layout.damaged(path, Damage::Length { found: bytes.len() as u64, expected }));
         }
+        let (mut end, mut last) = (FRAMES, recovered.sequence);
         for found in frame::scan(&bytes, FRAMES, segment.header.epoch) {
+            if let Some(payload) = &found.payload {
+                (end, last) = (payload.end, found.sequence);
+            }
             if found.sequence <= applied {
                 continue;
             }
@@ -71,6 +86,11 @@ pub(crate) fn recover(layout: &Layout, state: u128, applied: u64) -> Result<Reco
                 recovered.live.push(segment.number);
             }
             recovered.last = Some((segment.number, found.start, bytes[found.start..payload.end].to_vec()));
+        }
+        // What lies behind a batch that the checkpoint has more than is of no batch that is still needed.
+        let is_needed = segment.header.is_zeroed() && last >= applied;
+        if is_needed && frame::tail(&bytes, end, segment.header.epoch) == Tail::Damaged {
+            return Err(layout.damaged(path, Damage::Newest { sequence: last + 1 }));
         }
     }
     Ok(recovered)

@@ -4,8 +4,8 @@
 //! header is damage, never "not yet used".
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::disk::{Disk, sync_parent};
@@ -31,9 +31,25 @@ pub(crate) struct Header {
     pub(crate) epoch: u64,
     /// How many segments the journal has.
     pub(crate) count: u32,
+    /// How many bytes the segment has. 0 in a header of version 0.1.0, which did not record it: use [`Header::expected_length`].
+    pub(crate) length: u32,
 }
 
+/// How many bytes every segment of version 0.1.0 has.
+const LENGTH_0_1_0: u32 = 16 << 20;
+
 impl Header {
+    /// How many bytes the file of the segment must have.
+    pub(crate) fn expected_length(&self) -> u32 {
+        if self.length == 0 { LENGTH_0_1_0 } else { self.length }
+    }
+
+    /// Whether everything behind the frames of this use is zero, as [`Segment::prepare`] leaves it. Version 0.1.0 left the
+    /// bytes of earlier uses there.
+    pub(crate) fn is_zeroed(&self) -> bool {
+        self.length != 0
+    }
+
     fn encode(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -41,6 +57,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.generation.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.count.to_le_bytes());
+        bytes[44..48].copy_from_slice(&self.length.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..52]);
         bytes[52..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -56,6 +73,7 @@ impl Header {
             generation: u64::from_le_bytes(bytes[24..32].try_into().ok()?),
             epoch: u64::from_le_bytes(bytes[32..40].try_into().ok()?),
             count: u32::from_le_bytes(bytes[40..44].try_into().ok()?),
+            length: u32::from_le_bytes(bytes[44..48].try_into().ok()?),
         })
     }
 
@@ -96,14 +114,14 @@ impl Segment {
 
     /// Makes a segment whose blocks are really there, with its header, and waits until all of it is on the disk. It counts
     /// only when all of a new state is there, so nothing of it needs an order.
-    pub(crate) fn create(path: &Path, length: u32, header: &Header) -> Result<(), Error> {
+    pub(crate) fn create(path: &Path, header: &Header) -> Result<(), Error> {
         let write = || {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             let mut block = vec![0; FILL];
             for copy in block.chunks_mut(FRAMES / 2).take(2) {
                 copy[..LENGTH].copy_from_slice(&header.encode());
             }
-            let mut left = length as usize;
+            let mut left = header.length as usize;
             while left > 0 {
                 let count = left.min(FILL);
                 file.write_all(&block[..count])?;
@@ -116,14 +134,44 @@ impl Segment {
         write().map_err(Error::io("make", path))
     }
 
-    /// Gives the segment over to another use.
+    /// Prepares the segment for its next use: first zeroes the frames of the last one, then writes the new header. In this
+    /// order a power cut leaves no bytes of an earlier use under a new header, where they would look like damage.
     pub(crate) fn prepare(&self, disk: &dyn Disk, header: &Header) -> Result<(), Error> {
+        self.zero(disk).map_err(Error::io("prepare", &self.path))?;
         for offset in [0, BLOCK] {
             disk.write_at(&self.file, &header.encode(), offset)
                 .and_then(|()| disk.sync_data(&self.file))
                 .map_err(Error::io("prepare", &self.path))?;
         }
         Ok(())
+    }
+
+    /// Zeroes everything behind the header that is not zero yet, and waits until that is on the disk. Syncs every piece by
+    /// itself, so that the writer's own sync never waits for much.
+    fn zero(&self, disk: &dyn Disk) -> io::Result<()> {
+        let (mut piece, zeros) = (vec![0; FILL], vec![0; FILL]);
+        let mut offset = FRAMES;
+        while offset < self.length {
+            let count = FILL.min(self.length - offset);
+            let (piece, zeros) = (&mut piece[..count], &zeros[..count]);
+            self.file.read_exact_at(piece, offset as u64)?;
+            if piece != zeros {
+                disk.write_at(&self.file, zeros, offset as u64)?;
+                disk.sync_data(&self.file)?;
+            }
+            offset += count;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Header {
+    /// Puts both copies into the bytes of a segment.
+    pub(crate) fn write_to(&self, segment: &mut [u8]) {
+        for copy in segment.chunks_mut(FRAMES / 2).take(2) {
+            copy[..LENGTH].copy_from_slice(&self.encode());
+        }
     }
 }
 
@@ -133,7 +181,7 @@ mod tests {
 
     #[test]
     fn one_spoiled_copy_of_the_header_does_not_matter_and_two_are_damage() {
-        let header = Header { state: 5, generation: 6, epoch: 7, count: 3 };
+        let header = Header { state: 5, generation: 6, epoch: 7, count: 3, length: 9 };
         let mut segment = vec![0; FRAMES];
         segment[..LENGTH].copy_from_slice(&header.encode());
         segment[4096..4096 + LENGTH].copy_from_slice(&header.encode());

@@ -8,7 +8,7 @@ use super::history::History;
 
 /// Small segments, so that a test uses each of them many times.
 pub(super) fn small() -> Options {
-    Options { segments: 3, segment_bytes: 64 << 10, cache_bytes: 1 << 20, ..Options::default() }
+    Options { segments: 3, segment_bytes: 64 << 10, cache_bytes: 1 << 20, retry_ms: 1, ..Options::default() }
 }
 
 /// Something that can be opened again and again.

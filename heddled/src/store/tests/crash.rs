@@ -56,31 +56,64 @@ fn a_journal_cut_at_a_frame_is_the_state_after_the_frames_before_it() {
     }
 }
 
+/// What a scan of the first journal segment with these bytes gives: the registry, or that it is damaged.
+fn recovered(layout: &Layout, id: u128, segment: &[u8]) -> Option<Registry> {
+    fs::write(layout.journal.join("00"), segment).unwrap();
+    match recover(layout, id, 0) {
+        Ok(recovered) => {
+            let mut registry = Registry::default();
+            recovered.batches.iter().flatten().for_each(|entry| registry.apply(entry));
+            Some(registry)
+        }
+        Err(Error::Damaged { .. }) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
 #[test]
-fn a_last_frame_torn_at_any_byte_was_never_acknowledged() {
+fn a_last_frame_of_which_sectors_or_the_end_were_not_written_was_never_acknowledged() {
     let place = tempfile::tempdir().unwrap();
     let (id, states) = ten_batches(place.path());
     let layout = Layout::new(place.path());
-    let path = place.path().join("journal/00");
-    let segment = fs::read(&path).unwrap();
+    let segment = fs::read(layout.journal.join("00")).unwrap();
     let boundaries = boundaries(&segment);
     let (start, end) = (boundaries[9], boundaries[10]);
-    for cut in start..end {
-        for rest in [0, 0xa5] {
-            let mut torn = segment.clone();
-            torn[cut..end].fill(rest);
-            if torn == segment {
-                continue;
-            }
-            fs::write(&path, torn).unwrap();
-            let recovered = recover(&layout, id, 0).unwrap();
-            let whole = recovered.sequence == 10;
-            assert!(!whole || segment[cut..end].iter().all(|byte| *byte == 0), "byte {cut}");
-            let mut registry = Registry::default();
-            recovered.batches.iter().flatten().for_each(|entry| registry.apply(entry));
-            assert_eq!(registry, states[if whole { 10 } else { 9 }], "byte {cut}");
-        }
+    // A write that was cut off: the rest is as preallocated.
+    for cut in start..end - 8 {
+        let mut torn = segment.clone();
+        torn[cut..end].fill(0);
+        assert_eq!(recovered(&layout, id, &torn).as_ref(), Some(&states[9]), "byte {cut}");
     }
+    // A power cut: any of the sectors may be as preallocated.
+    let sectors: Vec<_> =
+        (start / 512..=(end - 1) / 512).map(|at| start.max(at * 512)..end.min(at * 512 + 512)).collect();
+    for missing in 1_u32..1 << sectors.len() {
+        let mut torn = segment.clone();
+        for (_, sector) in sectors.iter().enumerate().filter(|(at, _)| missing >> at & 1 == 1) {
+            torn[sector.clone()].fill(0);
+        }
+        assert_eq!(recovered(&layout, id, &torn).as_ref(), Some(&states[9]), "sectors {missing:b}");
+    }
+}
+
+#[test]
+fn s3_a_bit_flipped_in_the_last_frame_is_damage_and_no_torn_write() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, _) = ten_batches(place.path());
+    let layout = Layout::new(place.path());
+    let segment = fs::read(layout.journal.join("00")).unwrap();
+    let boundaries = boundaries(&segment);
+    for byte in boundaries[9]..boundaries[10] {
+        let mut flipped = segment.clone();
+        flipped[byte] ^= 1 << (byte % 8);
+        assert_eq!(recovered(&layout, id, &flipped), None, "byte {byte}");
+        flipped[byte] = 0xa5;
+        assert!(flipped == segment || recovered(&layout, id, &flipped).is_none(), "byte {byte}");
+    }
+    // What no write of this journal leaves behind the last frame.
+    let mut garbage = segment.clone();
+    garbage[boundaries[10]..boundaries[10] + 64].fill(0xa5);
+    assert_eq!(recovered(&layout, id, &garbage), None);
 }
 
 #[test]

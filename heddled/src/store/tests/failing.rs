@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::super::{Disk, Error, Opened, Options, Outcome, RealDisk, open};
-use super::contract::small;
+use super::super::{Disk, Error, Filter, Opened, Options, Outcome, RealDisk, open};
+use super::contract::{read_all, small};
 use super::history::History;
 use crate::registry::Registry;
 
@@ -94,6 +94,34 @@ fn without_checkpoints_appends_go_on_while_there_are_segments() {
     fill(&mut opened, &mut history, 200).unwrap();
     drop(opened);
     assert_eq!(open(place.path(), &options).unwrap().registry, history.registry);
+}
+
+#[test]
+fn a_checkpoint_that_failed_is_tried_again_until_it_succeeds() {
+    let place = tempfile::tempdir().unwrap();
+    let disk = Arc::new(BadDisk::default());
+    let options = Options { disk: Arc::clone(&disk) as Arc<dyn Disk>, ..small() };
+    let mut opened = open(place.path(), &options).unwrap();
+    let mut history = History::default();
+    for round in 0..3 {
+        disk.0.store(NO_CHECKPOINT, Ordering::Relaxed);
+        while opened.store.has_room() {
+            fill(&mut opened, &mut history, 1).unwrap();
+        }
+        let why = opened.condition.checkpoint_failed().unwrap();
+        assert!(why.contains("sync"), "the cause is named: {why}");
+        fill(&mut opened, &mut history, 1).unwrap();
+        assert_eq!(opened.condition.failed(), None, "what cannot wait has room");
+        disk.0.store(0, Ordering::Relaxed);
+        super::until("the checkpoint succeeds", || opened.condition.checkpoint_failed().is_none());
+        super::until("the journal has room", || opened.store.has_room());
+        fill(&mut opened, &mut history, 200).unwrap();
+        let all: Vec<u64> = (1..=history.registry.revision()).collect();
+        assert_eq!(read_all(&opened, &Filter::default(), 300), all, "round {round}: no operation is missing");
+    }
+    let registry = history.registry;
+    opened.store.close(&registry).unwrap();
+    assert_eq!(open(place.path(), &options).unwrap().registry, registry);
 }
 
 #[test]

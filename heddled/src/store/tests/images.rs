@@ -147,9 +147,13 @@ fn a_backup_reads_back_and_any_other_file_is_refused() {
 fn what_is_damaged_where_nobody_writes_is_not_taken_for_a_state_in_use() {
     let (place, _) = used(false);
     let image = copy(place.path());
-    let segment = image.path().join("journal/01");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.iter().skip(9000).position(|byte| *byte != 0).unwrap() + 9000 + 40;
+    let used = |number: &u8| {
+        let segment = image.path().join(format!("journal/0{number}"));
+        let bytes = std::fs::read(&segment).unwrap();
+        let start = bytes.iter().skip(9000).position(|byte| *byte != 0)?;
+        Some((segment, bytes, start + 9000 + 40))
+    };
+    let (segment, mut bytes, middle) = (0..2).find_map(|number| used(&number)).unwrap();
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     let taken = Image::take(image.path());
