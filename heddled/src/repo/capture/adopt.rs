@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::found::Found;
@@ -68,12 +68,19 @@ impl Folder {
         }
         match renameat(CWD, from, &self.0, name) {
             Err(Errno::XDEV) => {
-                // As Git calls what is not completed, so that its clean-up finds it.
-                let half = format!("tmp_obj_{name}");
+                // Begins as Git's names for incomplete objects do, so that its clean-up finds it. The rest is random: neither
+                // another capture of the same content nor what a kill left behind is in the way.
+                let half = format!("tmp_obj_{:016x}", getrandom::u64().map_err(io::Error::other)?);
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let written = openat(&self.0, &*half, flags, Mode::from_raw_mode(0o444)).map(File::from);
-                io::copy(&mut File::open(from)?, &mut written?)?;
-                renameat(&self.0, &*half, &self.0, name)?;
+                let written = openat(&self.0, &*half, flags, Mode::from_raw_mode(0o444)).map(File::from)?;
+                let placed = File::open(from)
+                    .and_then(|mut from| io::copy(&mut from, &mut &written))
+                    // Over one that another capture has placed meanwhile: it has the same content.
+                    .and_then(|_| Ok(renameat(&self.0, &*half, &self.0, name)?));
+                if placed.is_err() {
+                    unlinkat(&self.0, &*half, AtFlags::empty()).unwrap_or_default();
+                }
+                placed?;
                 Ok(true)
             }
             other => Ok(other.map(|()| true)?),
