@@ -35,6 +35,8 @@ mod reload;
 #[cfg(test)]
 mod repeats;
 #[cfg(test)]
+mod sick_repository;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 #[path = "../support/mod.rs"]

@@ -4,7 +4,7 @@
 //! descriptor to a child process. What is not synced here is not durable.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
@@ -35,10 +35,29 @@ pub(super) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> 
     }
 }
 
-/// Opens a file for reading that a hostile repository may have replaced by a link or a FIFO.
+/// Opens a file for reading that a hostile repository may have replaced by a link or a FIFO. Fails for what is neither a regular
+/// file nor a directory.
 pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if is_special(file.metadata()?.file_type()) { Err(special()) } else { Ok(file) }
+}
+
+/// Fails where a path leads to what is no file, before something else opens it and waits for ever: a FIFO, a device, a socket.
+pub(super) fn refuse_special(path: &Path) -> io::Result<()> {
+    match absent_as_none(std::fs::metadata(path))? {
+        Some(data) if is_special(data.file_type()) => Err(special()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether it is neither a file, a directory nor a link.
+pub(super) fn is_special(kind: FileType) -> bool {
+    !(kind.is_file() || kind.is_dir() || kind.is_symlink())
+}
+
+fn special() -> io::Error {
+    io::Error::other("it is a FIFO or a device, and no regular file")
 }
 
 /// Reads a small file, a symbolic link not followed; `None` when there is none.
@@ -97,10 +116,12 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     sync(&File::open(path)?)
 }
 
-/// Does two things that wait for the disk side by side: it takes both in little more than the time of one.
-pub(super) fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+/// Does two things that wait for the disk side by side: it takes both in little more than the time of one. Where no thread can
+/// be made, one after the other.
+pub(super) fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| {
+        let beside = std::thread::Builder::new().name("sync".to_owned());
+        let beside = beside.spawn_scoped(scope, || {
             let done = second();
             #[cfg(test)]
             return (done, seam::take());
@@ -108,7 +129,8 @@ pub(super) fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() 
             done
         });
         let first = first();
-        match second.join() {
+        let Ok(beside) = beside else { return (first, second()) };
+        match beside.join() {
             #[cfg(test)]
             Ok((done, synced)) => {
                 seam::add(synced);

@@ -3,6 +3,7 @@
 //! Objects that Git's `replace` refs would put in another's place are read as they are: a root is the tree that the
 //! commit names. Nothing is fetched that a partial clone lacks.
 
+use std::fs::DirEntry;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -14,7 +15,10 @@ use parking_lot::Mutex;
 use proto_schema::ObjectId;
 
 use super::error::{Cause, Error};
+use super::files::{absent_as_none, is_special, refuse_special};
 use super::refs::convert;
+
+const OPEN: &str = "open the repository";
 
 /// The most commits of one repository that are remembered.
 const COMMITS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -34,14 +38,42 @@ pub(super) struct Objects {
     commits: Mutex<LruCache<ObjectId, Commit>>,
 }
 
+/// The files of a Git directory that the library opens, some of them later.
+const OPENED: [&str; 11] = [
+    "HEAD",
+    "commondir",
+    "config",
+    "config.worktree",
+    "gitdir",
+    "packed-refs",
+    "shallow",
+    "objects/info/alternates",
+    "objects/info/commit-graph",
+    "objects/info/commit-graphs/commit-graph-chain",
+    "objects/pack/multi-pack-index",
+];
+
+/// Fails where the library would wait for whoever writes into a FIFO. What is put there later keeps a thread waiting.
+fn refuse_special_files(git_dir: &Path) -> Result<(), Error> {
+    let packs = git_dir.join("objects/pack");
+    let entries = absent_as_none(std::fs::read_dir(&packs)).map_err(|source| Error::io(OPEN, &packs, source))?;
+    let special = |entry: &DirEntry| entry.file_type().is_ok_and(is_special);
+    let special = entries.into_iter().flatten().flatten().filter(special).map(|entry| entry.path());
+    for path in OPENED.iter().map(|name| git_dir.join(name)).chain(special) {
+        refuse_special(&path).map_err(|source| Error::io(OPEN, &path, source))?;
+    }
+    Ok(())
+}
+
 /// Opens a Git directory by the library, which then reads no environment and no configuration but the repository's.
 pub(super) fn open(git_dir: &Path) -> Result<gix::ThreadSafeRepository, Error> {
+    refuse_special_files(git_dir)?;
     gix::open::Options::isolated()
         .with(gix::sec::Trust::Full)
         .open_path_as_is(true)
         .config_overrides(["core.useReplaceRefs=false"])
         .open(git_dir)
-        .map_err(|error| Error::library("open the repository", error))
+        .map_err(|error| Error::library(OPEN, error))
 }
 
 /// An id as the library has it.
@@ -70,6 +102,9 @@ impl Objects {
         if let Some(known) = self.remembered(commit) {
             return Ok(known);
         }
+        let text = commit.to_string();
+        let loose = self.common.join("objects").join(&text[..2]).join(&text[2..]);
+        refuse_special(&loose).map_err(|source| Error::io("read the commit", &loose, source))?;
         let tree = match tree_of(&self.library.load(), commit) {
             Ok(Some(tree)) => tree,
             Ok(None) | Err(_) => {

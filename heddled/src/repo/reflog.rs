@@ -29,7 +29,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Makes the entry durable.
-    pub(super) fn sync(self, repository: &Opened) -> Result<(), Error> {
+    pub(super) fn sync(&self, repository: &Opened) -> Result<(), Error> {
         let synced = sync(&self.file).and_then(|()| {
             if self.is_new { repository.synced.sync_parents(&self.path, &repository.git_dir) } else { Ok(()) }
         });

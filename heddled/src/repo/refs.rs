@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use proto_schema::{ObjectId, ThreadName};
 
 use super::error::{Cause, Error};
-use super::files::{absent_as_none, open_plain};
+use super::files::{absent_as_none, open_plain, refuse_special};
 use super::format::Format;
 use super::git::WallClock;
 use super::known::KnownRefs;
@@ -226,6 +226,8 @@ impl Refs {
             return Ok(known.content.clone());
         }
         // The version is older than what is read next: a change in between is noticed by the next caller.
+        // The library waits for whoever writes into a FIFO.
+        refuse_special(&path).map_err(failed)?;
         let content = match version {
             None => None,
             Some(_) => match packed::Buffer::open(path.clone(), u64::MAX, self.hash) {

@@ -18,7 +18,7 @@ use rustix::fs::{Access, access};
 
 use super::capture::{CaptureRefused, Captures, GitOperation};
 use super::error::Error;
-use super::files::absent_as_none;
+use super::files::{absent_as_none, read_small};
 use super::inventory::{Finding, Folder, Inventory, Stop};
 use super::opened::{Opened, shown};
 use super::refs::Target;
@@ -334,7 +334,7 @@ fn disturbed(stop: Stop) -> Not {
 /// Removes the worktree's `.git` and its directory, which must be empty then; else the `.git` comes back.
 fn remove_top(record: &Worktree) -> io::Result<Option<Kept>> {
     let dot_git = record.path.join(".git");
-    let content = std::fs::read(&dot_git)?;
+    let content = read_small(&dot_git)?.ok_or(io::ErrorKind::NotFound)?;
     std::fs::remove_file(&dot_git)?;
     match std::fs::remove_dir(&record.path) {
         Ok(()) => Ok(None),

@@ -21,7 +21,7 @@ use super::error::{Cause, Error};
 use super::opened::{Opened, shown};
 use super::program::Program;
 use super::refs::Target;
-use super::workplace::{Limits, Listed, Purpose, Snapshot, Work, Workplaces, filters, registered};
+use super::workplace::{Limits, Listed, Purpose, Snapshot, Work, Workplaces, filters, registered, rules};
 
 /// The most paths that are kept; all are counted.
 const MOST: usize = 1000;
@@ -87,7 +87,9 @@ pub(super) fn status(
     let work = Work::new(places, program, repository, (&record, worktree), limits)?;
     let snapshot = work.lay_out(Purpose::Look { head })?;
     // Before Git follows what it lists.
-    let listed = Listed::of(&work.index()?)?;
+    let index = work.index()?;
+    let listed = Listed::of(&index)?;
+    rules::refuse_special(&work, &index)?;
     let told = Told::parse(&ask(&work, &snapshot, &listed, request.ignored)?).ok_or_else(|| {
         Error::malformed("look at the worktree", request.worktree, "Git told what nobody understands")
     })?;

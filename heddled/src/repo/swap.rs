@@ -70,7 +70,7 @@ pub(super) fn compare_and_swap(
     written.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
     let entry = reflog::append(repository, &name, previous, new, signature, message)?;
     let (synced, logged) =
-        both(|| lock.with_mut(|file| sync(file)), || entry.map_or(Ok(()), |entry| entry.sync(repository)));
+        both(|| lock.with_mut(|file| sync(file)), || entry.as_ref().map_or(Ok(()), |entry| entry.sync(repository)));
     synced.map_err(|source| Error::io(OPERATION, &lock_path, source))?;
     logged?;
     let committed = lock.commit().or_else(|failed| {

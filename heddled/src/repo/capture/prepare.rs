@@ -1,7 +1,7 @@
 //! Preparing a capture, from the checks to the commit that no ref leads to yet.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,10 +14,11 @@ use super::lock::{self, Held, IndexLock};
 use super::proof::Proof;
 use super::{Capture, CaptureRequest, PreparedCapture, add, adopt, commit, head, proof, tree, within};
 use crate::repo::error::{Cause, Error};
+use crate::repo::files::open_plain;
 use crate::repo::opened::Opened;
 use crate::repo::program::Program;
 use crate::repo::refs::convert;
-use crate::repo::workplace::{Limits, Listed, Purpose, Snapshot, Work, Workplaces, filters, registered};
+use crate::repo::workplace::{Limits, Listed, Purpose, Snapshot, Work, Workplaces, filters, registered, rules};
 use crate::repo::worktrees;
 use crate::repo::{Signature, durable, objects, reflog};
 
@@ -46,7 +47,9 @@ impl Captures {
         let limits = Limits { allowed_filters: request.allowed_filters, cancelled: request.cancelled };
         let work = Work::new(places, program, repository, (&record, worktree), limits)?;
         let snapshot = work.lay_out(Purpose::Capture)?;
-        let listed = Listed::of(&work.index()?)?;
+        let index = work.index()?;
+        let listed = Listed::of(&index)?;
+        rules::refuse_special(&work, &index)?;
         listed.refuse_conflicts()?;
         head::refuse_elsewhere(repository, &record.private, request)?;
         let parent = head::parent(repository, &record.private, request)?;
@@ -167,8 +170,9 @@ fn complete(library: &gix::Repository, changed: &Changed) -> Result<(), Error> {
 fn nothing(work: &Work<'_>, mut lock: IndexLock, state: ObjectId, root: ObjectId) -> Result<Capture, Error> {
     let mut replace = || -> io::Result<()> {
         let index = work.path("index");
-        let (old, new) = (std::fs::read(work.private.join("index")), std::fs::read(&index)?);
-        if old.ok() != Some(new) {
+        let (mut old, new) = (Vec::new(), std::fs::read(&index)?);
+        let read = open_plain(&work.private.join("index")).and_then(|mut file| file.read_to_end(&mut old));
+        if read.is_err() || old != new {
             lock.write(&index)?;
             lock::finish(work.private)?;
         }

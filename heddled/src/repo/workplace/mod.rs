@@ -9,6 +9,7 @@ mod beneath;
 pub(super) mod filters;
 mod listed;
 mod listings;
+pub(super) mod rules;
 mod run;
 mod snapshot;
 mod stored;

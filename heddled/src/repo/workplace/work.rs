@@ -25,7 +25,7 @@ use super::run::{Bounds, run};
 use super::snapshot::Snapshot;
 use super::stored::{self, Stored};
 use crate::repo::error::Error;
-use crate::repo::files::{absent_as_none, open_plain};
+use crate::repo::files::{absent_as_none, is_special, open_plain};
 use crate::repo::opened::Opened;
 use crate::repo::program::{Program, Setting};
 use crate::repo::worktrees::{self, Worktree};
@@ -128,7 +128,10 @@ impl Workplace {
 
     fn copy_rules(&self, from: &Path, name: &str) -> io::Result<()> {
         let name = format!("info/{name}");
-        if let Some(file) = absent_as_none(open_plain(&from.join(&name)))? {
+        let rules = from.join(&name);
+        // As for Git, what is no file has no rules.
+        let is_special = std::fs::symlink_metadata(&rules).is_ok_and(|data| is_special(data.file_type()));
+        if !is_special && let Some(file) = absent_as_none(open_plain(&rules))? {
             io::copy(&mut file.take(RULES), &mut File::create(self.path(&name))?)?;
         }
         Ok(())

@@ -150,8 +150,16 @@ fn a_pointer_to_another_git_directory() {
 #[test]
 fn a_file_that_is_never_read_to_its_end_is_given_up() {
     let a = Attack::new();
-    nix::unistd::mkfifo(&a.main.join(".gitignore"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let (git_dir, cancelled) = (a.main.join(".git"), AtomicBool::new(false));
+    let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fifo(&a.main.join(".gitignore"));
+    let refused = a.f.repo.status(&request(&git_dir, &a.main, &cancelled));
+    let named = refused.as_ref().is_err_and(|error| error.to_string().contains(".gitignore"));
+    assert!(named, "where Git lists something, it is refused by its name: {refused:?}");
+    std::fs::remove_file(a.main.join(".gitignore")).unwrap();
+    // Git finds this one on its way.
+    std::fs::create_dir(a.main.join("untracked")).unwrap();
+    fifo(&a.main.join("untracked/.gitignore"));
     std::thread::scope(|scope| {
         let look = scope.spawn(|| a.f.repo.status(&request(&git_dir, &a.main, &cancelled)));
         // It has begun when its place is laid out.
