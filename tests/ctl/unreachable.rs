@@ -174,3 +174,23 @@ fn doctor_ends_in_time_and_fails_where_it_cannot_look() {
     let said = run_within(&world, &["validate", "--hook", "--repo", trap], READ_BOUND);
     assert_eq!(said.code, Some(2), "{said}");
 }
+
+#[test]
+fn a_daemon_that_is_full_is_shown_explained_and_stopped() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path("home/.config/heddle")).expect("made");
+    fs::write(world.path("home/.config/heddle/heddled.toml"), "[limits]\nconnections = 3\n").expect("written");
+    world.start_daemon();
+    let mut open = Vec::new();
+    until("it is full", || {
+        open.push(world.connect_without_waiting().expect("connected"));
+        world.run(&["list"]).code == Some(75)
+    });
+    let said = world.run(&["daemon", "status"]);
+    assert!(said.code == Some(0) && said.stdout.contains("3 connections"), "{said}");
+    let said = world.run(&["doctor"]);
+    assert!(said.code == Some(1) && said.stdout.contains("3 of 3 connections are open"), "{said}");
+    let said = world.run(&["daemon", "stop"]);
+    assert!(said.code == Some(0) && said.stdout.contains("was stopped"), "{said}");
+    until("it has ended", || world.is_daemon_gone());
+}

@@ -53,7 +53,8 @@ fn line(stream: &mut UnixStream) -> Option<String> {
     Some(String::from_utf8(line).unwrap())
 }
 
-const ASK: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"daemon.health\"}\n";
+/// What an agent asks: calls about the daemon itself have connections of their own.
+const ASK: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"agent.list\",\"params\":{\"limit\":1}}\n";
 
 /// Whether a call is answered with a result.
 fn is_served(stream: &mut UnixStream) -> bool {
@@ -180,4 +181,23 @@ fn without_descriptors_who_is_in_is_served_and_the_others_wait_for_room() {
     let (tried, most) = (failures() as u128, watch.elapsed().as_millis() / 50 + 1);
     assert!(tried <= most, "it waits between two attempts: {tried} in {:?}", watch.elapsed());
     assert_eq!(place.log().matches("cannot be accepted").count(), 1, "an operator is told once");
+}
+
+#[test]
+fn a_daemon_that_is_full_can_still_be_looked_at_and_stopped() {
+    let place = Place::new();
+    place.configure("[limits]\nconnections = 3\n");
+    let mut daemon = place.start();
+    let _open = fill(&daemon, 3);
+    let mut operator = daemon.client();
+    let info = operator.ok("daemon.info", &json!({}));
+    assert_eq!(info["counts"]["connections"], 3, "it is not counted with the others: {info}");
+    operator.ok("daemon.health", &json!({}));
+    // It is for nothing else.
+    let fault = operator.refused("limit_exceeded", "agent.list", &json!({}));
+    assert_eq!(fault.details(), &json!({"limit": "connections", "value": 4, "max": 3}));
+    assert_over(&daemon.client().receive(), 3);
+    let mut last = daemon.client();
+    last.ok("daemon.shutdown", &json!({}));
+    assert!(daemon.ended().success());
 }

@@ -26,7 +26,7 @@ use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::budget::Share;
-use super::dispatch::{self, Answer, Caller};
+use super::dispatch::{self, Admission, Answer, Caller};
 use super::error;
 use super::events::Events;
 use super::framing::Frame;
@@ -99,7 +99,13 @@ struct Connection<'a> {
 }
 
 /// Serves one connection until it is over.
-pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: Peer, stopping: Stopping) {
+pub(super) async fn serve(
+    service: Arc<Service>,
+    mut stream: UnixStream,
+    peer: Peer,
+    admission: Admission,
+    stopping: Stopping,
+) {
     let limits = service.terms.now().limits;
     let protocol = Protocol::new(&limits, Arc::clone(&service.clock));
     let (stay, stays) = watch::channel(Stay::Here);
@@ -110,6 +116,8 @@ pub(super) async fn serve(service: Arc<Service>, mut stream: UnixStream, peer: P
         limits,
         caller: Caller {
             peer,
+            connected_at_ms: service.monotonic_ms(),
+            admission,
             via: protocol.via(),
             stay: stays,
             connection: connected.id(),

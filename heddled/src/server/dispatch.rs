@@ -65,11 +65,27 @@ impl Call {
     }
 }
 
+/// Which methods a connection may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// All of them.
+    Full,
+    /// Those of the daemon itself (`daemon.*`): the connection is over the limit of `max` connections.
+    DaemonOnly {
+        /// The limit.
+        max: usize,
+    },
+}
+
 /// Who sends calls: what a call knows of its connection.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Its process.
     pub(super) peer: Peer,
+    /// When its connection came, by the monotonic clock.
+    pub(super) connected_at_ms: u64,
+    /// What it may call.
+    pub(super) admission: Admission,
     /// How it asks.
     pub(super) via: Via,
     /// Whether it is still there.
@@ -146,6 +162,8 @@ struct Prepared {
     params: Params<'static>,
     is_notification: bool,
     changes: bool,
+    /// Whether it is a method of the daemon itself.
+    is_daemons: bool,
     turn: Turn,
 }
 
@@ -263,8 +281,19 @@ fn find(methods: &Methods, order: &mut Order, request: Request<'_>) -> Option<Pe
         params,
         is_notification,
         changes,
+        is_daemons: is_daemons(&request.method),
         turn,
     }))))
+}
+
+/// Whether a method is one of the daemon itself.
+fn is_daemons(method: &str) -> bool {
+    method.starts_with("daemon.")
+}
+
+/// Whether a message is one call of a method of the daemon itself.
+pub(super) fn calls_daemon(message: &[u8]) -> bool {
+    serde_json::from_slice::<Request<'_>>(message).is_ok_and(|request| is_daemons(&request.method))
 }
 
 /// Does the work of one message, to its end.
@@ -305,7 +334,7 @@ pub(super) async fn run(work: Work, caller: Caller) -> Answer {
 }
 
 async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) {
-    let Prepared { id, callback, params, is_notification, changes, mut turn } = match pending {
+    let Prepared { id, callback, params, is_notification, changes, is_daemons, mut turn } = match pending {
         Pending::Answer(line) => return (Some(line), (None, None)),
         Pending::Call(call) => call.0,
     };
@@ -313,6 +342,12 @@ async fn settle(pending: Pending, caller: Caller) -> (Option<Vec<u8>>, Granted) 
     if !changes && *caller.stay.borrow() == Stay::Lost {
         // The rest of a long batch, as a rule: nobody reads what it finds.
         return (None, (None, None));
+    }
+    if let Admission::DaemonOnly { max } = caller.admission
+        && !is_daemons
+    {
+        let line = error_line(id, error::limit("connections", max + 1, max));
+        return ((!is_notification).then_some(line), (None, None));
     }
     let call = Arc::new(Call {
         request: caller.names.next(),

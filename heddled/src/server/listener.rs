@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::connection;
-use super::dispatch;
+use super::dispatch::{self, Admission};
 use super::error::{self, WireError};
 use super::http;
 use super::peer::Peer;
@@ -31,8 +31,14 @@ const TOLD_AGAIN_MS: u64 = 60_000;
 /// How long somebody who is not let in is listened to, to be answered in the protocol that it speaks.
 const FIRST_WORD: Duration = Duration::from_millis(100);
 
-/// How many of those are listened to at once.
+/// How many of those are listened to at once. Beside the limit of connections, so many are kept for the operator.
 const MOST_LISTENED_TO: usize = 64;
+
+/// How long a connection that is kept for the operator may stay.
+const OPERATOR_TIME: Duration = Duration::from_secs(30);
+
+/// How much of the first message is looked at. A `daemon.hello` and the call behind it have some 200 bytes.
+const FIRST_MESSAGE: usize = 4096;
 
 /// Serves until the daemon stops, and then until every call under way has ended. Answers the connections that stay: their
 /// subscribers are still to be told of the stop. Dropping it, or them, cuts off what has not ended.
@@ -75,6 +81,9 @@ pub async fn serve(
         }
     }
     drop(listener);
+    // The answer to a `daemon.shutdown` may be among these; each ends by itself.
+    let _elapsed =
+        tokio::time::timeout(FIRST_WORD * 2, async { while turned_away.join_next().await.is_some() {} }).await;
     let mut lingering = service.lingering.subscribe();
     while connections.len() > *lingering.borrow_and_update() {
         tokio::select! {
@@ -130,30 +139,44 @@ fn admit(
         None
     };
     if let Some(refusal) = refusal {
-        turn_away(service, stream, refusal, turned_away);
+        if peer.uid != our_uid || turned_away.len() >= MOST_LISTENED_TO {
+            let first = first_byte(&stream).ok().flatten();
+            say_why(service, &stream, refusal, first);
+        } else {
+            turned_away.spawn(turn_away(Arc::clone(service), stream, peer, stopping.clone(), refusal));
+        }
         return;
     }
     service.connections.fetch_add(1, Ordering::Relaxed);
     let (service, stopping) = (Arc::clone(service), stopping.clone());
     connections.spawn(async move {
         let counted = Counted(&service.connections);
-        connection::serve(Arc::clone(&service), stream, peer, stopping).await;
+        connection::serve(Arc::clone(&service), stream, peer, Admission::Full, stopping).await;
         drop(counted);
     });
 }
 
-/// Says why somebody is not let in: to one of this user in HTTP, if it begins to speak that soon.
-fn turn_away(service: &Arc<Service>, stream: UnixStream, refusal: WireError, turned_away: &mut JoinSet<()>) {
-    if refusal.0.kind == Kind::UnauthorizedPeer || turned_away.len() >= MOST_LISTENED_TO {
-        let first = first_byte(&stream).ok().flatten();
-        return say_why(service, &stream, refusal, first);
-    }
-    let service = Arc::clone(service);
-    turned_away.spawn(async move {
-        // Whether it speaks or not, it is answered.
-        let first = tokio::time::timeout(FIRST_WORD, first_word(&stream)).await.ok().flatten();
+/// Tells a connection over the limit why it is refused: in HTTP, if it begins to speak that soon. One that asks about the
+/// daemon itself is served: an operator must be able to look at a daemon that is full, and to stop it.
+async fn turn_away(service: Arc<Service>, stream: UnixStream, peer: Peer, stopping: Stopping, refusal: WireError) {
+    // It is answered whether it speaks or not.
+    let first = tokio::time::timeout(FIRST_WORD, first_word(&stream)).await.ok().flatten();
+    if asks_about_daemon(&stream) {
+        let max = service.terms.now().limits.connections;
+        let served = connection::serve(service, stream, peer, Admission::DaemonOnly { max }, stopping);
+        // Dropped when its time is up: nothing that its calls begin outlasts them.
+        let _elapsed = tokio::time::timeout(OPERATOR_TIME, served).await;
+    } else {
         say_why(&service, &stream, refusal, first);
-    });
+    }
+}
+
+/// Whether the first message that has come in is a call of a method of the daemon itself. It stays where it is.
+fn asks_about_daemon(stream: &UnixStream) -> bool {
+    let mut message = [0; FIRST_MESSAGE];
+    let Ok((count, _)) = recv(stream, &mut message, RecvFlags::PEEK | RecvFlags::DONTWAIT) else { return false };
+    let line = message.get(..count).and_then(|message| message.split(|byte| *byte == b'\n').next());
+    line.is_some_and(dispatch::calls_daemon)
 }
 
 fn say_why(service: &Service, stream: &UnixStream, refusal: WireError, first: Option<u8>) {

@@ -35,6 +35,7 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("daemon", daemon::daemon),
     ("version", daemon::version),
     ("health", daemon::health),
+    ("connections", process::connections),
     ("open_files", process::open_files),
     ("pid_namespace", process::pid_namespace),
     ("holders", process::holders),

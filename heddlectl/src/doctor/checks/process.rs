@@ -50,6 +50,25 @@ pub(super) fn open_files(scene: &Scene) -> Vec<Finding> {
     vec![facts(Finding::ok(NAME, format!("{whose} {hard} files open, for {connections} connections")))]
 }
 
+/// Whether there is room for another connection.
+pub(super) fn connections(scene: &Scene) -> Vec<Finding> {
+    const NAME: &str = "connections";
+    let Some(daemon) = scene.daemon() else { return vec![Finding::skipped(NAME, "no daemon answers")] };
+    let (open, max) = (daemon.info.counts.connections, daemon.info.limits.connections);
+    let summary = format!("{open} of {max} connections are open");
+    let finding = if open >= max {
+        // Calls about the daemon itself have connections of their own, so this one was answered.
+        let summary = format!("{summary}: agents are refused; raise limits.connections in heddled.toml, then reload");
+        Finding::error(NAME, summary).fix("heddlectl daemon reload")
+    } else if open.saturating_mul(10) >= max.saturating_mul(9) {
+        let summary = format!("{summary}: raise limits.connections in heddled.toml, then reload");
+        Finding::warning(NAME, summary).fix("heddlectl daemon reload")
+    } else {
+        Finding::ok(NAME, summary)
+    };
+    vec![finding.detail("open", open).detail("limit", max)]
+}
+
 /// The hard limit of open files of a process.
 fn hard_limit(pid: i32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;

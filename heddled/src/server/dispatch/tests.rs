@@ -11,6 +11,8 @@ use crate::server::request::Names;
 
 fn caller() -> Caller {
     Caller {
+        admission: Admission::Full,
+        connected_at_ms: 0,
         peer: Peer { uid: 0, pid: None },
         via: Via::Lines,
         stay: watch::channel(Stay::Here).1,
