@@ -111,6 +111,12 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let manager = Manager::of(&sources.environment);
     let handed = handed.listener(&config.socket)?;
     paths::secure_dir(&config.state_dir)?;
+    for (what, path) in [("state directory", &config.state_dir), ("socket", &config.socket)] {
+        if let Some((above, mode)) = paths::writable_by_all_above(path) {
+            let (above, mode) = (above.display().to_string(), format!("{mode:04o}"));
+            warn!(what, above, mode, "every user may move or replace what lies below this directory; run chmod o-w");
+        }
+    }
     let patience = if handed.is_some() { handover::PATIENCE } else { Duration::ZERO };
     let lock = handover::acquire(&config.state_dir, &config.socket, started_at, patience, &shutdown);
     let lock = manager.while_busy("waiting for the daemon before", lock).await?;

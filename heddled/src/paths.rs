@@ -221,6 +221,16 @@ pub fn secure_dir(path: &Path) -> Result<(), PathError> {
     directory.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed("set the mode of"))
 }
 
+/// The first directory above a path in which every user may rename or replace what lies there, and its permission bits. In one
+/// with the sticky bit, as `/tmp` has it, only owners may.
+#[must_use]
+pub fn writable_by_all_above(path: &Path) -> Option<(PathBuf, u32)> {
+    path.ancestors().skip(1).find_map(|directory| {
+        let mode = std::fs::metadata(directory).ok()?.permissions().mode() & 0o7777;
+        (mode & 0o1002 == 0o002).then(|| (directory.to_owned(), mode))
+    })
+}
+
 /// Makes the entries of a directory and of those above it durable: a journal in a directory that is gone after a power cut
 /// is gone too. Always, for whoever made them may have been killed before this; where nothing is new it costs nothing.
 fn sync_above(path: &Path) -> io::Result<()> {

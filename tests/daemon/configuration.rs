@@ -95,3 +95,18 @@ fn what_is_wrong_with_the_file_or_the_surroundings_is_exit_78() {
     });
     assert!(code == Some(78) && said.contains("heddled=loud"), "{said}");
 }
+
+#[test]
+fn a_configuration_that_another_user_could_replace_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.configure("[limits]\nconnections = 5\n");
+    let directory = place.root.join("home/.config/heddle");
+    let mode = |mode| std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    let (code, said) = place.run(&mut place.command());
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("lets every user put another file in its place") && said.contains("chmod o-w"), "{said}");
+    mode(0o755);
+    place.start().stop();
+}

@@ -1,6 +1,7 @@
 //! Reading `heddled.toml`: is the file to be trusted, is every key known, has every value its type.
 //!
-//! It may not decide what the values mean. Invariant N1: a file that another user could have written is never used.
+//! It may not decide what the values mean. Invariant N1: a file that another user could have written, or put in its place, is
+//! never used.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 use nix::unistd::Uid;
 use serde::Deserialize;
+
+use crate::paths;
 
 use super::{
     ACTIVE_SESSIONS, BATCH, CALLS_IN_FLIGHT, CONNECTIONS, ConfigError, EVENTS_BEHIND, LINE_BYTES, Limits,
@@ -58,6 +61,14 @@ pub enum FileProblem {
     /// Every user may write it.
     #[error("its mode {mode:04o} lets every user write it; run: chmod o-w")]
     WorldWritable {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Every user may put another file in its place.
+    #[error("'{}' has mode {mode:04o}, which lets every user put another file in its place; run: chmod o-w '{}'", path.display(), path.display())]
+    WorldWritableDirectory {
+        /// The directory.
+        path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
@@ -147,6 +158,11 @@ pub(super) fn read(path: &Path, uid: Uid) -> Result<Option<File>, FileProblem> {
     }
     if metadata.mode() & 0o002 != 0 {
         return Err(FileProblem::WorldWritable { mode: metadata.mode() & 0o7777 });
+    }
+    // Both ways lead to the file: that of the name, and that of where a link points.
+    let real = std::fs::canonicalize(path)?;
+    if let Some((path, mode)) = [path, &real].into_iter().find_map(paths::writable_by_all_above) {
+        return Err(FileProblem::WorldWritableDirectory { path, mode });
     }
     let mut text = String::new();
     if file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)? as u64 > MAX_FILE_BYTES {

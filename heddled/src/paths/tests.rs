@@ -125,3 +125,15 @@ fn a_directory_of_another_user_is_refused() {
     let error = secure_dir(&path).unwrap_err();
     assert!(matches!(error, PathError::OtherOwner { owner, us: uid, .. } if owner != uid), "{error:?}");
 }
+
+#[test]
+fn a_directory_above_in_which_all_may_write_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("a/b/file");
+    std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+    assert_eq!(writable_by_all_above(&file), None);
+    chmod(&root.path().join("a"), 0o1777);
+    assert_eq!(writable_by_all_above(&file), None, "sticky: only owners may replace what is in it");
+    chmod(&root.path().join("a"), 0o777);
+    assert_eq!(writable_by_all_above(&file), Some((root.path().join("a"), 0o777)));
+}

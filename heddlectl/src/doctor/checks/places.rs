@@ -104,7 +104,20 @@ fn directory(name: &'static str, path: &Path, uid: u32) -> Finding {
         let summary = format!("{shown} cannot be written: its mode is {mode:04o}, or its file system is read-only");
         return Finding::error(name, summary).fix_words(["chmod", "700", &shown]);
     }
+    if let Some((above, mode)) = writable_by_all_above(path) {
+        let summary = format!("every user may move or replace {shown}: {above} has mode {mode:04o}");
+        return Finding::warning(name, summary).fix_words(["chmod", "o-w", &above]);
+    }
     Finding::ok(name, shown)
+}
+
+/// The first directory above a path in which every user may rename or replace what lies there. In one with the sticky bit, as
+/// `/tmp` has it, only owners may.
+fn writable_by_all_above(path: &Path) -> Option<(String, u32)> {
+    path.ancestors().skip(1).find_map(|directory| {
+        let mode = fs::metadata(directory).ok()?.mode() & 0o7777;
+        (mode & 0o1002 == 0o002).then(|| (directory.display().to_string(), mode))
+    })
 }
 
 /// Whether the socket's path fits into a socket address.
