@@ -278,8 +278,8 @@ fn a_signal_to_the_whole_group_ends_both() {
 fn a_signal_that_was_ignored_at_the_start_is_not_passed_on() {
     let world = World::with_daemon();
     // Perl sets a handler also for what it was started with as ignored; sh does not.
-    let perl =
-        "$SIG{INT} = sub { open my $f, '>', 'interrupted' }; open my $f, '>', 'began'; close $f; 1 while sleep 1;";
+    let perl = "sub note { open my $f, '>', shift } $SIG{INT} = sub { note 'interrupted' }; \
+                $SIG{USR1} = sub { note 'next' }; note 'began'; while (1) { sleep 1 }";
     let mut command = world.command(&["run", "-q", "-t", "x", "--", "perl", "-e", perl]);
     let program = command.get_program().to_owned();
     let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
@@ -289,6 +289,8 @@ fn a_signal_that_was_ignored_at_the_start_is_not_passed_on() {
     until("the command runs", || world.path("app/began").exists());
     kill(pid(&child), Signal::SIGINT).expect("sent");
     // Passed on after it, so that the other would have come before.
+    kill(pid(&child), Signal::SIGUSR1).expect("sent");
+    until("the next signal is passed on", || world.path("app/next").exists());
     kill(pid(&child), Signal::SIGTERM).expect("sent");
     assert_eq!(process::wait(&mut child).code(), Some(143));
     assert!(!world.path("app/interrupted").exists(), "SIGINT was ignored when `run` was started");

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Client, Repo, eventually, ledger};
+use super::{Client, Repo, eventually, ledger, process};
 
 /// A directory with everything that a daemon has: home, state, socket, log, configuration.
 pub(crate) struct Place {
@@ -61,6 +61,7 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        process::with_default_signals(&mut command);
         command
     }
 
@@ -82,7 +83,7 @@ impl Place {
 
     /// Runs the daemon when it is not expected to serve: its exit code and what it said.
     pub(crate) fn run(&self, command: &mut Command) -> (Option<i32>, String) {
-        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let output = process::run(command);
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
@@ -139,7 +140,7 @@ impl Daemon<'_> {
     /// kill -9, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        process::wait(&mut self.child);
     }
 
     /// Waits until it has ended by itself.

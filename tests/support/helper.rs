@@ -1,11 +1,13 @@
 //! Other processes: ones that hold sessions, and this test binary in another role.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use super::process;
 
 const ROLE: &str = "HEDDLED_TEST_ROLE";
 
@@ -31,7 +33,7 @@ impl Process {
 
     pub(crate) fn kill_and_wait(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        process::wait(&mut self.child);
     }
 }
 
@@ -92,10 +94,9 @@ impl Actor {
 
     /// The rest of the next line that has `mark` in it, after the mark. The test harness says things of its own.
     pub(crate) fn hear(&mut self, mark: &str) -> String {
-        let mut line = String::new();
         loop {
-            line.clear();
-            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the helper ended before it said {mark}");
+            let line = process::read_line(&mut self.output);
+            assert!(!line.is_empty(), "the helper ended before it said {mark}");
             if let Some((_, rest)) = line.split_once(mark) {
                 return rest.trim_end().to_owned();
             }

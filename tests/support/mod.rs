@@ -7,6 +7,7 @@ mod client;
 mod daemon;
 mod helper;
 pub(crate) mod ledger;
+pub(crate) mod process;
 mod random;
 mod repo;
 mod time;
