@@ -37,7 +37,7 @@ impl Granted {
 ///
 /// Who would wait asks without waiting first: only so can be told who holds the thread before the wait is over.
 pub(crate) fn obtain(app: &App, mut params: ReserveParams) -> Result<(Client, Granted), Error> {
-    let token = ReservationToken::from_bytes(random()?);
+    let token = new_token()?;
     let request = request_id()?;
     params.request_id = Some(request.clone());
     params.reservation_token = Some(token.clone());
@@ -83,7 +83,13 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-fn request_id() -> Result<RequestId, Error> {
+/// Draws a reservation token.
+pub(crate) fn new_token() -> Result<ReservationToken, Error> {
+    Ok(ReservationToken::from_bytes(random()?))
+}
+
+/// Draws the id of a request.
+pub(crate) fn request_id() -> Result<RequestId, Error> {
     const SYMBOLS: Encoding = data_encoding::BASE32_NOPAD;
     let text = SYMBOLS.encode(&random::<16>()?).to_ascii_lowercase();
     format!("r-{text}").parse().map_err(|error| Error::local(Exit::UNEXPECTED, format!("{error}")))

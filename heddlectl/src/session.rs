@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use proto_schema::{
-    Chain, Info, ListParams, ListResult, NoParams, Reservation, ReservationToken, SessionId, SessionStatus, ShowParams,
+    Chain, Info, Kind, ListParams, ListResult, NoParams, Reservation, ReservationToken, ResumeParams, SessionId,
+    SessionStatus, ShowParams,
 };
 
 use crate::app::App;
@@ -15,6 +16,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::grant;
 use crate::output::{sessions, text};
 use crate::tokens::{self, Tokens};
 
@@ -71,9 +73,36 @@ impl SessionArgs {
         };
         match kept {
             Some(token) => Ok(Owned { id, token }),
-            None => Err(Error::local(Exit::DENIED, format!("the reservation token of {id} is not kept here"))
-                .fact(format!("it would be in {}", tokens.path(id).display()))
-                .hint("bring it with --token-file")),
+            None => prove(app, client, id)?.map(|token| Owned { id, token }).ok_or_else(|| {
+                Error::local(Exit::DENIED, format!("the reservation token of {id} is not kept here"))
+                    .fact(format!("it would be in {}", tokens.path(id).display()))
+                    .fact("a new one is given only to the process that holds the session, and to those that it started")
+                    .hint("bring it with --token-file")
+            }),
+        }
+    }
+}
+
+/// Gets a new token for a session whose file is gone, if this process descends from the one that holds the session: the daemon
+/// looks at the ancestors itself. `None` if it does not, or the daemon is of a version that does not.
+fn prove(app: &App, client: &mut Client, id: SessionId) -> Result<Option<ReservationToken>, Error> {
+    let token = grant::new_token()?;
+    let tokens = app.connector.tokens(client);
+    let pending = tokens.begin(&grant::request_id()?, &token)?;
+    let params =
+        ResumeParams { session_id: id.into(), reservation_token: token.clone().into(), by_process: Some(true) };
+    match app.repeatable(client, "agent.resume", &params) {
+        Ok(_) => {
+            tokens.settle(&pending, id)?;
+            Ok(Some(token))
+        }
+        Err(error) if error.kind() == Some(Kind::StoreUnavailable) || error.kind().is_none() => Err(error),
+        Err(error) => {
+            Tokens::discard(&pending);
+            match error.kind() {
+                Some(Kind::ReservationTokenMismatch | Kind::InvalidParams) => Ok(None),
+                _ => Err(error),
+            }
         }
     }
 }

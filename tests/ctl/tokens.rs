@@ -54,6 +54,7 @@ fn a_file_that_others_could_have_put_there_is_not_used() {
     let said = world.run(&["heartbeat"]);
     assert_eq!(said.code, Some(77), "{said}");
     assert!(said.stderr.contains("is not kept here") && said.stderr.contains("--token-file"), "{said}");
+    assert_eq!(world.token_files(), [""; 0], "what was tried in vain leaves no file");
 }
 
 #[test]
@@ -93,4 +94,44 @@ fn files_of_ended_sessions_go_and_others_stay() {
     left.sort();
     assert_eq!(world.token_files(), left, "what is not ours, is still of use, or was of use a moment ago stays");
     assert_eq!(world.run(&["heartbeat", "--session", &active]).code, Some(0));
+}
+
+#[test]
+fn a_live_holder_whose_file_is_gone_gets_a_token_by_proof_of_its_process() {
+    let mut world = World::with_daemon();
+    let own = std::process::id().to_string();
+    let said = world.run(&["reserve", "-q", "-t", "x", "--hold-for-pid", &own]);
+    assert_eq!(said.code, Some(0), "{said}");
+    let id = said.stdout.trim_end().to_owned();
+    let first = fs::read_to_string(world.token_file(&id)).expect("a token");
+    fs::write(world.path("kept"), &first).expect("written");
+    fs::set_permissions(world.path("kept"), fs::Permissions::from_mode(0o600)).expect("mode");
+    fs::remove_dir_all(world.path("state/sessions")).expect("removed");
+
+    // Of the same user, in the same worktree, but not started by the holder.
+    let mut adopted = world.command(&["heartbeat"]);
+    let program = adopted.get_program().to_owned();
+    adopted = std::process::Command::new("setsid");
+    world.environment(&mut adopted).arg("--fork").arg("sh").arg("-c");
+    adopted.arg("while [ \"$(ps -o ppid= -p $$ | tr -d ' ')\" = \"$PARENT\" ]; do sleep 0.01; done; \"$0\" heartbeat > said 2>&1; echo $? > code");
+    adopted.arg(program).env("PARENT", &own);
+    assert!(crate::process::run(&mut adopted).status.success());
+    crate::support::until("the stranger has its answer", || {
+        !crate::support::text_of(&world.path("app/code")).is_empty()
+    });
+    assert_eq!(crate::support::text_of(&world.path("app/code")).trim_end(), "77");
+    assert!(crate::support::text_of(&world.path("app/said")).contains("is not kept here"));
+
+    let said = world.run(&["heartbeat"]);
+    assert_eq!(said.code, Some(0), "{said}");
+    let second = fs::read_to_string(world.token_file(&id)).expect("a token");
+    assert_ne!(first, second, "the daemon does not know the first, only its hash");
+    // It is on the disk, and the first goes on: who supervises the agent knows only that.
+    world.kill_daemon();
+    world.start_daemon();
+    assert_eq!(world.run(&["heartbeat"]).code, Some(0));
+    let kept = world.path("kept");
+    let said = world.run(&["validate", "--token-file", kept.to_str().expect("text")]);
+    assert_eq!(said.code, Some(0), "{said}");
+    assert_eq!(world.run(&["release"]).code, Some(0));
 }

@@ -96,7 +96,7 @@ fn ask(
     if watched.by_connection {
         let (session_id, reservation_token) = (watched.id.into(), watched.token.clone().into());
         // Where it is refused, the answer below says why.
-        drop(fresh.call("agent.resume", &ResumeParams { session_id, reservation_token }));
+        drop(fresh.call("agent.resume", &ResumeParams { session_id, reservation_token, by_process: None }));
     }
     let answer = fresh.call("agent.validate", params)?;
     *client = Some(fresh);

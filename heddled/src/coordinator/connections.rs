@@ -11,13 +11,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use proto_schema::{FencingToken, SessionId};
 
-use super::Coordinator;
 use super::failure::Failure;
 use super::session::Heartbeat;
 use super::shared::Shared;
 use super::snapshot::View;
 use super::writer::Writer;
-use crate::registry::{Command, ConnectionId, GRACE_MS, Lease, TokenHash};
+use super::{Coordinator, blocking};
+use crate::registry::{Command, ConnectionId, GRACE_MS, Lease, Refusal, TokenHash, active, find};
 
 /// A session that a connection holds, or once held: its lease knows better.
 type Held = (FencingToken, Weak<Mutex<Lease>>);
@@ -143,6 +143,38 @@ impl Coordinator {
             if is_held { self.beat(committed, session, beat) } else { Ok(false) }
         })
         .await
+    }
+
+    /// Adds a further secret to a session, for a caller that is, or descends from, the process that holds it. `since_ms` is when
+    /// its connection came, by the monotonic clock. Changes nothing if the secret is one of the session's already.
+    ///
+    /// # Errors
+    /// `Refused`: not found, inactive; token, if there is no such process or the caller does not descend from it. `Store`.
+    pub async fn add_token(
+        &self,
+        id: SessionId,
+        token: TokenHash,
+        peer: Option<i32>,
+        since_ms: u64,
+    ) -> Result<(), Failure> {
+        let committed = self.snapshot();
+        let session = active(find(&committed.registry, id)?)?;
+        if session.accepts(token) {
+            return Ok(());
+        }
+        let (Some(process), Some(peer)) = (session.hold.process.clone(), peer) else {
+            return Err(Refusal::TokenMismatch.into());
+        };
+        let connected_ms = self.shared.clock.monotonic_ms().saturating_sub(since_ms);
+        let (liveness, holder) = (Arc::clone(&self.shared.liveness), process.clone());
+        let descends = blocking("looking at the ancestors of a process", move || {
+            Ok(liveness.descends(peer, connected_ms, &holder))
+        });
+        if !descends.await? {
+            return Err(Refusal::TokenMismatch.into());
+        }
+        tracing::info!(session = %id, peer, holder = process.pid, "a descendant of the holder has brought a further secret");
+        self.shared.done(Command::AddToken { session: id, process, token_hash: token }).await.map(drop)
     }
 
     /// How long ago the connection of a session was lost, and how long it may still be resumed, in milliseconds.

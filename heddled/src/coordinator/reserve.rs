@@ -65,7 +65,7 @@ pub struct ReserveRequest {
 
 impl ReserveRequest {
     fn hold(&self, process: Option<HolderProcess>) -> HoldRecord {
-        HoldRecord { ttl_ms: self.ttl_ms, process, connection: self.connection.is_some() }
+        HoldRecord { ttl_ms: self.ttl_ms, process, connection: self.connection.is_some(), further_token: None }
     }
 }
 

@@ -50,6 +50,12 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// See [`super::Liveness::descends`]. The ancestors of a process are not looked at here.
+    #[expect(clippy::unused_self, reason = "where the ancestors are known, so is the daemon's own place")]
+    pub(super) fn descends(&self, _: i32, _: u64, _: &HolderProcess) -> bool {
+        false
+    }
+
     /// Reads the daemon's boot id and user.
     pub(super) fn read() -> io::Result<Self> {
         Ok(Self { boot_id: boot_id()?.into(), uid: nix::unistd::Uid::current().as_raw() })

@@ -55,6 +55,10 @@ impl Liveness for LocalLiveness {
         self.watcher.verdict(holder).unwrap_or_else(|| self.kernel.check(holder))
     }
 
+    fn descends(&self, peer: i32, since_ms: u64, holder: &HolderProcess) -> bool {
+        self.kernel.descends(peer, since_ms, holder)
+    }
+
     fn is_being_reaped(&self, holder: &HolderProcess) -> bool {
         self.kernel.is_being_reaped(holder)
     }

@@ -90,6 +90,11 @@ pub trait Liveness: Send + Sync + 'static {
     /// Whether a process lives. Never blocks: a few system calls at most.
     fn check(&self, holder: &HolderProcess) -> Verdict;
 
+    /// Whether the process `peer` is the holder or descends from it. `peer` has been at the other end of a connection for
+    /// `since_ms` milliseconds, so a younger process only has its pid. False where it cannot be told. Reads a file for each
+    /// ancestor.
+    fn descends(&self, peer: i32, since_ms: u64, holder: &HolderProcess) -> bool;
+
     /// Whether a process has exited and its parent is about to take note of it: it has not reaped it yet, and has work to
     /// do that only wants a processor. False where that cannot be told. Never blocks.
     fn is_being_reaped(&self, holder: &HolderProcess) -> bool;

@@ -33,6 +33,12 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// See [`super::Liveness::descends`]. The ancestors of a process are not looked at here.
+    #[expect(clippy::unused_self, reason = "where the ancestors are known, so is the daemon's own place")]
+    pub(super) fn descends(&self, _: i32, _: u64, _: &HolderProcess) -> bool {
+        false
+    }
+
     /// There is no boot id to be had without a call of the system's own: holders of an earlier boot are told by their
     /// pids only.
     pub(super) fn read() -> io::Result<Self> {

@@ -29,6 +29,50 @@ pub(super) enum Opened {
     NoHandle,
 }
 
+/// More ancestors than any process has that runs an agent's commands.
+const MAX_ANCESTORS: usize = 256;
+
+/// How exactly the start of a process is known, in milliseconds, and some more.
+const CLOCK_SLACK_MS: u64 = 100;
+
+/// How many milliseconds a clock tick of `/proc` has.
+const TICK_MS: u64 = 10;
+
+/// A process and its ancestors up to a certain one: the pid and the start time of each.
+#[derive(PartialEq, Eq, Debug)]
+struct Chain(Vec<(i32, u64)>);
+
+impl Chain {
+    /// Reads the processes from `pid` up to `top`. `None` if that is no ancestor of it.
+    fn read(pid: i32, top: i32) -> Option<Self> {
+        let mut chain = Vec::new();
+        let mut next = pid;
+        while next > 0 && chain.len() < MAX_ANCESTORS {
+            let stat = Stat::read(next).ok()??;
+            chain.push((next, stat.start_time));
+            if next == top {
+                return Some(Self(chain));
+            }
+            next = stat.parent;
+        }
+        None
+    }
+
+    /// When its last process started, in clock ticks since boot.
+    fn top_started_at(&self) -> u64 {
+        self.0.last().map_or(0, |(_, start_time)| *start_time)
+    }
+
+    /// For how long its first process has lived.
+    fn age_ms(&self) -> Option<u64> {
+        let (_, start_time) = self.0.first()?;
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let (seconds, hundredths) = uptime.split_whitespace().next()?.split_once('.')?;
+        let ticks = seconds.parse::<u64>().ok()? * 100 + hundredths.parse::<u64>().ok()?;
+        Some(ticks.saturating_sub(*start_time) * TICK_MS)
+    }
+}
+
 /// The daemon's own place in the machine, which every answer is relative to.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -105,6 +149,18 @@ impl Kernel {
             Opened::Settled(verdict) => verdict,
             Opened::NoHandle => without_handle(holder),
         }
+    }
+
+    /// See [`super::Liveness::descends`].
+    pub(super) fn descends(&self, peer: i32, since_ms: u64, holder: &HolderProcess) -> bool {
+        if !self.shares_our_pids(peer) || self.check(holder) != Verdict::Alive {
+            return false;
+        }
+        let Some(chain) = Chain::read(peer, holder.pid) else { return false };
+        let is_its_own = chain.age_ms().is_some_and(|age_ms| age_ms + CLOCK_SLACK_MS >= since_ms);
+        // Twice the same: none of these pids was given to another process while the first was read, for the child of a process
+        // that ends gets another parent at once.
+        is_its_own && chain.top_started_at() == holder.start_time && Chain::read(peer, holder.pid) == Some(chain)
     }
 
     /// See [`super::Liveness::is_being_reaped`].

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::change::Actor;
+use super::holder::HolderProcess;
 use super::lease::ConnectionId;
 use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
 use super::spelling::Folding;
@@ -143,6 +144,15 @@ pub enum Command {
         /// By these.
         hold: HoldRecord,
     },
+    /// A caller that descends from the process that holds the session brings a further secret.
+    AddToken {
+        /// The session.
+        session: SessionId,
+        /// The process that it descends from.
+        process: HolderProcess,
+        /// The hash of the secret.
+        token_hash: TokenHash,
+    },
 }
 
 impl Command {
@@ -171,7 +181,8 @@ impl Command {
             | Self::BeginMove { session, .. }
             | Self::FinishMove { session, .. }
             | Self::Check { session, .. }
-            | Self::Hold { session, .. } => Some(*session),
+            | Self::Hold { session, .. }
+            | Self::AddToken { session, .. } => Some(*session),
         }
     }
 }

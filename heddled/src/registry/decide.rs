@@ -6,7 +6,8 @@ use proto_schema::{EndReason, FencingToken, SessionId, SessionStatus, ThreadMode
 
 use super::change::{Change, Ending};
 use super::command::{Command, Reserve};
-use super::record::{Intent, Pulse, RepoId, RepoRecord, RequestRecord, SessionRecord, TokenHash};
+use super::holder::HolderProcess;
+use super::record::{HoldRecord, Intent, Pulse, RepoId, RepoRecord, RequestRecord, SessionRecord, TokenHash};
 use super::refusal::Refusal;
 use super::state::Registry;
 
@@ -101,7 +102,26 @@ pub fn decide(registry: &Registry, command: &Command) -> Result<Decision, Refusa
             }
             Ok(Decision::Change(Change::Held { session: session.id, hold: hold.clone() }))
         }
+        Command::AddToken { session, process, token_hash } => add_token(registry, *session, process, *token_hash),
     }
+}
+
+fn add_token(
+    registry: &Registry,
+    session: SessionId,
+    process: &HolderProcess,
+    token_hash: TokenHash,
+) -> Result<Decision, Refusal> {
+    let session = active(find(registry, session)?)?;
+    // The proof is about this process: the hold may have moved to another since.
+    if session.hold.process.as_ref() != Some(process) {
+        return Err(Refusal::TokenMismatch);
+    }
+    if session.accepts(token_hash) {
+        return Ok(Decision::Stands(Arc::clone(session)));
+    }
+    let hold = HoldRecord { further_token: Some(token_hash), ..session.hold.clone() };
+    Ok(Decision::Change(Change::Held { session: session.id, hold }))
 }
 
 /// Answers a request that is known already: the session it made, if the request is the same.
@@ -154,7 +174,7 @@ fn differing(before: &[super::ParamDigest], now: &[super::ParamDigest]) -> Vec<S
 /// `NotFound`, `TokenMismatch`.
 pub fn authorized(registry: &Registry, id: SessionId, token_hash: TokenHash) -> Result<&Arc<SessionRecord>, Refusal> {
     let session = find(registry, id)?;
-    if session.token_hash == token_hash { Ok(session) } else { Err(Refusal::TokenMismatch) }
+    if session.accepts(token_hash) { Ok(session) } else { Err(Refusal::TokenMismatch) }
 }
 
 /// Finds a session.

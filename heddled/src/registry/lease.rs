@@ -304,7 +304,7 @@ mod tests {
     fn held(ttl_ms: Option<u64>, now: u64) -> Lease {
         let mut registry = crate::registry::Registry::default();
         let mut reserve = crate::registry::tests::reserve(1, "a");
-        reserve.hold = crate::registry::HoldRecord { ttl_ms, process: None, connection: true };
+        reserve.hold = crate::registry::HoldRecord { ttl_ms, process: None, connection: true, further_token: None };
         Lease::new(&crate::registry::tests::grant(&mut registry, reserve), now)
     }
 

@@ -141,6 +141,9 @@ pub struct HoldRecord {
     /// A connection.
     #[serde(default)]
     pub connection: bool,
+    /// A further secret of the session, hashed: that of a caller which proved that it descends from the process.
+    #[serde(default)]
+    pub further_token: Option<TokenHash>,
 }
 
 /// Who the agent is and what it does, as it said when it reserved.
@@ -266,6 +269,13 @@ impl SessionRecord {
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.status == SessionStatus::Active
+    }
+
+    /// Whether a secret is one of its own. The one that it was granted with stays valid beside a further one: whoever
+    /// supervises the agent knows only that.
+    #[must_use]
+    pub fn accepts(&self, token_hash: TokenHash) -> bool {
+        self.token_hash == token_hash || self.hold.further_token == Some(token_hash)
     }
 
     /// The thread it is about.

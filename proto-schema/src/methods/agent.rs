@@ -205,6 +205,10 @@ pub struct ResumeParams {
     pub session_id: Shown<SessionId>,
     /// Its secret.
     pub reservation_token: Shown<ReservationToken>,
+    /// The secret is a new one that the caller has drawn, for the session's own is lost to it: it is taken as a further secret
+    /// of the session if the caller is, or descends from, the process that holds it. One further secret is kept, the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_process: Option<bool>,
 }
 
 /// How an agent gives its session back.

@@ -324,6 +324,10 @@ pub(super) fn process(pid: i32) -> HolderProcess {
 }
 
 impl Liveness for FakeLiveness {
+    fn descends(&self, _: i32, _: u64, _: &HolderProcess) -> bool {
+        false
+    }
+
     fn identify(&self, _: Option<i32>, pid: i32) -> Result<HolderProcess, Unidentified> {
         if self.dead.lock().contains(&pid) { Err(HolderProblem::NoSuchProcess.into()) } else { Ok(process(pid)) }
     }

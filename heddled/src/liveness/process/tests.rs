@@ -145,3 +145,26 @@ fn a_process_of_another_user_is_refused() {
     kernel.uid += 1;
     assert_eq!(kernel.identify(Some(own_pid()), own_pid()), Err(HolderProblem::OtherUser.into()));
 }
+
+#[test]
+fn only_a_descendant_of_the_holder_descends_from_it() {
+    let kernel = Kernel::read().unwrap();
+    let own = i32::try_from(std::process::id()).unwrap();
+    let holder = kernel.identify(Some(own), own).unwrap();
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    assert!(kernel.descends(own, 0, &holder), "the holder itself");
+    assert!(kernel.descends(pid, 0, &holder));
+    let childs = kernel.identify(Some(own), pid).unwrap();
+    assert!(!kernel.descends(own, 0, &childs), "the parent of the holder");
+    assert!(!kernel.descends(1, 0, &holder) && !kernel.descends(i32::MAX, 0, &holder));
+    assert!(
+        !kernel.descends(pid, 3_600_000, &holder),
+        "the connection is older than the process: the pid was another's"
+    );
+    let other = HolderProcess { start_time: holder.start_time + 1, ..holder.clone() };
+    assert!(!kernel.descends(pid, 0, &other), "another process of that pid");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!kernel.descends(pid, 0, &holder) && !kernel.descends(own, 0, &childs));
+}

@@ -217,7 +217,7 @@ fn a_move_is_recorded_as_what_came_of_it() {
 #[test]
 fn a_hold_that_is_so_already_stands() {
     let mut registry = held();
-    let hold = HoldRecord { ttl_ms: Some(300_000), process: Some(process(7)), connection: false };
+    let hold = HoldRecord { ttl_ms: Some(300_000), process: Some(process(7)), connection: false, further_token: None };
     let command = Command::Hold { session: id(1), token_hash: secret(1), hold };
     did(&mut registry, 0, &command);
     assert!(matches!(decide(&registry, &command), Ok(Decision::Stands(_))));

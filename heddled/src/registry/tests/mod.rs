@@ -66,7 +66,7 @@ pub(crate) fn reserve(number: u64, thread: &str) -> Reserve {
         tip: Some(state(1)),
         seen: u64::MAX,
         era: u64::MAX,
-        hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false },
+        hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false, further_token: None },
         connection: None,
         agent: Arc::new(agent()),
         path: None,

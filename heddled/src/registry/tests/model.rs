@@ -249,7 +249,8 @@ fn command(step: &Step, number: u64, now: i64) -> Option<Command> {
         Step::FinishMove { pick, moved } => finish_move(*pick, *moved),
         Step::Check { pick, .. } => check(*pick, 1, true),
         Step::Hold { pick, pid } => {
-            let hold = HoldRecord { ttl_ms: Some(300_000), process: pid.map(process), connection: false };
+            let hold =
+                HoldRecord { ttl_ms: Some(300_000), process: pid.map(process), connection: false, further_token: None };
             Command::Hold { session: id(*pick), token_hash: secret(*pick), hold }
         }
     })

@@ -48,6 +48,11 @@ pub(in crate::server) async fn resume(
         return Err(invalid_params(".", "a connection that stays, over the socket's own lines or WebSocket"));
     }
     let (session, token) = (named(&context, params.session_id)?, hashed(params.reservation_token));
+    if params.by_process == Some(true) {
+        let (peer, since_ms) = (call.caller.peer.pid, call.caller.connected_at_ms);
+        let added = context.coordinator.add_token(session, token, peer, since_ms).await;
+        added.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
+    }
     let view = context.coordinator.resume(session, token, call.caller.connection).await;
     let view = view.map_err(|failure| explain(&context, &failure, &About::session(session)))?;
     Ok(ReservationResult { reservation: wire::reservation(&context, &view, None) })

@@ -101,8 +101,12 @@ impl History {
                     pid_namespace: 4,
                     namespace_id: 0,
                 };
-                let hold =
-                    HoldRecord { ttl_ms: Some(1000), process: Some(process), connection: value.is_multiple_of(2) };
+                let hold = HoldRecord {
+                    ttl_ms: Some(1000),
+                    process: Some(process),
+                    connection: value.is_multiple_of(2),
+                    further_token: None,
+                };
                 self.happen(Change::Held { session: session.id, hold });
             }
             (Some(session), 3) => {
@@ -140,7 +144,7 @@ impl History {
             anchor_root: state(token + 500),
             fencing_token: FencingToken(token),
             token_hash: TokenHash([value; 32]),
-            hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false },
+            hold: HoldRecord { ttl_ms: Some(300_000), process: None, connection: false, further_token: None },
             recorded_state: state(token),
             pulse: self.pulse(),
             started_at: Timestamp::from_unix_ms(self.now),

@@ -1141,6 +1141,11 @@ export interface ResumeParams {
   reservation_token: ReservationToken;
   /** The session. */
   session_id: SessionId;
+  /**
+   * The secret is a new one that the caller has drawn, for the session's own is lost to it: it is taken as a further secret
+   * of the session if the caller is, or descends from, the process that holds it. One further secret is kept, the latest.
+   */
+  by_process?: boolean;
 }
 
 /** One session: `agent-` and 20 lowercase base32 characters. */

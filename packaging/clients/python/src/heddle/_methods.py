@@ -182,15 +182,19 @@ class Methods(abc.ABC):
         *,
         reservation_token: t.ReservationToken,
         session_id: t.SessionId,
+        by_process: Optional[bool] = None,
     ) -> t.ReservationResult:
         """Renews a session; one that a connection holds is held by the caller's from now on: the latest wins.
 
         reservation_token: Its secret.
         session_id: The session.
+        by_process: The secret is a new one that the caller has drawn, for the session's own is lost to it: it is taken as a further secret
+            of the session if the caller is, or descends from, the process that holds it. One further secret is kept, the latest.
         """
         answer: t.ReservationResult = self.call("agent.resume", {
             "reservation_token": reservation_token,
             "session_id": session_id,
+            "by_process": by_process,
         })
         return answer
 
@@ -550,9 +554,19 @@ class SessionMethods(abc.ABC):
         })
         return answer
 
-    def resume(self) -> t.ReservationResult:
-        """Renews a session; one that a connection holds is held by the caller's from now on: the latest wins."""
-        answer: t.ReservationResult = self.call("agent.resume", {})
+    def resume(
+        self,
+        *,
+        by_process: Optional[bool] = None,
+    ) -> t.ReservationResult:
+        """Renews a session; one that a connection holds is held by the caller's from now on: the latest wins.
+
+        by_process: The secret is a new one that the caller has drawn, for the session's own is lost to it: it is taken as a further secret
+            of the session if the caller is, or descends from, the process that holds it. One further secret is kept, the latest.
+        """
+        answer: t.ReservationResult = self.call("agent.resume", {
+            "by_process": by_process,
+        })
         return answer
 
     def validate(
