@@ -165,7 +165,8 @@ impl Command {
             | Self::Release { .. }
             | Self::Evict { .. }
             | Self::End { .. }
-            | Self::FinishMove { .. } => false,
+            | Self::FinishMove { .. }
+            | Self::AddToken { .. } => false,
         }
     }
 
