@@ -23,9 +23,9 @@ use crate::lifecycle::{
 use crate::liveness::LocalLiveness;
 use crate::observe::Log;
 use crate::paths::{self, Environment, PathError};
-use crate::registry::Actor;
+use crate::registry::{Actor, MarkKey};
 use crate::reload::Reloader;
-use crate::repo::{self, Claim, GitRepo};
+use crate::repo::{self, Claim, GitRepo, Surroundings};
 use crate::server::{self, Identity, InForce, Limits, Service, StopRequest, Stopping, Terms};
 use crate::store;
 
@@ -128,7 +128,7 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     for problem in &identity.quarantined {
         warn!(problem, "a stored record could not be read and was set aside");
     }
-    let claim = Claim { id: Arc::clone(&identity.registry), state_dir: config.state_dir.clone() };
+    let claim = claim(&config, &opened, Arc::clone(liveness.boot_id()))?;
     let settings = settings(&config, claim.clone());
     let wall = Arc::clone(&clock);
     let repo = GitRepo::new(git_environment(&sources.environment), Arc::new(move || wall.wall()));
@@ -275,10 +275,32 @@ fn identity(config: &Config, started_at: Timestamp, opened: &store::Opened, boot
         started_at,
         socket: text(&config.socket),
         state_dir: text(&config.state_dir),
-        registry: format!("{:032x}", opened.id).into(),
+        registry: registry_id(opened),
         boot_id,
         quarantined: opened.quarantined.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// How the registry marks repositories. A state of an older version gets its key now; the coordinator makes it durable before
+/// anything is signed with it.
+fn claim(config: &Config, opened: &store::Opened, boot_id: Arc<str>) -> Result<Claim, DaemonError> {
+    let key = match opened.registry.counters().mark_key {
+        Some(key) => key,
+        None => {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|error| system("drawing random bytes")(error.into()))?;
+            MarkKey(key)
+        }
+    };
+    if let Err(error) = repo::write_key(&config.state_dir, key) {
+        warn!(%error, "another registry will not be able to prove whose marks these are");
+    }
+    let surroundings = Surroundings::current(boot_id);
+    Ok(Claim { id: registry_id(opened), state_dir: config.state_dir.clone(), key, surroundings })
+}
+
+fn registry_id(opened: &store::Opened) -> Arc<str> {
+    format!("{:032x}", opened.id).into()
 }
 
 /// What the coordinator is configured with.

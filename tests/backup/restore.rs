@@ -42,7 +42,7 @@ fn t2_who_holds_a_thread_since_before_the_backup_goes_on_and_nobody_else_comes_b
     let error = refused(&place, 3, &["restore", word(&file)]);
     assert!(error["message"].as_str().unwrap().contains(id(&since)), "T2: it began after the backup: {error}");
     assert!(!place.state().join("restore.new").exists(), "nothing is left of a restore that was refused");
-    let restored = ok(&place, &["restore", "--force", word(&file)]);
+    let restored = ok(&place, &["restore", word(&file)]);
     let mut ended = names(&restored["ended"]);
     ended.sort_unstable();
     let mut expected = [id(&given_back), id(&handed_on)];
@@ -195,13 +195,18 @@ fn t1_a_repository_that_the_backup_does_not_know_makes_the_tokens_rise_when_it_i
     let file = place.root.join("b");
     ok(&place, &["backup", word(&file)]);
     let before = daemon.client().reserve(other.at(), "t");
+    daemon.client().release(&before);
+    // It is of many eras before all of it is lost: each restore begins one.
     daemon.stop();
-    // As if it had been of many eras before all of it was lost.
+    for _ in 0..7 {
+        ok(&place, &["restore", word(&file)]);
+    }
+    daemon.restart();
+    daemon.client().reserve(other.at(), "in-a-later-era");
     let mark = other.path.join(".git/heddle-registry");
-    let text = std::fs::read_to_string(&mark).unwrap();
-    let (first, rest) = text.split_once('\n').unwrap();
-    std::fs::write(&mark, format!("{first} 7\n{rest}")).unwrap();
-    spoil(&place);
+    assert!(std::fs::read_to_string(&mark).unwrap().lines().next().unwrap().ends_with(" 7"));
+    daemon.stop();
+    std::fs::remove_dir_all(place.state()).unwrap();
     ok(&place, &["restore", word(&file)]);
     daemon.restart();
     let mut client = daemon.client();
@@ -259,7 +264,7 @@ fn another_registry_is_replaced_only_where_that_was_meant() {
     let error = refused(&fresh, 3, &["restore", word(&file)]);
     assert!(error["message"].as_str().unwrap().contains("has registry"), "{error}");
     assert_eq!(ok(&fresh, &["verify"])["content"]["active_sessions"], 1, "nothing was changed");
-    let restored = ok(&fresh, &["restore", "--force", word(&file)]);
+    let restored = ok(&fresh, &["restore", word(&file)]);
     assert_eq!(names(&restored["forgotten"]).len(), 1);
     third.restart();
 }

@@ -17,6 +17,8 @@ mod full_disk;
 #[cfg(test)]
 mod holders;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod lost_state;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use heddled::clock::ManualClock;
 use heddled::coordinator::{Coordinator, Dependencies, Heartbeat, ReserveRequest, Reserved, Running, Settings, hash};
 use heddled::liveness::LocalLiveness;
-use heddled::registry::AgentRecord;
-use heddled::repo::{Anchor, Claim, Environment, GitRepo};
+use heddled::registry::{AgentRecord, MarkKey};
+use heddled::repo::{Anchor, Claim, Environment, GitRepo, Surroundings};
 use heddled::store;
 use nix::sys::signal::Signal;
 use proto_schema::{EndReason, SessionStatus, Timestamp};
@@ -44,7 +44,12 @@ fn coordinator(place: &Place, clock: &Arc<ManualClock>) -> (Coordinator, Running
         worktree_roots: Vec::new(),
         allowed_filters: Vec::new(),
         repos: None,
-        claim: Claim { id: format!("{:032x}", opened.id).into(), state_dir: state },
+        claim: Claim {
+            id: format!("{:032x}", opened.id).into(),
+            state_dir: state,
+            key: MarkKey([1; 32]),
+            surroundings: Surroundings::default(),
+        },
         version: "0".into(),
     };
     Coordinator::start(opened.registry, dependencies, settings).unwrap()

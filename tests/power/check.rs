@@ -56,7 +56,7 @@ pub(crate) fn on_disk(repository: &Repository, clients: &mut [Client], found: &m
     }
     branches(repository, clients, found);
     let marker = std::fs::read_to_string(repository.path.join(".git/heddle-registry")).unwrap_or_default();
-    found.expect(marker.lines().count() == 2, || format!("the repository's marker: {marker:?}"));
+    found.expect(marker.lines().count() == 6, || format!("the repository's marker: {marker:?}"));
 }
 
 fn branches(repository: &Repository, clients: &mut [Client], found: &mut Found) {

@@ -144,7 +144,7 @@ impl Coordinator {
         repo: &Arc<RepoRecord>,
         named: Option<PathBuf>,
     ) -> Result<PathBuf, Failure> {
-        let (shared, repo) = (Arc::clone(&self.shared), Arc::clone(repo));
+        let (shared, settings, repo) = (Arc::clone(&self.shared), self.settings(), Arc::clone(repo));
         let own = find(&self.snapshot().registry, session)?.path.clone();
         let path = named.or_else(|| own.map(|path| PathBuf::from(&*path)));
         let git_dir = Arc::clone(&repo.git_dir);
@@ -152,6 +152,7 @@ impl Coordinator {
             .read_repo(&git_dir, "find the worktree", move || {
                 // Without one, the session was reserved in a Git directory.
                 let path = path.ok_or_else(|| Error::WorktreeNotFound { path: repo.git_dir.to_path_buf() })?;
+                shared.check_known(&settings, &repo)?;
                 let there = shared.repo.locate(&repo.git_dir)?;
                 Ok(shared.repo.registered_worktree(&there, &path)?)
             })
@@ -221,8 +222,7 @@ impl Coordinator {
             .shared
             .change_repo(&git_dir, "move the branch", move || {
                 // Another registry may have granted the thread to somebody else.
-                let era = shared.committed.load().registry.era();
-                let owned = shared.repo.claim(&repo.git_dir, &settings.claim, era);
+                let owned = shared.claim_known(&settings, &repo);
                 Ok(swap(&*shared.repo, owned, &repo.git_dir, &session, &prepared))
             })
             .await;

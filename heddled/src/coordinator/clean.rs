@@ -240,6 +240,5 @@ fn unreadable(error: Error) -> Stays {
 
 /// Lets only a repository pass that this registry decides about.
 fn refuse_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> Result<(), Failure> {
-    let era = shared.committed.load().registry.era();
-    Ok(shared.repo.claim(&repo.git_dir, &settings.claim, era)?)
+    shared.check_known(settings, repo)
 }

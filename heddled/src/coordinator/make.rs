@@ -10,7 +10,7 @@ use super::reserve::ReserveRequest;
 use super::shared::Shared;
 use super::worktrees::lock_reason;
 use crate::registry::{Intent, SessionRecord};
-use crate::repo::{Expected, Located, shown};
+use crate::repo::{Error, Expected, Located, MarkSeen, shown};
 
 /// Makes the branch where there is none, and the worktree where one is wanted.
 pub(super) fn make(
@@ -20,6 +20,13 @@ pub(super) fn make(
     settings: &Settings,
 ) -> Result<(bool, Option<Arc<str>>), Failure> {
     let repo = shared.repo.locate(&request.repo)?;
+    if let Some(known) = shared.committed.load().registry.repo(session.repo) {
+        // It was looked at before the grant, and this is after it.
+        shared.claim_known(settings, known)?;
+        if known.mark.is_some_and(|mark| repo.mark != MarkSeen::Id(mark)) {
+            return Err(Error::Replaced { git_dir: repo.git_dir.to_path_buf() }.into());
+        }
+    }
     let created = session.intent == Some(Intent::Create);
     if created {
         let log = format!("heddle: reserved by {}", session.id);

@@ -99,6 +99,8 @@ pub(super) enum Message {
     Merged(Vec<Merging>),
     /// Repositories that another registry decides about now.
     TakenOver(Vec<RepoId>),
+    /// Other repositories are at the places of these, which are gone.
+    Replaced(Vec<RepoId>),
     /// A repository is at another place than its record says.
     RepoSeen(Arc<RepoRecord>),
     /// What was left open in a repository is settled.

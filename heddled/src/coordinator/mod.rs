@@ -13,6 +13,7 @@ mod effect;
 mod events;
 mod failure;
 mod figures;
+mod identity;
 mod inbox;
 mod leases;
 mod make;
@@ -273,9 +274,10 @@ impl Coordinator {
         let (repo, era) = self
             .shared
             .read_at(&there, "look who owns the repository", move || {
-                let repo = shared.repo.locate(&path)?;
+                let repo = shared.locate(&path)?.repo;
                 settings.check_served(&repo)?;
-                let era = shared.repo.next_era(&repo.git_dir, &settings.claim)?;
+                let now = shared.committed.load().registry.era();
+                let era = shared.repo.era_to_adopt(&repo.git_dir, &settings.claim, now)?;
                 Ok((repo, era))
             })
             .await?;

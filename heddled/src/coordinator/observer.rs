@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::Settings;
+use super::identity::Presence;
 use super::message::Message;
 use super::recover::is_taken_over;
 use super::shared::Shared;
@@ -232,17 +233,21 @@ fn look(shared: &Shared, repo: &RepoRecord, held: bool, calm: &mut Calm) {
 /// Looks whether another registry has taken over a repository with sessions. It cannot while it sees this daemon run, but this
 /// daemon may have started while the repository was away, or lost its state directory's name.
 fn look_at_owner(shared: &Shared, settings: &Settings, repo: &RepoRecord) {
-    if is_there(shared, repo)
-        && is_taken_over(shared, settings, repo)
-        && let Err(failure) = shared.post(Message::TakenOver(vec![repo.id]))
-    {
-        debug!(?failure, "sessions of a repository that was taken over end at the next look");
+    let message = match shared.presence(repo) {
+        // Its sessions were in the middle of a change when it was found to be gone.
+        _ if repo.key.is_nowhere() => Message::Replaced(vec![repo.id]),
+        Presence::Replaced => Message::Replaced(vec![repo.id]),
+        Presence::Here if is_taken_over(shared, settings, repo) => Message::TakenOver(vec![repo.id]),
+        Presence::Here | Presence::Away => return,
+    };
+    if let Err(failure) = shared.post(message) {
+        debug!(?failure, "sessions of a repository that is another's end at the next look");
     }
 }
 
 /// Whether a repository is where its record says: another may have taken its place.
 fn is_there(shared: &Shared, repo: &RepoRecord) -> bool {
-    shared.repo.locate(&repo.git_dir).is_ok_and(|there| there.key == repo.key)
+    shared.presence(repo) == Presence::Here
 }
 
 /// Those of one repository's threads that are not where their records say.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto_schema::{FencingToken, SessionId, SessionStatus, ThreadName};
 
 use super::failure::Failure;
+use super::identity::Identified;
 use super::message::Message;
 use super::snapshot::{Snapshot, View};
 use super::{Coordinator, blocking};
@@ -67,11 +68,10 @@ impl Coordinator {
                 let there = shared.repo.locate(&path)?;
                 settings.check_served(&there)?;
                 shared.recovery.refuse_pending(&there)?;
-                let committed = shared.committed.load();
-                let known = committed.registry.repo_at(there.key);
-                let moved = known.filter(|known| shared.has_moved(known, &there)).map(|known| {
+                let Identified { repo: there, known, moved, .. } = shared.identify(there)?;
+                let moved = known.as_deref().filter(|_| moved).map(|known| {
                     let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
-                    Arc::new(RepoRecord { git_dir, shown, ..RepoRecord::clone(known) })
+                    Arc::new(RepoRecord { git_dir, shown, ..known.clone() })
                 });
                 Ok((there.key, known.map(|known| known.id), moved))
             })

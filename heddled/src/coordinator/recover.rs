@@ -17,14 +17,15 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::failure::Failure;
+use super::identity::{self, Presence};
 use super::message::Message;
 use super::pool::{self, PATIENCE};
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Coordinator, Settings};
 use crate::liveness::Verdict;
-use crate::registry::{Change, Ending, HolderProcess, Intent, RepoId, RepoKey, RepoRecord, SessionRecord};
-use crate::repo::{Cause, Error, Expected, Located};
+use crate::registry::{Change, Ending, HolderProcess, Intent, RepoId, RepoRecord, SessionRecord};
+use crate::repo::{Cause, Error, Expected, Identity, Located, MarkSeen};
 
 const OPERATION: &str = "settle what was left open there";
 
@@ -54,7 +55,8 @@ impl Recovery {
 
     /// The pending repository that a located one may be: its record has the place or the key.
     pub(super) fn of(&self, there: &Located) -> Option<RepoId> {
-        let is_it = |repo: &RepoRecord| repo.key == there.key || *repo.git_dir == *there.git_dir;
+        let has_mark = |repo: &RepoRecord| repo.mark.is_some_and(|mark| there.mark == MarkSeen::Id(mark));
+        let is_it = |repo: &RepoRecord| repo.key == there.key || *repo.git_dir == *there.git_dir || has_mark(repo);
         self.0.borrow().values().find(|repo| is_it(repo)).map(|repo| repo.id)
     }
 
@@ -89,10 +91,10 @@ impl Recovery {
 /// What a repository says of what was left open in it.
 pub(super) struct Recovered {
     pub(super) repo: RepoId,
-    /// Its key, where that is another than before.
-    pub(super) key: Option<RepoKey>,
-    /// Whether another registry decides about it now.
-    pub(super) is_taken_over: bool,
+    /// Its record, where its key is another than before.
+    pub(super) seen: Option<RepoRecord>,
+    /// Why this registry does not decide about it any more, where that is so.
+    pub(super) lost: Option<&'static str>,
     /// What became of its open intents.
     pub(super) changes: Vec<Change>,
 }
@@ -100,6 +102,11 @@ pub(super) struct Recovered {
 /// Makes the state that was loaded the state of this daemon, as far as no repository has to be asked. Returns the holders that
 /// have ended, and whose parents have not yet said how: their sessions have not ended.
 pub(super) fn begin(shared: &Shared, writer: &mut Writer, settings: &Settings) -> BTreeSet<HolderProcess> {
+    if shared.committed.load().registry.counters().mark_key.is_none() {
+        writer.change(Change::MarkKeyDrawn(settings.claim.key));
+        // Before anything is signed with it.
+        writer.commit();
+    }
     writer.change(Change::DaemonStarted { version: Arc::clone(&settings.version), pid: std::process::id() });
     let loaded = shared.committed.load_full();
     let pending = loaded.registry.repos().map(|repo| (repo.id, RepoRecord::clone(repo))).collect();
@@ -156,20 +163,23 @@ async fn settle(shared: Arc<Shared>, settings: Arc<Settings>, id: RepoId) {
 /// Looks what became of what was left open in a repository, and brings it to its end. Fails where the repository cannot be read;
 /// that it is gone is an answer.
 pub(super) fn look(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> Result<Recovered, Error> {
-    // Devices get other numbers when a machine starts again: the path says which repository it is.
-    let key = match shared.repo.locate(&repo.git_dir) {
-        Ok(there) => Some(there.key).filter(|key| *key != repo.key),
+    let committed = shared.committed.load_full();
+    let seen = match shared.repo.locate(&repo.git_dir) {
+        Ok(there) => identity::seen_again(&committed.registry, repo, &there),
         Err(error @ Error::Unavailable { .. }) => return Err(error),
         Err(_) => None,
     };
-    let committed = shared.committed.load_full();
-    let mut recovered = Recovered { repo: repo.id, key, is_taken_over: false, changes: Vec::new() };
+    let mut recovered = Recovered { repo: repo.id, seen, lost: None, changes: Vec::new() };
     let mut sessions = committed.registry.active(None).filter(|session| session.repo == repo.id).peekable();
     if sessions.peek().is_none() {
         return Ok(recovered);
     }
-    recovered.is_taken_over = is_taken_over(shared, settings, repo);
-    if !recovered.is_taken_over {
+    recovered.lost = if shared.presence(repo) == Presence::Replaced {
+        Some(REPLACED)
+    } else {
+        is_taken_over(shared, settings, repo).then_some(TAKEN_OVER)
+    };
+    if recovered.lost.is_none() {
         recovered.changes = sessions.flat_map(|session| settle_intent(shared, repo, session)).collect();
         // After the captures that are recorded: what is left belongs to none of them.
         if let Err(error) = shared.repo.clear_captures(&repo.git_dir) {
@@ -193,16 +203,21 @@ pub(super) fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRec
     let era = shared.committed.load().registry.era();
     // Or by a copy of this one, restored from a backup into another state directory.
     let by_a_copy = |cause: &Cause| matches!(cause, Cause::LaterEra { elsewhere: true, .. });
-    match shared.repo.claim(&repo.git_dir, &settings.claim, era) {
+    match shared.repo.claim(&repo.git_dir, &settings.claim, era, Identity::Known(repo.mark)) {
         Err(Error::Owned { .. }) => true,
         Err(Error::Unavailable { cause, .. }) => by_a_copy(&cause),
-        Ok(()) | Err(_) => false,
+        Ok(_) | Err(_) => false,
     }
 }
 
-/// The end of a session whose repository another registry took over: somebody else may hold its thread there.
-pub(super) fn ended_by_adoption(session: SessionId) -> Change {
-    let note = "another registry took the repository over".parse().ok();
+/// Another registry decides about the repository now.
+pub(super) const TAKEN_OVER: &str = "another registry took the repository over";
+/// The repository is gone.
+pub(super) const REPLACED: &str = "the repository was removed, and another one is at its place";
+
+/// The end of a session whose repository this registry does not decide about any more.
+pub(super) fn ended_with_repository(session: SessionId, why: &str) -> Change {
+    let note = why.parse().ok();
     let (status, reason) = (SessionStatus::Abandoned, EndReason::Evicted);
     Change::Ended(Box::new(Ending { session, status, reason, by: None, note }))
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::failure::Failure;
+use super::identity::Identified;
 use super::make::make;
 use super::message::{Done, Message};
 use super::pool::{self, Job, PATIENCE};
@@ -23,7 +24,7 @@ use crate::registry::{
     AgentRecord, Command, ConnectionId, Decision, HoldRecord, HolderProcess, Refusal, RepoSeen, RequestRecord, Reserve,
     SessionRecord, TokenHash, decide, replay,
 };
-use crate::repo::{Anchor, Sighting, shown};
+use crate::repo::{Anchor, MarkSeen, Sighting, shown};
 
 /// How often the branch is read again when the thread changes under the reader.
 const READS: usize = 16;
@@ -396,7 +397,8 @@ fn glance(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Option<
     settings.check_served(&sighting.repo).ok()?;
     shared.recovery.refuse_pending(&sighting.repo).ok()?;
     let known = committed.registry.repo_at(sighting.repo.key)?;
-    if *known.git_dir != *sighting.repo.git_dir {
+    let is_it = known.mark.is_some_and(|mark| sighting.repo.mark == MarkSeen::Id(mark));
+    if !is_it || *known.git_dir != *sighting.repo.git_dir {
         return None;
     }
     let path = sighting.repo.worktree.as_deref().map(shown);
@@ -411,21 +413,20 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
     let committed = shared.committed.load();
     let seen = committed.registry.revision();
     let sighting = shared.repo.sight(&request.repo, &request.thread, &request.anchor)?;
-    let repo = sighting.repo.clone();
-    settings.check_served(&repo)?;
-    shared.recovery.refuse_pending(&repo)?;
+    settings.check_served(&sighting.repo)?;
+    shared.recovery.refuse_pending(&sighting.repo)?;
+    let Identified { repo, known, identity, moved } = shared.identify(sighting.repo.clone())?;
+    let sighting = Sighting { repo: repo.clone(), ..sighting };
     let path = match (&request.path, &request.worktree) {
         (Some(path), _) => Some(shown(&shared.repo.registered_worktree(&repo, path)?)),
         (None, None) => repo.worktree.as_deref().map(shown),
         (None, Some(_)) => None,
     };
     let process = asked.living_holder(shared)?;
-    let known = committed.registry.repo_at(repo.key);
-    let moved = known.is_some_and(|known| shared.has_moved(known, &repo));
     let hold = request.hold(process);
     let (era, limits) = (committed.registry.era(), (shared.clock.wall(), settings.max_active));
     let reserve = Reserve { hold, path, era, ..asked.reserve(sighting, (seen, moved), limits) };
-    let command = Command::Reserve(Box::new(reserve));
+    let mut command = Command::Reserve(Box::new(reserve));
     let would_be_granted = || matches!(decide(&committed.registry, &command), Ok(Decision::Change(_)));
     if let Some(path) = &request.worktree
         && would_be_granted()
@@ -435,7 +436,10 @@ fn see(shared: &Shared, asked: &Asked, settings: &super::Settings) -> Result<Res
     }
     // What is refused anyway leaves no mark in the repository; a repository that is known has its mark.
     if known.is_some() || would_be_granted() {
-        shared.repo.claim(&repo.git_dir, &settings.claim, era)?;
+        let mark = shared.repo.claim(&repo.git_dir, &settings.claim, era, identity)?;
+        if let Command::Reserve(reserve) = &mut command {
+            reserve.repo.mark = Some(mark);
+        }
     }
     let Command::Reserve(reserve) = command else { return Err(Failure::Broken("reserve")) };
     Ok(*reserve)
@@ -460,7 +464,14 @@ impl Asked {
             id: self.id,
             token_hash: self.token_hash,
             request: request.request.clone(),
-            repo: RepoSeen { key: repo.key, git_dir: repo.git_dir, shown: repo.shown, moved, folding: repo.folding },
+            repo: RepoSeen {
+                key: repo.key,
+                git_dir: repo.git_dir,
+                shown: repo.shown,
+                moved,
+                folding: repo.folding,
+                mark: None,
+            },
             thread: request.thread.clone(),
             anchor,
             root,

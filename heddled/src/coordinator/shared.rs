@@ -25,8 +25,8 @@ use super::worktrees::Worktrees;
 use crate::clock::{Clock, LeaseClock};
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
-use crate::registry::{Command, Deadlines, HolderProcess, RepoRecord, Reserve, SessionRecord};
-use crate::repo::{Located, Repo};
+use crate::registry::{Command, Deadlines, HolderProcess, Reserve, SessionRecord};
+use crate::repo::Repo;
 use crate::store::{Condition, OperationLog};
 
 /// What everybody around the writer needs.
@@ -93,13 +93,6 @@ impl Shared {
         self.captures.cancel(session.id);
         self.left.add(&session);
         self.worktrees.ended(session);
-    }
-
-    /// Whether a repository that is known is at another place now, and no longer where its record says: a bind mount shows
-    /// one at two places, and neither is wrong.
-    pub(super) fn has_moved(&self, known: &RepoRecord, there: &Located) -> bool {
-        let is_still_there = || self.repo.locate(&known.git_dir).is_ok_and(|before| before.key == there.key);
-        *known.git_dir != *there.git_dir && !is_still_there()
     }
 
     /// Whether somebody waits for a thread that a process holds.

@@ -81,6 +81,7 @@ fn post(shared: &Shared, message: Message) {
         | Message::Observed(_)
         | Message::Merged(_)
         | Message::TakenOver(_)
+        | Message::Replaced(_)
         | Message::RepoSeen(_)
         | Message::Recovered(_)
         | Message::RaiseFencing(_)

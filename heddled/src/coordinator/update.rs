@@ -8,7 +8,7 @@ use super::Coordinator;
 use super::failure::Failure;
 use super::pool::{self, PATIENCE};
 use super::threads::{ThreadView, compared};
-use crate::registry::{Command, Intent, Refusal, TokenHash, active, authorized};
+use crate::registry::{Command, Intent, Refusal, RepoRecord, TokenHash, active, authorized};
 use crate::repo::{Error, Expected};
 
 impl Coordinator {
@@ -33,9 +33,11 @@ impl Coordinator {
         self.progressed(&committed, &session);
         self.shared.recovery.wait_for(repo.id).await?;
         let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(&repo.git_dir), session.thread.clone());
+        let (settings, known) = (self.settings(), Arc::clone(&repo));
         let stands = self
             .shared
             .read_repo(&repo.git_dir, "read the branch", move || {
+                shared.check_known(&settings, &known)?;
                 let tip = shared.repo.tip(&git_dir, &thread)?;
                 if tip == Some(new) {
                     // Whoever moved it there may not have waited for the disk.
@@ -55,8 +57,8 @@ impl Coordinator {
             .await?;
         if !stands {
             // A task of its own, as in `reserve`: from its first step to its last nobody can end the session.
-            let (coordinator, git_dir) = (self.clone(), Arc::clone(&repo.git_dir));
-            let swap = tokio::spawn(async move { coordinator.swap(id, token, &git_dir, expected, new).await });
+            let (coordinator, known) = (self.clone(), Arc::clone(&repo));
+            let swap = tokio::spawn(async move { coordinator.swap(id, token, &known, expected, new).await });
             let swapped = tokio::time::timeout(PATIENCE, swap).await;
             let swapped = swapped.map_err(|_| pool::no_answer(&repo.git_dir, "move the branch"))?;
             swapped.unwrap_or(Err(Failure::Broken("moving the branch")))?;
@@ -78,7 +80,7 @@ impl Coordinator {
         &self,
         id: SessionId,
         token: TokenHash,
-        git_dir: &Arc<std::path::Path>,
+        repo: &Arc<RepoRecord>,
         expected: Option<ObjectId>,
         new: ObjectId,
     ) -> Result<(), Failure> {
@@ -90,16 +92,15 @@ impl Coordinator {
             Err(Failure::Refused(Refusal::Inactive(session))) => return Err(Failure::Stale(session)),
             Err(failure) => return Err(failure),
         };
-        let (shared, git_dir, thread) = (Arc::clone(&self.shared), Arc::clone(git_dir), session.thread.clone());
+        let (shared, repo, thread) = (Arc::clone(&self.shared), Arc::clone(repo), session.thread.clone());
         let (from, settings) = (expected.map_or(Expected::Absent, Expected::At), self.settings());
-        let at = Arc::clone(&git_dir);
+        let (at, git_dir) = (Arc::clone(&repo.git_dir), Arc::clone(&repo.git_dir));
         let swapped = self
             .shared
             .change_repo(&at, "move the branch", move || {
                 let log = format!("heddle: moved by {id}");
                 // Another registry may have granted the thread to somebody else.
-                let era = shared.committed.load().registry.era();
-                let owned = shared.repo.claim(&git_dir, &settings.claim, era);
+                let owned = shared.claim_known(&settings, &repo);
                 let swapped = owned.and_then(|()| shared.repo.compare_and_swap(&git_dir, &thread, from, new, &log));
                 let moved = match &swapped {
                     Ok(()) => true,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::identity::Identified;
 use super::pool::{Job, Lane};
 use super::shared::Shared;
 use super::slots::Slots;
@@ -121,10 +122,10 @@ impl Coordinator {
 }
 
 fn verify(shared: &Shared, settings: &Settings, path: &Path, given_up: &AtomicBool) -> Result<Verified, Failure> {
-    let repo = shared.repo.locate(path)?;
+    let Identified { repo, known, .. } = shared.locate(path)?;
     settings.check_served(&repo)?;
     let committed = shared.committed.load_full();
-    let known = committed.registry.repo_at(repo.key).map(|known| known.id);
+    let known = known.map(|known| known.id);
     let (mut threads, mut orphans) = (Vec::new(), Vec::new());
     if let Some(id) = known {
         orphans = orphans_of(shared, &repo, committed.registry.active_in(id));

@@ -18,14 +18,14 @@ use super::failure::Failure;
 use super::inbox::Outbox;
 use super::message::{Answers, Committed, Done, Message, Reply};
 use super::queue::Queues;
-use super::recover::{Recovered, ended_by_adoption};
+use super::recover::{REPLACED, Recovered, TAKEN_OVER, ended_with_repository};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::waiting::Word;
 use crate::liveness::Verdict;
 use crate::registry::{
     Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Merging, Observation, OperationRecord, Refusal,
-    RepoId, RepoRecord, SessionRecord, ThreadKey, active, decide, merge, observe,
+    RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, active, decide, merge, observe,
 };
 use crate::store::Store;
 
@@ -152,7 +152,8 @@ impl Writer {
             Message::Unsaved(sessions) => self.save(&sessions),
             Message::Observed(observations) => observations.iter().for_each(|observation| self.observed(observation)),
             Message::Merged(found) => found.iter().for_each(|merging| self.merged(merging)),
-            Message::TakenOver(repos) => self.taken_over(&repos),
+            Message::TakenOver(repos) => self.end_sessions_of(&repos, TAKEN_OVER),
+            Message::Replaced(repos) => self.replaced(&repos),
             Message::RepoSeen(repo) => self.repo_seen(repo),
             Message::Recovered(recovered) => self.recovered(*recovered),
             Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
@@ -249,6 +250,7 @@ impl Writer {
             | Change::Pulses(_)
             | Change::RepoSeen(_)
             | Change::FencingRaised { .. }
+            | Change::MarkKeyDrawn(_)
             | Change::DaemonStarted { .. }
             | Change::DaemonStopped { .. } => {}
         }
@@ -276,9 +278,24 @@ impl Writer {
         }
     }
 
-    /// Ends the sessions of repositories that another registry decides about now. The next look finds those that are in the
-    /// middle of a change of their branch.
-    fn taken_over(&mut self, repos: &[RepoId]) {
+    /// Ends the sessions of repositories that are gone. What is at their places now is another repository.
+    fn replaced(&mut self, repos: &[RepoId]) {
+        self.end_sessions_of(repos, REPLACED);
+        if self.failed {
+            return;
+        }
+        for repo in repos {
+            let known = self.candidate.registry.repo(*repo).filter(|known| !known.key.is_nowhere());
+            if let Some(known) = known.cloned() {
+                let key = RepoKey::nowhere(known.id);
+                self.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(&known) })));
+            }
+        }
+    }
+
+    /// Ends the sessions of repositories that this registry does not decide about any more. The next look finds those that are
+    /// in the middle of a change of their branch.
+    fn end_sessions_of(&mut self, repos: &[RepoId], why: &'static str) {
         if self.failed {
             return;
         }
@@ -286,29 +303,28 @@ impl Writer {
         let is_lost = |session: &&Arc<SessionRecord>| repos.contains(&session.repo) && session.intent.is_none();
         let lost: Vec<SessionId> = registry.active(None).filter(is_lost).map(|session| session.id).collect();
         for session in lost {
-            warn!(%session, "a session ended: another registry took its repository over");
-            self.change(ended_by_adoption(session));
+            warn!(%session, why, "a session ended");
+            self.change(ended_with_repository(session, why));
         }
     }
 
     /// Records what became of what was left open in a repository, and serves what waited for it.
     pub(super) fn recovered(&mut self, recovered: Recovered) {
-        let Recovered { repo, key, is_taken_over, changes } = recovered;
+        let Recovered { repo, seen, lost, changes } = recovered;
         if self.failed {
             return;
         }
-        let record = self.candidate.registry.repo(repo).cloned();
-        if let (Some(key), Some(record)) = (key, record) {
-            self.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(&record) })));
+        if let Some(seen) = seen {
+            self.change(Change::RepoSeen(Arc::new(seen)));
         }
         let of_repo = |session: &&Arc<SessionRecord>| session.repo == repo;
         let sessions: Vec<SessionId> =
             self.candidate.registry.active(None).filter(of_repo).map(|session| session.id).collect();
         changes.into_iter().for_each(|change| self.change(change));
         for session in sessions {
-            if is_taken_over {
-                warn!(%session, "a session ended: another registry took its repository over");
-                self.change(ended_by_adoption(session));
+            if let Some(why) = lost {
+                warn!(%session, why, "a session ended");
+                self.change(ended_with_repository(session, why));
             }
             self.continue_deferred(session);
         }
@@ -317,7 +333,8 @@ impl Writer {
 
     /// Records where a repository is now, unless its record has changed since.
     fn repo_seen(&mut self, repo: Arc<RepoRecord>) {
-        let is_news = |known: &Arc<RepoRecord>| known.key == repo.key && *known != repo;
+        let is_it = |known: &RepoRecord| known.key == repo.key || (known.mark.is_some() && known.mark == repo.mark);
+        let is_news = |known: &Arc<RepoRecord>| is_it(known) && *known != repo;
         if !self.failed && self.candidate.registry.repo(repo.id).is_some_and(is_news) {
             self.change(Change::RepoSeen(repo));
         }

@@ -87,6 +87,7 @@ impl Registry {
                 }
             }
             Change::RepoSeen(repo) => self.see(repo),
+            Change::MarkKeyDrawn(key) => self.counters.mark_key = self.counters.mark_key.or(Some(*key)),
             Change::FencingRaised { to } => self.counters.fencing = self.counters.fencing.max(to.0),
             Change::Waiting { .. }
             | Change::WaitEnded { .. }
@@ -117,11 +118,14 @@ impl Registry {
         }
         let displaced = self.index.repos.get(&repo.key).filter(|id| **id != repo.id).and_then(|id| self.repos.get(id));
         if let Some(displaced) = displaced.cloned() {
-            let nowhere = RepoKey { device: u64::MAX, inode: u64::from(displaced.id.0) };
+            let nowhere = RepoKey::nowhere(displaced.id);
             self.index.repos.insert(nowhere, displaced.id);
             self.repos.insert(displaced.id, Arc::new(RepoRecord { key: nowhere, ..RepoRecord::clone(&displaced) }));
         }
         self.index.repos.insert(repo.key, repo.id);
+        if let Some(mark) = repo.mark {
+            self.index.marks.insert(mark, repo.id);
+        }
         self.counters.repo = self.counters.repo.max(repo.id.0);
     }
 

@@ -11,7 +11,7 @@ use proto_schema::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::record::{CaptureIntent, Checked, HoldRecord, Intent, Pulse, RepoId, RepoRecord, SessionRecord};
+use super::record::{CaptureIntent, Checked, HoldRecord, Intent, MarkKey, Pulse, RepoId, RepoRecord, SessionRecord};
 
 /// A process of this user that did something as the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -160,6 +160,8 @@ pub enum Change {
     Pulses(Vec<(SessionId, Pulse)>),
     /// A repository was found at another place.
     RepoSeen(Arc<RepoRecord>),
+    /// The registry has a key for its marks from then on. One that it has already stays.
+    MarkKeyDrawn(MarkKey),
     /// Fencing tokens go on after this one: another registry granted up to it in a repository that this one takes over.
     FencingRaised {
         /// The token.
@@ -202,6 +204,7 @@ impl Change {
             | Self::Held { .. }
             | Self::Pulses(_)
             | Self::FencingRaised { .. }
+            | Self::MarkKeyDrawn(_)
             | Self::RepoSeen(_) => false,
         }
     }
@@ -226,6 +229,7 @@ impl Change {
             | Self::Pulses(_)
             | Self::RepoSeen(_)
             | Self::FencingRaised { .. }
+            | Self::MarkKeyDrawn(_)
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => None,
         }

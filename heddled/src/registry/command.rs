@@ -8,7 +8,7 @@ use proto_schema::{EndReason, ObjectId, Reason, SessionId, SessionStatus, Thread
 use super::change::Actor;
 use super::holder::HolderProcess;
 use super::lease::ConnectionId;
-use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RequestRecord, TokenHash};
+use super::record::{AgentRecord, Checked, HoldRecord, Intent, RepoKey, RepositoryId, RequestRecord, TokenHash};
 use super::spelling::Folding;
 
 /// A repository as it was just found.
@@ -24,6 +24,8 @@ pub struct RepoSeen {
     pub moved: bool,
     /// What its ref store does not tell apart in the names of branches.
     pub folding: Folding,
+    /// The id in its mark; none where it was not marked, for nothing would be granted.
+    pub mark: Option<RepositoryId>,
 }
 
 /// Asks for a thread.

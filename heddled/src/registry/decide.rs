@@ -217,7 +217,16 @@ fn decide_reserve(registry: &Registry, reserve: &Reserve) -> Result<Decision, Re
     if registry.era() > reserve.era {
         return Err(Refusal::Outdated);
     }
-    let known = registry.repo_at(reserve.repo.key);
+    let known = match reserve.repo.mark.and_then(|mark| registry.repo_marked(mark)) {
+        Some(known) => Some(known),
+        None => registry.repo_at(reserve.repo.key),
+    };
+    let is_another = |repo: &&Arc<RepoRecord>| {
+        reserve.repo.mark.is_some() && repo.mark.is_some_and(|mark| Some(mark) != reserve.repo.mark)
+    };
+    if known.is_some_and(|repo| is_another(&repo)) {
+        return Err(Refusal::Outdated);
+    }
     if let Some(repo) = known {
         free(registry, repo.id, reserve)?;
     }
@@ -229,12 +238,13 @@ fn decide_reserve(registry: &Registry, reserve: &Reserve) -> Result<Decision, Re
         return Err(Refusal::TooManySessions { value, max: reserve.max_active });
     }
     let repo = match known {
-        Some(repo) if !reserve.repo.moved => Arc::clone(repo),
+        Some(repo) if !reserve.repo.moved && (repo.mark.is_some() || reserve.repo.mark.is_none()) => Arc::clone(repo),
         _ => Arc::new(RepoRecord {
             id: known.map_or(RepoId(registry.counters.repo + 1), |repo| repo.id),
             key: reserve.repo.key,
             git_dir: Arc::clone(&reserve.repo.git_dir),
             shown: Arc::clone(&reserve.repo.shown),
+            mark: reserve.repo.mark,
         }),
     };
     let is_new = known.is_none_or(|known| *known != repo);

@@ -39,8 +39,8 @@ pub use merge::{Merging, merge};
 pub use observe::{Observation, observe};
 pub use operation::{Detail, OperationRecord};
 pub use record::{
-    AgentRecord, CaptureIntent, Checked, HoldRecord, Intent, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord,
-    RequestRecord, SessionRecord, ThreadKey, ThreadRecord, TokenHash,
+    AgentRecord, CaptureIntent, Checked, HoldRecord, Intent, MarkKey, ParamDigest, Pulse, RepoId, RepoKey, RepoRecord,
+    RepositoryId, RequestRecord, SessionRecord, ThreadKey, ThreadRecord, TokenHash,
 };
 pub use records::{Difference, Records};
 pub use refusal::Refusal;

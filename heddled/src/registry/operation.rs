@@ -68,6 +68,7 @@ pub struct OperationRecord {
 impl Registry {
     /// What an entry means, seen from the state after it; none for mere bookkeeping.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "one arm for each change")]
     pub fn operation(&self, entry: &Entry) -> Option<OperationRecord> {
         let session = entry.change.session().and_then(|id| self.session(id));
         let (kind, detail) = match &entry.change {
@@ -123,10 +124,10 @@ impl Registry {
             Change::WaitEnded { outcome, .. } => {
                 (OperationKind::WaitEnded, Detail { outcome: Some(*outcome), ..Detail::default() })
             }
-            Change::DaemonStarted { version, pid } => (
-                OperationKind::DaemonStarted,
-                Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() },
-            ),
+            Change::DaemonStarted { version, pid } => {
+                let detail = Detail { version: Some(Arc::clone(version)), pid: Some(*pid), ..Detail::default() };
+                (OperationKind::DaemonStarted, detail)
+            }
             Change::DaemonStopped { by } => {
                 (OperationKind::DaemonStopped, Detail { by: by.clone(), ..Detail::default() })
             }
@@ -136,6 +137,7 @@ impl Registry {
             | Change::Held { .. }
             | Change::Pulses(_)
             | Change::FencingRaised { .. }
+            | Change::MarkKeyDrawn(_)
             | Change::RepoSeen(_) => return None,
         };
         let (named, waiter) = named(&entry.change);
@@ -145,8 +147,8 @@ impl Registry {
             at: entry.at,
             kind,
             repo: thread.as_ref().map(|(repo, _)| *repo),
-            thread: thread.map(|(_, thread)| thread),
             session: session.map(|session| session.id).or(waiter),
+            thread: thread.map(|(_, thread)| thread),
             detail,
         })
     }

@@ -24,6 +24,55 @@ pub struct RepoKey {
     pub inode: u64,
 }
 
+impl RepoKey {
+    /// Where a repository is that has lost its place to another.
+    #[must_use]
+    pub fn nowhere(repo: RepoId) -> Self {
+        Self { device: u64::MAX, inode: u64::from(repo.0) }
+    }
+
+    /// Whether a repository there has lost its place.
+    #[must_use]
+    pub fn is_nowhere(self) -> bool {
+        self.device == u64::MAX
+    }
+}
+
+/// Names a repository for good: drawn when it is reserved in for the first time, and kept in its mark. Unlike an inode it is never
+/// given to another one, and it is the same on every way to the repository.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RepositoryId(pub [u8; 16]);
+
+impl RepositoryId {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The key that a registry signs its marks with. `Debug` hides it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkKey(pub [u8; 32]);
+
+impl fmt::Debug for MarkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MarkKey(..)")
+    }
+}
+
 /// Numbers a repository within this registry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RepoId(pub u32);
@@ -80,6 +129,9 @@ pub struct RepoRecord {
     pub git_dir: Arc<std::path::Path>,
     /// How it is called on the wire.
     pub shown: Arc<str>,
+    /// Its name for good; none in a record of an older version, until the repository is seen again.
+    #[serde(default)]
+    pub mark: Option<RepositoryId>,
 }
 
 /// The SHA-256 of a reservation token's secret bytes. `Debug` hides it; it is compared in constant time.

@@ -11,7 +11,9 @@ use imbl::{OrdMap, OrdSet};
 use proto_schema::{FencingToken, RequestId, SessionId, SessionStatus, ThreadName, Timestamp};
 
 use super::HolderProcess;
-use super::record::{Intent, RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
+use super::record::{
+    Intent, MarkKey, RepoId, RepoKey, RepoRecord, RepositoryId, SessionRecord, ThreadKey, ThreadRecord,
+};
 use super::spelling::Folding;
 
 /// Who holds what: every repository, session and thread, with the indexes that the decisions need.
@@ -25,7 +27,7 @@ pub struct Registry {
     pub(super) index: Index,
 }
 
-/// The numbers that only ever rise.
+/// The numbers that only ever rise, and what is drawn once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// The revision of the last operation.
@@ -36,6 +38,9 @@ pub struct Counters {
     pub repo: u32,
     /// The last thread's number.
     pub thread: u64,
+    /// What marks are signed with; none in a state of an older version until its next start.
+    #[serde(default)]
+    pub mark_key: Option<MarkKey>,
 }
 
 impl Counters {
@@ -60,6 +65,7 @@ pub fn before_era(era: u64) -> FencingToken {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
     pub(super) repos: OrdMap<RepoKey, RepoId>,
+    pub(super) marks: OrdMap<RepositoryId, RepoId>,
     pub(super) ids: OrdMap<SessionId, FencingToken>,
     /// R1: a map, so there is at most one active session for each thread.
     pub(super) holders: OrdMap<ThreadKey, FencingToken>,
@@ -99,6 +105,12 @@ impl Registry {
     #[must_use]
     pub fn repo_at(&self, key: RepoKey) -> Option<&Arc<RepoRecord>> {
         self.index.repos.get(&key).and_then(|id| self.repos.get(id))
+    }
+
+    /// The repository with this id in its mark.
+    #[must_use]
+    pub fn repo_marked(&self, mark: RepositoryId) -> Option<&Arc<RepoRecord>> {
+        self.index.marks.get(&mark).and_then(|id| self.repos.get(id))
     }
 
     /// Every repository.

@@ -18,7 +18,7 @@ use super::opened::{Opened, key_of};
 use super::refs::Target;
 use super::settings::UserSettings;
 use super::stamp::Stamp;
-use super::{Located, RepoKey};
+use super::{Located, MarkSeen, RepoKey};
 
 /// The most repositories that are kept open: each has descriptors and mappings of its packs.
 const REPOSITORIES: NonZeroUsize = NonZeroUsize::new(128).unwrap();
@@ -28,7 +28,7 @@ const PLACES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// One path and what it leads to.
 pub(super) struct Place {
-    pub(super) located: Located,
+    located: Located,
     /// The Git directory of the worktree that the path lies in.
     pub(super) private: PathBuf,
     pub(super) repository: Arc<Opened>,
@@ -116,6 +116,22 @@ impl Cache {
 }
 
 impl Place {
+    /// The repository as seen from here, with what its mark says now.
+    pub(super) fn located(&self) -> Result<Located, Error> {
+        let mark = self.repository.marker.seen(&self.repository.git_dir)?;
+        Ok(Located { mark, ..self.located.clone() })
+    }
+
+    /// The worktree that the path lies in; `None` for a path in a Git directory.
+    pub(super) fn worktree(&self) -> Option<&Path> {
+        self.located.worktree.as_deref()
+    }
+
+    /// The same, with a mark that is known already.
+    pub(super) fn located_with(&self, mark: MarkSeen) -> Located {
+        Located { mark, ..self.located.clone() }
+    }
+
     /// What HEAD says, with one stat when it is as it was.
     pub(super) fn head(&self) -> Result<Arc<Head>, Error> {
         let version = self.head_version();

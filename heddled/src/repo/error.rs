@@ -67,6 +67,20 @@ pub enum Error {
         /// The state directory of the registry that owns it.
         state_dir: PathBuf,
     },
+    /// Another registry owns the repository, and its daemon has other mounts: whether it runs cannot be told.
+    #[error("the registry at {} owns the repository, in another container or mount namespace", state_dir.display())]
+    OwnerHidden {
+        /// The state directory of the registry that owns it, as its daemon sees it.
+        state_dir: PathBuf,
+        /// The file that says so.
+        marker: PathBuf,
+    },
+    /// Another repository is at the place of the one that was meant.
+    #[error("another repository is at {} than the one that this session was granted in", git_dir.display())]
+    Replaced {
+        /// The Git directory.
+        git_dir: PathBuf,
+    },
     /// The path is none of the repository's own worktree records.
     #[error("{} is no worktree of the repository", path.display())]
     WorktreeNotFound {
@@ -182,6 +196,14 @@ pub enum Cause {
         /// Whether it did so from another state directory: it was restored there, and granted threads since.
         elsewhere: bool,
     },
+    /// The mark of the repository is none that can be believed.
+    #[error("{}: {problem}", path.display())]
+    UntrustedMark {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as a clause.
+        problem: &'static str,
+    },
     /// An object that a ref names is missing or is no commit.
     #[error("{id} is missing or is no commit")]
     NoCommit {
@@ -220,6 +242,10 @@ impl Error {
 
     pub(super) fn malformed(operation: &'static str, path: &Path, problem: &'static str) -> Self {
         Self::Unavailable { operation, cause: Cause::Malformed { path: path.to_owned(), problem } }
+    }
+
+    pub(super) fn untrusted_mark(operation: &'static str, path: &Path, problem: &'static str) -> Self {
+        Self::Unavailable { operation, cause: Cause::UntrustedMark { path: path.to_owned(), problem } }
     }
 
     pub(super) fn library(

@@ -18,8 +18,9 @@ use super::settings::UserSettings;
 use super::stamp::Stamp;
 use super::status::{StatusRequest, WorktreeStatus};
 use super::workplace::Workplaces;
-use super::{Anchor, Claim, Expected, Located, RefsVersion, Repo, Sighting, Signature};
+use super::{Anchor, Claim, Expected, Identity, Located, RefsVersion, Repo, Sighting, Signature};
 use super::{durable, glance, inspect, marker, names, removal, status, swap, target, worktrees};
+use crate::registry::RepositoryId;
 
 /// Tells the wall time, for reflog entries.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -94,11 +95,11 @@ fn named_by_caller(error: Error) -> Error {
 
 impl Repo for GitRepo {
     fn locate(&self, path: &Path) -> Result<Located, Error> {
-        Ok(self.place(path)?.located.clone())
+        self.place(path)?.located()
     }
 
     fn remembered(&self, path: &Path) -> Option<Arc<Path>> {
-        self.cache.remembered(path).map(|place| Arc::clone(&place.located.git_dir))
+        self.cache.remembered(path).map(|place| Arc::clone(&place.repository.git_dir))
     }
 
     fn mount_of(&self, path: &Path) -> Arc<Path> {
@@ -138,7 +139,7 @@ impl Repo for GitRepo {
             Some(_) => {}
         }
         let (tip, checked_out) = (tip.map(|tip| tip.state), head.thread.clone());
-        Ok(Sighting { repo: place.located.clone(), anchor, root: commit.root, tip, checked_out })
+        Ok(Sighting { repo: place.located()?, anchor, root: commit.root, tip, checked_out })
     }
 
     fn glance(
@@ -192,22 +193,31 @@ impl Repo for GitRepo {
         self.place(git_dir)?.repository.objects.root(state).map_err(named_by_caller)
     }
 
-    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64, identity: Identity) -> Result<RepositoryId, Error> {
         // A marker that is still the one which was verified says by itself that the repository is the same.
         if let Some(place) = self.cache.remembered(git_dir)
-            && place.repository.marker.holds(git_dir, registry, era)
+            && let Some(found) = place.repository.marker.holds(git_dir, registry, era)
+            && (identity == Identity::New || identity == Identity::Known(Some(found)))
         {
-            return Ok(());
+            return Ok(found);
         }
-        marker::claim(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
+        marker::claim(git_dir, registry, era, identity, &self.place(git_dir)?.repository.marker)
     }
 
-    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error> {
-        marker::next_era(git_dir, registry)
+    fn own_era(&self, git_dir: &Path, registry: &Claim) -> Result<Option<u64>, Error> {
+        marker::own_era(git_dir, registry)
+    }
+
+    fn era_to_adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<u64, Error> {
+        marker::era_to_adopt(git_dir, registry, era)
     }
 
     fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
         marker::adopt(git_dir, registry, era, &self.place(git_dir)?.repository.marker)
+    }
+
+    fn is_one(&self, one: &Path, other: &Path) -> Result<bool, Error> {
+        marker::is_one(one, other)
     }
 
     fn check_worktree(

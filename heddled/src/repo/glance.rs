@@ -9,7 +9,7 @@ use super::cache::Place;
 use super::names::linked_folder;
 use super::opened::Opened;
 use super::refs::Target;
-use super::{Anchor, Claim, Sighting};
+use super::{Anchor, Claim, MarkSeen, Sighting};
 use crate::registry::Folding;
 
 /// A sighting of a thread that exists, is durable where it is, and of a repository that is marked as this registry's.
@@ -21,9 +21,10 @@ pub(super) fn glance(
     era: u64,
 ) -> Option<Sighting> {
     let repository = &place.repository;
-    if !place.is_local || !place.holds_by_itself() || !repository.marker.holds(&repository.git_dir, registry, era) {
+    if !place.is_local || !place.holds_by_itself() {
         return None;
     }
+    let id = repository.marker.holds(&repository.git_dir, registry, era)?;
     // Where names are not told apart byte for byte, what is remembered may be another's; and a folder may have become a link.
     if repository.refs.folding != Folding::None || !matches!(linked_folder(&repository.refs, thread), Ok(None)) {
         return None;
@@ -37,7 +38,13 @@ pub(super) fn glance(
     };
     let commit = repository.objects.remembered(anchor).filter(|commit| commit.durable)?;
     let checked_out = head.thread.clone();
-    Some(Sighting { repo: place.located.clone(), anchor, root: commit.root, tip: Some(tip), checked_out })
+    Some(Sighting {
+        repo: place.located_with(MarkSeen::Id(id)),
+        anchor,
+        root: commit.root,
+        tip: Some(tip),
+        checked_out,
+    })
 }
 
 /// The commit of a HEAD, attached or not.

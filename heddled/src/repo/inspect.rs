@@ -13,7 +13,7 @@ use super::error::Error;
 use super::opened::Opened;
 use super::refs::Target;
 use super::stamp::Stamp;
-use super::{Claim, marker};
+use super::{Owner, marker};
 
 /// A thread to look at.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct ThreadToInspect {
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// Which registry decides about it; none before the first reserve, an error where its mark cannot be read.
-    pub owner: Result<Option<Claim>, Arc<Error>>,
+    pub owner: Result<Option<Owner>, Arc<Error>>,
     /// What HEAD of the worktree says, and of a repository without one its own.
     pub head: Head,
     /// What the worktree is in the middle of.
@@ -93,10 +93,10 @@ pub(super) fn inspect(place: &Place, threads: &[ThreadToInspect]) -> Result<Insp
     let repository = &place.repository;
     let head = head(place)?;
     let upstream = match &head {
-        Head::Branch { name, tip } if place.located.worktree.is_some() => upstream(repository, name, *tip)?,
+        Head::Branch { name, tip } if place.worktree().is_some() => upstream(repository, name, *tip)?,
         Head::Branch { .. } | Head::Detached(_) | Head::Missing => None,
     };
-    let operation = if place.located.worktree.is_some() { under_way(&place.private)? } else { None };
+    let operation = if place.worktree().is_some() { under_way(&place.private)? } else { None };
     let mut found = Vec::new();
     for thread in threads {
         let look = look(repository, thread)?;

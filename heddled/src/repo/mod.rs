@@ -31,6 +31,7 @@ mod glance;
 mod inspect;
 mod inventory;
 mod known;
+mod mark;
 mod marker;
 mod names;
 mod objects;
@@ -63,13 +64,13 @@ pub use find::Whereabouts;
 pub use git::{GitRepo, WallClock};
 pub use inspect::{BranchFound, Head, Inspection, ThreadFound, ThreadToInspect, Upstream};
 pub use inventory::Finding;
-pub use marker::FARTHEST;
+pub use mark::write_key;
 pub use opened::shown;
 pub use program::Environment;
 pub use removal::{Kept, LinkedWorktree, Removal, RemoveRequest};
 pub use status::{StatusRequest, WorktreeStatus};
 
-use crate::registry::{Folding, RepoKey};
+use crate::registry::{Folding, MarkKey, RepoKey, RepositoryId};
 
 /// A repository as seen from one path in it. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,30 @@ pub struct Located {
     pub worktree: Option<Arc<Path>>,
     /// What its ref store does not tell apart in the names of branches.
     pub folding: Folding,
+    /// What its mark says of it.
+    pub mark: MarkSeen,
+}
+
+/// What the mark of a repository says of it, whoever wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkSeen {
+    /// There is none: nothing was ever reserved in it.
+    Absent,
+    /// It has no id: version 0.1.0 made it, or it cannot be read.
+    Unsigned,
+    /// The repository has this id, unless it is a copy of the one that has.
+    Id(RepositoryId),
+}
+
+/// Which repository a registry takes a directory for when it claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// One that it does not know yet.
+    New,
+    /// A copy of one that it knows, with that one's mark: it gets an id of its own.
+    Copy,
+    /// One that it knows, by its id where the record has one.
+    Known(Option<RepositoryId>),
 }
 
 /// Where a session wants to begin.
@@ -150,6 +175,51 @@ pub struct Claim {
     pub id: Arc<str>,
     /// Its state directory, absolute.
     pub state_dir: PathBuf,
+    /// What it signs with.
+    pub key: MarkKey,
+    /// Where it runs.
+    pub surroundings: Surroundings,
+}
+
+impl Claim {
+    fn owner(&self) -> Owner {
+        Owner { id: Arc::clone(&self.id), state_dir: self.state_dir.clone() }
+    }
+}
+
+/// A registry, as the mark of a repository names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The registry's id.
+    pub id: Arc<str>,
+    /// Its state directory, as its own daemon sees it.
+    pub state_dir: PathBuf,
+}
+
+/// Where a daemon runs: what decides which directory a path leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The boot id of the machine.
+    pub boot: Arc<str>,
+    /// The number of the mount namespace; 0 where there are none.
+    pub mounts: u64,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    #[must_use]
+    pub fn current(boot: Arc<str>) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self { boot, mounts: std::fs::metadata("/proc/self/ns/mnt").map_or(0, |data| data.ino()) }
+    }
+
+    /// Whether paths lead here to what they led to there. Namespaces are numbered anew at each boot; only the one that a machine
+    /// starts with has the same number again.
+    fn have_the_paths_of(&self, there: &Self) -> bool {
+        /// The first numbers of proc(5), which the kernel gives to the namespaces that it starts with.
+        const FIRST: u64 = 0xf000_0010;
+        self.mounts == there.mounts && (self.boot == there.boot || self.mounts < FIRST)
+    }
 }
 
 /// Whom a reflog entry names, and when, as far as the repository's own configuration does not say.
@@ -241,25 +311,38 @@ pub trait Repo: Send + Sync + 'static {
     /// [`Error::AnchorNotFound`] when it is no commit of the repository.
     fn commit_root(&self, git_dir: &Path, state: ObjectId) -> Result<ObjectId, Error>;
 
-    /// Writes the registry's marker into the repository on first use, or verifies it. A marker of the same registry in
-    /// another state directory is brought up to date when no daemon runs there. The marker says the era of the tokens that
-    /// may be granted from then on.
+    /// Writes the registry's mark into the repository on first use, or verifies it, and answers the repository's id. A mark of the
+    /// same registry in another state directory is brought up to date when no daemon runs there. The mark says the era of the
+    /// tokens that may be granted from then on.
     ///
     /// # Errors
-    /// [`Error::Owned`].
-    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
+    /// [`Error::Owned`]; [`Error::Replaced`] when it is not the repository of that identity.
+    fn claim(&self, git_dir: &Path, registry: &Claim, era: u64, identity: Identity) -> Result<RepositoryId, Error>;
 
-    /// The era that the registry's tokens must be of, at least, to be higher than all that were granted in the repository.
+    /// The era of a mark that this registry has signed; none where there is no such mark.
     ///
     /// # Errors
     /// None but those of every method.
-    fn next_era(&self, git_dir: &Path, registry: &Claim) -> Result<u64, Error>;
+    fn own_era(&self, git_dir: &Path, registry: &Claim) -> Result<Option<u64>, Error>;
+
+    /// The era that a registry in `era` must enter before it takes the repository over, so that its tokens are higher than all
+    /// that were granted there. Looks at everything that [`Repo::adopt`] would refuse.
+    ///
+    /// # Errors
+    /// Those of [`Repo::adopt`]; [`Error::Unavailable`] where the mark says an era that is not believed.
+    fn era_to_adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<u64, Error>;
 
     /// Takes the repository over from another registry whose daemon is not running and whose tokens are of an earlier era.
     ///
     /// # Errors
-    /// [`Error::Owned`] when it runs, or when that cannot be told.
+    /// [`Error::Owned`] when it runs, [`Error::OwnerHidden`] when that cannot be told.
     fn adopt(&self, git_dir: &Path, registry: &Claim, era: u64) -> Result<(), Error>;
+
+    /// Whether two Git directories are one, seen at two places. Makes a file in one of them and removes it.
+    ///
+    /// # Errors
+    /// None but those of every method.
+    fn is_one(&self, one: &Path, other: &Path) -> Result<bool, Error>;
 
     /// Whether [`Repo::worktree`] could make or find the worktree now. Changes nothing.
     ///

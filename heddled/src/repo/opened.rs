@@ -11,11 +11,11 @@ use super::error::Error;
 use super::files::Synced;
 use super::format::{self, Format};
 use super::git::WallClock;
-use super::marker::Verified;
+use super::marker::KnownMark;
 use super::objects::Objects;
 use super::refs::Refs;
 use super::stamp::{Directory, Stamp};
-use super::{Located, RepoKey};
+use super::{Located, MarkSeen, RepoKey};
 
 /// A repository that is kept open.
 pub(super) struct Opened {
@@ -34,7 +34,7 @@ pub(super) struct Opened {
     pub(super) format: Format,
     pub(super) refs: Refs,
     pub(super) objects: Objects,
-    pub(super) marker: Verified,
+    pub(super) marker: KnownMark,
     pub(super) synced: Synced,
 }
 
@@ -55,7 +55,7 @@ impl Opened {
             main,
             refs: Refs::new((Arc::clone(&git_dir), Arc::clone(&directory)), &format, Arc::clone(&now)),
             objects: Objects::new(Arc::clone(&git_dir))?,
-            marker: Verified::default(),
+            marker: KnownMark::default(),
             synced: Synced::new(),
             format,
             directory,
@@ -65,7 +65,7 @@ impl Opened {
         })
     }
 
-    /// The repository as seen from where it was found.
+    /// The repository as seen from where it was found, its mark left out.
     pub(super) fn locate(&self, found: &Found) -> Located {
         let worktree = match &found.top {
             Some(top) if found.linked => Some(top.as_path()),
@@ -79,6 +79,7 @@ impl Opened {
             shown: Arc::clone(&self.shown),
             worktree: worktree.map(Into::into),
             folding: self.refs.folding,
+            mark: MarkSeen::Absent,
         }
     }
 }

@@ -25,8 +25,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::daemon::git_environment;
 use crate::lifecycle::{Lock, LockError};
 use crate::paths::secure_dir;
-use crate::registry::{Actor, Change, Ending, Entry, Registry, SessionRecord, before_era};
-use crate::repo::{Claim, FARTHEST, GitRepo, Repo as _};
+use crate::registry::{Actor, Change, Ending, Entry, MarkKey, Registry, SessionRecord, before_era};
+use crate::repo::{Claim, GitRepo, Repo as _, Surroundings};
 use crate::store::{self, BackupHead, Counted, Image, Options, RealDisk, Staged};
 
 /// How many revisions are passed over where nobody knows how many were given since: more than any day has, and few of those
@@ -98,6 +98,8 @@ pub(super) fn run(workspace: &Workspace<'_>, file: &Path, force: bool) -> Result
     let mut registry = opened.registry.clone();
     let raise = raise(workspace, &registry, &present, backup.id);
     registry = store::append(&mut opened, &registry, &[raise])?;
+    let key = key_of(&registry, &present, backup.id).map(Change::MarkKeyDrawn);
+    registry = append(workspace, &mut opened, &registry, key.into_iter())?;
     let held: Vec<_> = registry.active(None).filter_map(|session| held_since(session, &present)).collect();
     for some in held.chunks(BATCH) {
         registry = append(workspace, &mut opened, &registry, some.iter().cloned())?;
@@ -157,7 +159,13 @@ fn other_registry(present: &Present, backup: u128) -> Option<u128> {
 
 /// Has tokens and revisions go on above everything that may have been given (T1, T3).
 fn raise(workspace: &Workspace<'_>, backup: &Registry, present: &Present, id: u128) -> Entry {
-    let claim = Claim { id: hex(id).into(), state_dir: workspace.config.state_dir.clone() };
+    let state_dir = workspace.config.state_dir.clone();
+    let claim = key_of(backup, present, id).map(|key| Claim {
+        id: hex(id).into(),
+        state_dir,
+        key,
+        surroundings: Surroundings::default(),
+    });
     let clock = workspace.clock;
     let repo = GitRepo::new(git_environment(workspace.environment), Arc::new(move || SystemClock::wall(&clock)));
     let mut git_dirs: BTreeSet<_> = backup.repos().map(|repo| Arc::clone(&repo.git_dir)).collect();
@@ -174,11 +182,21 @@ fn raise(workspace: &Workspace<'_>, backup: &Registry, present: &Present, id: u1
         }
         Present::Absent | Present::Unreadable(_, None) => revision += PASSED_OVER,
     }
-    // A repository that is not there any more, or cannot be read now, says it when it is reserved in; and a mark that names
-    // what nobody can have reached is refused there.
-    let marked = git_dirs.iter().filter_map(|git_dir| repo.next_era(git_dir, &claim).ok());
-    let era = marked.filter(|marked| *marked <= era + FARTHEST).fold(era, u64::max) + 1;
+    // A repository that is not there any more, or cannot be read now, says it when it is reserved in. What this registry has
+    // not signed does not count: whoever can write in a repository could use the eras up.
+    let own = |git_dir: &Arc<Path>| repo.own_era(git_dir, claim.as_ref()?).ok()?;
+    let era = git_dirs.iter().filter_map(own).fold(era, u64::max) + 1;
     Entry { revision, at: workspace.now(), change: Change::FencingRaised { to: before_era(era) } }
+}
+
+/// What the marks of this registry are signed with. A backup of an older version does not have it.
+fn key_of(backup: &Registry, present: &Present, id: u128) -> Option<MarkKey> {
+    let counters = match present {
+        Present::Known(present, registry) if *present == id => Some(registry.counters()),
+        Present::Unreadable(_, Some(counted)) if counted.id == id => Some(counted.counters),
+        Present::Known(..) | Present::Unreadable(..) | Present::Absent => None,
+    };
+    backup.counters().mark_key.or(counters.and_then(|counters| counters.mark_key))
 }
 
 /// Whether a session of the backup may go on (T2).

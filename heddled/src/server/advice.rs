@@ -12,6 +12,7 @@ pub(super) mod capture;
 mod clean;
 pub(super) mod findings;
 pub(super) mod git;
+mod mark;
 mod worktree;
 
 pub(super) use clean::stays;

@@ -11,17 +11,20 @@ use parking_lot::Mutex;
 use proto_schema::{HolderProblem, ObjectId, ThreadName};
 
 use crate::liveness::{Liveness, Unidentified, Verdict};
-use crate::registry::{Folding, HolderProcess, RepoKey};
+use crate::registry::{Folding, HolderProcess, RepoKey, RepositoryId};
 use crate::repo::{
-    Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Inspection,
-    LinkedWorktree, Located, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal, RemoveRequest, Repo, Sighting,
-    StatusRequest, ThreadToInspect, Whereabouts, WorktreeStatus,
+    Anchor, Capture, CaptureRefused, CaptureRequest, Cause, Claim, Comparison, Conflicts, Error, Expected, Identity,
+    Inspection, LinkedWorktree, Located, MarkSeen, MergeRequest, Pair, PreparedCapture, RefsVersion, Removal,
+    RemoveRequest, Repo, Sighting, StatusRequest, ThreadToInspect, Whereabouts, WorktreeStatus,
 };
 use crate::store::memory::{Fault, MemoryDisk};
 
 pub(super) fn state(number: u8) -> ObjectId {
     ObjectId::from_bytes(&[number; 20]).unwrap()
 }
+
+/// The id in the mark of the one repository.
+const MARK: RepositoryId = RepositoryId([1; 16]);
 
 /// How the next change of a branch goes wrong.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -102,7 +105,14 @@ impl Repo for FakeRepo {
         }
         let worktree = Some(Path::new("/r").into());
         let key = RepoKey { device: 1, inode: 1 };
-        Ok(Located { key, git_dir: Path::new("/r/.git").into(), shown: "/r".into(), worktree, folding: Folding::None })
+        Ok(Located {
+            key,
+            git_dir: Path::new("/r/.git").into(),
+            shown: "/r".into(),
+            worktree,
+            folding: Folding::None,
+            mark: MarkSeen::Id(MARK),
+        })
     }
 
     fn remembered(&self, _: &Path) -> Option<Arc<Path>> {
@@ -193,12 +203,20 @@ impl Repo for FakeRepo {
         Ok(state(100))
     }
 
-    fn claim(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {
-        Ok(())
+    fn claim(&self, _: &Path, _: &Claim, _: u64, _: Identity) -> Result<RepositoryId, Error> {
+        Ok(MARK)
     }
 
-    fn next_era(&self, _: &Path, _: &Claim) -> Result<u64, Error> {
-        Ok(0)
+    fn own_era(&self, _: &Path, _: &Claim) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    fn era_to_adopt(&self, _: &Path, _: &Claim, era: u64) -> Result<u64, Error> {
+        Ok(era)
+    }
+
+    fn is_one(&self, one: &Path, other: &Path) -> Result<bool, Error> {
+        Ok(one == other)
     }
 
     fn adopt(&self, _: &Path, _: &Claim, _: u64) -> Result<(), Error> {

@@ -26,8 +26,9 @@ use super::writer::Writer;
 use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
 use crate::clock::{LeaseClock, ManualClock};
 use crate::metrics::Metrics;
+use crate::registry::MarkKey;
 use crate::registry::{AgentRecord, Deadlines, Lease, RequestRecord};
-use crate::repo::{Anchor, Claim};
+use crate::repo::{Anchor, Claim, Surroundings};
 use crate::store::memory::{Fault, MemoryDisk};
 
 /// How many callers may wait.
@@ -83,7 +84,12 @@ impl Daemon {
             worktree_roots: Vec::new(),
             allowed_filters: Vec::new(),
             repos: None,
-            claim: Claim { id: "1".into(), state_dir: "/state".into() },
+            claim: Claim {
+                id: "1".into(),
+                state_dir: "/state".into(),
+                key: MarkKey([1; 32]),
+                surroundings: Surroundings::default(),
+            },
             version: "0".into(),
         });
         let shared = Arc::new(Shared {

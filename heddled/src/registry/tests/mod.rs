@@ -45,6 +45,7 @@ pub(crate) fn repo(number: u64) -> RepoSeen {
         shown: "/r".into(),
         moved: false,
         folding: Folding::None,
+        mark: None,
     }
 }
 

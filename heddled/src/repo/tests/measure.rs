@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use proto_schema::ObjectId;
 
 use super::fixture::{Fixture, thread};
+use crate::registry::MarkKey;
 use crate::repo::{
-    Anchor, Capture, CaptureRequest, Claim, Expected, GitRepo, MergeRequest, Pair, Repo as _, StatusRequest,
+    Anchor, Capture, CaptureRequest, Claim, Expected, GitRepo, Identity, MergeRequest, Pair, Repo as _, StatusRequest,
+    Surroundings,
 };
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
@@ -52,8 +54,13 @@ fn hot_paths() {
         let name = thread(name);
         measure(what, 20_000, |_| drop(f.repo.sight(path, &name, &anchor).unwrap()));
     }
-    let claim = Claim { id: "id".into(), state_dir: f.root.clone() };
-    measure("claim", 20_000, |_| f.repo.claim(&git_dir, &claim, 0).unwrap());
+    let claim = Claim {
+        id: "id".into(),
+        state_dir: f.root.clone(),
+        key: MarkKey([1; 32]),
+        surroundings: Surroundings::default(),
+    };
+    measure("claim", 20_000, |_| drop(f.repo.claim(&git_dir, &claim, 0, Identity::New)));
     measure("locate, cold", 200, |_| drop(f.fresh().locate(&main).unwrap()));
     let state = f.id(&main, "HEAD");
     let swap = |name: &str| f.repo.compare_and_swap(&git_dir, &thread(name), Expected::Absent, state, "made").unwrap();

@@ -10,6 +10,7 @@ use proto_schema::{
 };
 
 use super::capture::capture;
+use super::mark::mark;
 use super::worktree::worktree;
 use super::{About, UNTOUCHED, name_invalid};
 use crate::lifecycle::LockRecord;
@@ -88,6 +89,9 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::Occupied { .. }
         | repo::Error::WorktreeGone { .. }
         | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
+        repo::Error::OwnerHidden { .. }
+        | repo::Error::Replaced { .. }
+        | repo::Error::Unavailable { cause: Cause::UntrustedMark { .. }, .. } => mark(error, about),
         repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
             state(error, about)
         }
@@ -216,6 +220,8 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::NoHead
         | repo::Error::NameConflict { .. }
         | repo::Error::SymbolicThread
+        | repo::Error::OwnerHidden { .. }
+        | repo::Error::Replaced { .. }
         | repo::Error::LinkedThread { .. }
         | repo::Error::NewName { .. }
         | repo::Error::Capture(_)

@@ -74,6 +74,8 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::NewName { .. }
         | repo::Error::Conflict { .. }
         | repo::Error::Owned { .. }
+        | repo::Error::OwnerHidden { .. }
+        | repo::Error::Replaced { .. }
         | repo::Error::Capture(_)
         | repo::Error::Unavailable { .. } => super::internal(error),
     }

@@ -163,6 +163,7 @@ impl History {
                 key: RepoKey { device: 1, inode: u64::from(repo.0) },
                 git_dir: std::path::Path::new("/r/.git").into(),
                 shown: "/r".into(),
+                mark: None,
             })
         });
         self.happen(Change::Reserved { session: Arc::new(session), repo });

@@ -1,0 +1,161 @@
+//! Which repository is at a path. Device and inode are a quick key, and may lie: another mount shows others, and a new directory
+//! gets those of one that was removed. The id in the repository's mark decides.
+//!
+//! Everything here reads files, and runs on blocking workers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Settings;
+use super::failure::Failure;
+use super::message::Message;
+use super::shared::Shared;
+use crate::registry::{Registry, RepoId, RepoRecord};
+use crate::repo::{self, Identity, Located, MarkSeen};
+
+/// A repository that was found at a path.
+pub(super) struct Identified {
+    /// Where it is: where its record says, if this path is another way to the same directory.
+    pub(super) repo: Located,
+    pub(super) known: Option<Arc<RepoRecord>>,
+    /// What it is to be claimed as.
+    pub(super) identity: Identity,
+    /// Whether it is known at another path that is no longer it.
+    pub(super) moved: bool,
+}
+
+/// What is at the place of a known repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    /// Something else, or nothing: it may have been moved, or its disk may be away.
+    Away,
+    /// Another repository, with its device and inode: it was removed.
+    Replaced,
+}
+
+impl Shared {
+    /// Finds the repository that a path lies in, and which of the known ones it is.
+    pub(super) fn locate(&self, path: &Path) -> Result<Identified, Failure> {
+        self.identify(self.repo.locate(path)?)
+    }
+
+    /// Says which of the known repositories one is. Where it took the place of another, the sessions of that one have ended on
+    /// return.
+    pub(super) fn identify(&self, there: Located) -> Result<Identified, Failure> {
+        let committed = self.committed.load_full();
+        // What a start has to settle first is not recorded yet.
+        if let Some(known) = self.recovery.of(&there).and_then(|id| committed.registry.repo(id)) {
+            return Ok(found(there, Arc::clone(known), false));
+        }
+        let by_key = committed.registry.repo_at(there.key);
+        if let Some(known) = by_key.filter(|known| is_of(known, there.mark)) {
+            let moved = *known.git_dir != *there.git_dir && !self.is_still_there(known);
+            return Ok(found(there, Arc::clone(known), moved));
+        }
+        if let Some(gone) = by_key {
+            self.replaced(gone.id)?;
+        }
+        let MarkSeen::Id(mark) = there.mark else { return Ok(unknown(there, Identity::New)) };
+        let Some(known) = committed.registry.repo_marked(mark).cloned() else {
+            return Ok(unknown(there, Identity::New));
+        };
+        // It was moved, or its disk has another number since.
+        if *known.git_dir == *there.git_dir || !self.is_still_there(&known) {
+            let known = self.seen_at(&known, &there)?;
+            return Ok(found(there, known, false));
+        }
+        if !self.repo.is_one(&known.git_dir, &there.git_dir)? {
+            return Ok(unknown(there, Identity::Copy));
+        }
+        let (git_dir, shown) = (Arc::clone(&known.git_dir), Arc::clone(&known.shown));
+        Ok(found(Located { key: known.key, git_dir, shown, ..there }, known, false))
+    }
+
+    /// Whether a repository that is known is where its record says.
+    fn is_still_there(&self, known: &RepoRecord) -> bool {
+        let is_it = |there: &Located| match known.mark {
+            Some(mark) => there.mark == MarkSeen::Id(mark),
+            None => there.key == known.key,
+        };
+        self.repo.locate(&known.git_dir).is_ok_and(|there| is_it(&there))
+    }
+
+    /// What is at the place of a known repository now.
+    pub(super) fn presence(&self, known: &RepoRecord) -> Presence {
+        match self.repo.locate(&known.git_dir) {
+            Ok(there) if there.key != known.key => Presence::Away,
+            Ok(there) if is_of(known, there.mark) => Presence::Here,
+            Ok(_) => Presence::Replaced,
+            Err(_) => Presence::Away,
+        }
+    }
+
+    /// Lets only the repository of a session pass, and only if this registry decides about it: before anything is done there in
+    /// the session's name.
+    pub(super) fn claim_known(&self, settings: &Settings, known: &RepoRecord) -> Result<(), repo::Error> {
+        let era = self.committed.load().registry.era();
+        self.repo.claim(&known.git_dir, &settings.claim, era, Identity::Known(known.mark)).map(drop)
+    }
+
+    /// The same at the beginning of a call, where nothing is under way yet: the sessions of a repository that is gone end.
+    pub(super) fn check_known(&self, settings: &Settings, known: &RepoRecord) -> Result<(), Failure> {
+        let claimed = self.claim_known(settings, known);
+        if matches!(claimed, Err(repo::Error::Replaced { .. })) && self.presence(known) == Presence::Replaced {
+            self.replaced(known.id)?;
+        }
+        Ok(claimed?)
+    }
+
+    /// Has the writer end the sessions of a repository that is gone, and waits until it has.
+    fn replaced(&self, repo: RepoId) -> Result<(), Failure> {
+        self.record(Message::Replaced(vec![repo]))
+    }
+
+    /// Has the writer record that a repository is at another place, under another key.
+    fn seen_at(&self, known: &RepoRecord, there: &Located) -> Result<Arc<RepoRecord>, Failure> {
+        let (key, git_dir, shown) = (there.key, Arc::clone(&there.git_dir), Arc::clone(&there.shown));
+        let seen = Arc::new(RepoRecord { key, git_dir, shown, ..known.clone() });
+        self.record(Message::RepoSeen(Arc::clone(&seen)))?;
+        Ok(seen)
+    }
+
+    fn record(&self, message: Message) -> Result<(), Failure> {
+        let (done, passed) = oneshot::channel();
+        self.post(message)?;
+        self.post(Message::Barrier(done))?;
+        passed.blocking_recv().map_err(|_| Failure::ShuttingDown)
+    }
+}
+
+/// Whether a mark is that of a known repository.
+fn is_of(known: &RepoRecord, mark: MarkSeen) -> bool {
+    match known.mark {
+        Some(known) => mark == MarkSeen::Id(known),
+        // A record of an older version: whatever is reserved in has had a mark since.
+        None => mark != MarkSeen::Absent,
+    }
+}
+
+/// The record of a repository whose path leads to another key than before a restart: devices get other numbers when a machine
+/// starts again.
+pub(super) fn seen_again(registry: &Registry, known: &RepoRecord, there: &Located) -> Option<RepoRecord> {
+    let is_it = match (known.mark, there.mark) {
+        (Some(known), mark) => mark == MarkSeen::Id(known),
+        (None, MarkSeen::Id(mark)) => registry.repo_marked(mark).is_none(),
+        (None, MarkSeen::Unsigned) => registry.repo_at(there.key).is_none(),
+        (None, MarkSeen::Absent) => false,
+    };
+    (is_it && there.key != known.key).then(|| RepoRecord { key: there.key, ..known.clone() })
+}
+
+fn found(repo: Located, known: Arc<RepoRecord>, moved: bool) -> Identified {
+    let identity = Identity::Known(known.mark);
+    Identified { repo, known: Some(known), identity, moved }
+}
+
+fn unknown(repo: Located, identity: Identity) -> Identified {
+    Identified { repo, known: None, identity, moved: false }
+}
