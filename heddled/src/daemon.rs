@@ -121,10 +121,9 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let lock = handover::acquire(&config.state_dir, &config.socket, started_at, patience, &shutdown);
     let lock = manager.while_busy("waiting for the daemon before", lock).await?;
     let opened = manager.while_busy("reading the store", open_store(&config, started_at)).await?;
-    let identity_of = |boot_id| identity(&config, started_at, &opened, boot_id);
     let (deaths, died) = mpsc::unbounded_channel();
     let liveness = LocalLiveness::start(deaths).map_err(system("watching processes"))?;
-    let identity = identity_of(Arc::clone(liveness.boot_id()));
+    let identity = identity(&config, started_at, &opened, Arc::clone(liveness.boot_id()));
     for problem in &identity.quarantined {
         warn!(problem, "a stored record could not be read and was set aside");
     }
