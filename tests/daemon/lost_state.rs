@@ -26,8 +26,12 @@ fn token_of_next(client: &mut Client, repo: &Repo) -> u64 {
     client.reserve(repo.at(), "next")["fencing_token"].as_u64().unwrap()
 }
 
+/// Starts the daemon, which must end by itself with the code of the store, and say what to do.
+#[track_caller]
 fn refused(place: &Place, what: &str) {
-    let (code, told) = place.run(&mut place.command());
+    let before = place.log().len();
+    let code = place.launch(&mut place.command()).ended().code();
+    let told = place.log().split_off(before);
     assert_eq!(code, Some(74), "{what}: {told}");
     assert!(told.contains("heddlectl daemon restore"), "{what}: what to do is named: {told}");
 }
