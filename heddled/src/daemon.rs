@@ -111,12 +111,7 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     let manager = Manager::of(&sources.environment);
     let handed = handed.listener(&config.socket)?;
     paths::secure_dir(&config.state_dir)?;
-    for (what, path) in [("state directory", &config.state_dir), ("socket", &config.socket)] {
-        if let Some((above, mode)) = paths::writable_by_all_above(path) {
-            let (above, mode) = (above.display().to_string(), format!("{mode:04o}"));
-            warn!(what, above, mode, "every user may move or replace what lies below this directory; run chmod o-w");
-        }
-    }
+    warn_of_unsafe_parents(&config);
     let patience = if handed.is_some() { handover::PATIENCE } else { Duration::ZERO };
     let lock = handover::acquire(&config.state_dir, &config.socket, started_at, patience, &shutdown);
     let lock = manager.while_busy("waiting for the daemon before", lock).await?;
@@ -182,6 +177,16 @@ pub async fn run(config: Config, sources: Sources, log: Log, handed: Handed) -> 
     drop((socket, lock));
     info!("stopped");
     Ok(())
+}
+
+/// Logs where another user can move or replace the state directory or the socket.
+fn warn_of_unsafe_parents(config: &Config) {
+    for (what, path) in [("state directory", &config.state_dir), ("socket", &config.socket)] {
+        if let Some((above, mode)) = paths::writable_by_all_above(path) {
+            let (above, mode) = (above.display().to_string(), format!("{mode:04o}"));
+            warn!(what, above, mode, "every user may move or replace what lies below this directory; run chmod o-w");
+        }
+    }
 }
 
 /// Reads the store off the worker, which tells the service manager meanwhile.

@@ -195,7 +195,7 @@ fn a_daemon_that_was_stopped_by_a_signal_is_named_with_what_wakes_it() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).expect("stopped");
     let found = ill(&world);
     let (status, summary, fix) = found.told("daemon");
-    assert!(status == "error" && summary.contains(&format!("pid {pid} does not answer within 2 s")), "D2: {summary}");
+    assert!(status == "error" && summary.contains(&format!("pid {pid} does not answer within 1.5 s")), "D2: {summary}");
     assert!(summary.contains("stopped by a signal"), "{summary}");
     assert_eq!(fix, format!("kill -CONT {pid}"));
     assert_eq!(world.elsewhere(fix).code, Some(0));

@@ -11,7 +11,7 @@ use crate::clock;
 pub(crate) const LOOK: Duration = Duration::from_secs(10);
 
 /// How long the daemon may take, so that all of it ends within 3 s where only the daemon hangs.
-pub(crate) const DAEMON: Duration = Duration::from_secs(2);
+pub(crate) const DAEMON: Duration = Duration::from_millis(1_500);
 
 /// How long a program may take: less, so that the look can say which it was.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);

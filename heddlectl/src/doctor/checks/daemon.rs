@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::surroundings::name_of;
 use crate::client::lock_holder::process_state;
+use crate::client::seconds;
 use crate::clock;
 use crate::doctor::bounded::DAEMON;
 use crate::doctor::probe::Reach;
@@ -74,7 +75,7 @@ fn silent(scene: &Scene, peer: Option<i32>) -> Finding {
     const NAME: &str = "daemon";
     let pid = peer.or_else(|| i32::try_from(scene.record.as_ref()?.pid).ok());
     let Some(pid) = pid else {
-        let summary = format!("it does not answer within {} s, and its pid is not known", DAEMON.as_secs());
+        let summary = format!("it does not answer within {}, and its pid is not known", seconds(DAEMON));
         return Finding::error(NAME, summary);
     };
     let state = process_state(pid);
@@ -83,7 +84,7 @@ fn silent(scene: &Scene, peer: Option<i32>) -> Finding {
         Some('D') => ("it waits for a disk", RESTART.to_owned()),
         _ => ("it is busy or stuck", RESTART.to_owned()),
     };
-    let summary = format!("pid {pid} does not answer within {} s: {why}", DAEMON.as_secs());
+    let summary = format!("pid {pid} does not answer within {}: {why}", seconds(DAEMON));
     let finding = Finding::error(NAME, summary).fix(mend).detail("pid", pid);
     match state {
         Some(state) => finding.detail("process_state", state.to_string()),
