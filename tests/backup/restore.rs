@@ -42,7 +42,7 @@ fn t2_who_holds_a_thread_since_before_the_backup_goes_on_and_nobody_else_comes_b
     let error = refused(&place, 3, &["restore", word(&file)]);
     assert!(error["message"].as_str().unwrap().contains(id(&since)), "T2: it began after the backup: {error}");
     assert!(!place.state().join("restore.new").exists(), "nothing is left of a restore that was refused");
-    let restored = ok(&place, &["restore", word(&file)]);
+    let restored = ok(&place, &["restore", "--force", word(&file)]);
     let mut ended = names(&restored["ended"]);
     ended.sort_unstable();
     let mut expected = [id(&given_back), id(&handed_on)];
@@ -264,7 +264,7 @@ fn another_registry_is_replaced_only_where_that_was_meant() {
     let error = refused(&fresh, 3, &["restore", word(&file)]);
     assert!(error["message"].as_str().unwrap().contains("has registry"), "{error}");
     assert_eq!(ok(&fresh, &["verify"])["content"]["active_sessions"], 1, "nothing was changed");
-    let restored = ok(&fresh, &["restore", word(&file)]);
+    let restored = ok(&fresh, &["restore", "--force", word(&file)]);
     assert_eq!(names(&restored["forgotten"]).len(), 1);
     third.restart();
 }

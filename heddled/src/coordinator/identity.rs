@@ -1,18 +1,22 @@
 //! Which repository is at a path. Device and inode are a quick key, and may lie: another mount shows others, and a new directory
 //! gets those of one that was removed. The id in the repository's mark decides.
 //!
-//! Everything here reads files, and runs on blocking workers.
+//! What reads files here runs on blocking workers; the last part is the writer's.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use proto_schema::SessionId;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::Settings;
 use super::failure::Failure;
 use super::message::Message;
+use super::recover::{REPLACED, ended_with_repository};
 use super::shared::Shared;
-use crate::registry::{Registry, RepoId, RepoRecord};
+use super::writer::Writer;
+use crate::registry::{Change, Registry, RepoId, RepoKey, RepoRecord, SessionRecord};
 use crate::repo::{self, Identity, Located, MarkSeen};
 
 /// A repository that was found at a path.
@@ -158,4 +162,45 @@ fn found(repo: Located, known: Arc<RepoRecord>, moved: bool) -> Identified {
 
 fn unknown(repo: Located, identity: Identity) -> Identified {
     Identified { repo, known: None, identity, moved: false }
+}
+
+impl Writer {
+    /// Ends the sessions of repositories that are gone. What is at their places now is another repository.
+    pub(super) fn replaced(&mut self, repos: &[RepoId]) {
+        self.end_sessions_of(repos, REPLACED);
+        if self.failed {
+            return;
+        }
+        for repo in repos {
+            let known = self.candidate.registry.repo(*repo).filter(|known| !known.key.is_nowhere());
+            if let Some(known) = known.cloned() {
+                let key = RepoKey::nowhere(known.id);
+                self.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(&known) })));
+            }
+        }
+    }
+
+    /// Ends the sessions of repositories that this registry does not decide about any more. The next look finds those that are
+    /// in the middle of a change of their branch.
+    pub(super) fn end_sessions_of(&mut self, repos: &[RepoId], why: &'static str) {
+        if self.failed {
+            return;
+        }
+        let registry = &self.candidate.registry;
+        let is_lost = |session: &&Arc<SessionRecord>| repos.contains(&session.repo) && session.intent.is_none();
+        let lost: Vec<SessionId> = registry.active(None).filter(is_lost).map(|session| session.id).collect();
+        for session in lost {
+            warn!(%session, why, "a session ended");
+            self.change(ended_with_repository(session, why));
+        }
+    }
+
+    /// Records where a repository is now, unless its record has changed since.
+    pub(super) fn repo_seen(&mut self, repo: Arc<RepoRecord>) {
+        let is_it = |known: &RepoRecord| known.key == repo.key || (known.mark.is_some() && known.mark == repo.mark);
+        let is_news = |known: &Arc<RepoRecord>| is_it(known) && *known != repo;
+        if !self.failed && self.candidate.registry.repo(repo.id).is_some_and(is_news) {
+            self.change(Change::RepoSeen(repo));
+        }
+    }
 }

@@ -18,14 +18,14 @@ use super::failure::Failure;
 use super::inbox::Outbox;
 use super::message::{Answers, Committed, Done, Message, Reply};
 use super::queue::Queues;
-use super::recover::{REPLACED, Recovered, TAKEN_OVER, ended_with_repository};
+use super::recover::{Recovered, TAKEN_OVER, ended_with_repository};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::waiting::Word;
 use crate::liveness::Verdict;
 use crate::registry::{
     Actor, Change, Command, Decision, Entry, HolderProcess, Lease, Merging, Observation, OperationRecord, Refusal,
-    RepoId, RepoKey, RepoRecord, SessionRecord, ThreadKey, active, decide, merge, observe,
+    SessionRecord, ThreadKey, active, decide, merge, observe,
 };
 use crate::store::Store;
 
@@ -59,7 +59,7 @@ pub(super) struct Writer {
     /// What is answered once the first of a thread's queue has been served.
     pub(super) aside: HashMap<ThreadKey, Vec<Message>>,
     pub(super) requeued: VecDeque<Message>,
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 impl Writer {
@@ -278,36 +278,6 @@ impl Writer {
         }
     }
 
-    /// Ends the sessions of repositories that are gone. What is at their places now is another repository.
-    fn replaced(&mut self, repos: &[RepoId]) {
-        self.end_sessions_of(repos, REPLACED);
-        if self.failed {
-            return;
-        }
-        for repo in repos {
-            let known = self.candidate.registry.repo(*repo).filter(|known| !known.key.is_nowhere());
-            if let Some(known) = known.cloned() {
-                let key = RepoKey::nowhere(known.id);
-                self.change(Change::RepoSeen(Arc::new(RepoRecord { key, ..RepoRecord::clone(&known) })));
-            }
-        }
-    }
-
-    /// Ends the sessions of repositories that this registry does not decide about any more. The next look finds those that are
-    /// in the middle of a change of their branch.
-    fn end_sessions_of(&mut self, repos: &[RepoId], why: &'static str) {
-        if self.failed {
-            return;
-        }
-        let registry = &self.candidate.registry;
-        let is_lost = |session: &&Arc<SessionRecord>| repos.contains(&session.repo) && session.intent.is_none();
-        let lost: Vec<SessionId> = registry.active(None).filter(is_lost).map(|session| session.id).collect();
-        for session in lost {
-            warn!(%session, why, "a session ended");
-            self.change(ended_with_repository(session, why));
-        }
-    }
-
     /// Records what became of what was left open in a repository, and serves what waited for it.
     pub(super) fn recovered(&mut self, recovered: Recovered) {
         let Recovered { repo, seen, lost, changes } = recovered;
@@ -329,15 +299,6 @@ impl Writer {
             self.continue_deferred(session);
         }
         self.effects.push(Effect::Recovered(repo));
-    }
-
-    /// Records where a repository is now, unless its record has changed since.
-    fn repo_seen(&mut self, repo: Arc<RepoRecord>) {
-        let is_it = |known: &RepoRecord| known.key == repo.key || (known.mark.is_some() && known.mark == repo.mark);
-        let is_news = |known: &Arc<RepoRecord>| is_it(known) && *known != repo;
-        if !self.failed && self.candidate.registry.repo(repo.id).is_some_and(is_news) {
-            self.change(Change::RepoSeen(repo));
-        }
     }
 
     pub(super) fn dead(&self, session: &SessionRecord) -> Option<EndReason> {
