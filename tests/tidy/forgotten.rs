@@ -15,7 +15,9 @@ fn is_named(path: &str, all: &[Source]) -> bool {
         }
         _ => (stem, path.parent().unwrap()),
     };
-    let ends = [format!("mod {name};"), format!("/{}/mod.rs\"]", name)];
+    // A `#[path = ".."]` names the file by its folder.
+    let folder = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let ends = [format!("mod {name};"), format!("/{folder}/{}\"]", path.file_name().unwrap().to_str().unwrap())];
     let parents =
         [directory.join("mod.rs"), directory.join("lib.rs"), directory.join("main.rs"), directory.with_extension("rs")];
     let is_parent = |source: &&Source| parents.iter().any(|parent| parent == Path::new(&source.path));
