@@ -5,12 +5,14 @@
 //! connection may resume it; whoever resumed it before is the one that counts. What is held is memory: at a start every session
 //! that a connection held has its grace.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use proto_schema::{FencingToken, SessionId};
+use tokio::sync::Notify;
 
+use super::effect::Effect;
 use super::failure::Failure;
 use super::session::Heartbeat;
 use super::shared::Shared;
@@ -19,9 +21,6 @@ use super::writer::Writer;
 use super::{Coordinator, blocking};
 use crate::registry::{Command, ConnectionId, GRACE_MS, Lease, Refusal, TokenHash, active, find};
 
-/// A session that a connection holds, or once held: its lease knows better.
-type Held = (FencingToken, Weak<Mutex<Lease>>);
-
 /// The open connections.
 #[derive(Default)]
 pub(super) struct Connections(Mutex<Open>);
@@ -29,52 +28,86 @@ pub(super) struct Connections(Mutex<Open>);
 #[derive(Default)]
 struct Open {
     last: u64,
-    held: HashMap<ConnectionId, Vec<Held>>,
+    connections: HashMap<ConnectionId, OpenConnection>,
+    /// The connection that holds each session, so that the end of a session costs the same however many are held.
+    holders: HashMap<FencingToken, ConnectionId>,
+}
+
+#[derive(Default)]
+struct OpenConnection {
+    sessions: HashSet<FencingToken>,
+    /// Notified when the last of them is no longer held by this connection.
+    released: Arc<Notify>,
 }
 
 impl Connections {
-    fn open(&self) -> ConnectionId {
+    fn open(&self) -> (ConnectionId, Arc<Notify>) {
         let mut open = self.0.lock();
         open.last += 1;
         let id = ConnectionId(open.last);
-        open.held.insert(id, Vec::new());
-        id
+        let connection = open.connections.entry(id).or_default();
+        (id, Arc::clone(&connection.released))
     }
 
     /// Has a connection hold a session from now on, if it is still there: else the session keeps its grace. False where the
     /// lease is closed.
-    fn hold(&self, connection: ConnectionId, session: FencingToken, lease: &Arc<Mutex<Lease>>) -> bool {
-        // Locked until it is noted: a connection that goes meanwhile must find it.
+    pub(super) fn hold(&self, connection: ConnectionId, session: FencingToken, lease: &Mutex<Lease>) -> bool {
+        // Locked until it is noted: a connection that goes meanwhile must find it, and so must the end of the session.
         let mut open = self.0.lock();
-        let Some(held) = open.held.get_mut(&connection) else { return true };
+        if !open.connections.contains_key(&connection) {
+            return true;
+        }
         if lease.lock().take(connection).is_err() {
             return false;
         }
-        if held.iter().any(|(known, _)| *known == session) {
-            return true;
-        }
-        if held.len() == held.capacity() {
-            // Before it grows: a connection may hold one session after the other for as long as it likes.
-            held.retain(|(_, lease)| lease.strong_count() > 0);
-        }
-        held.push((session, Arc::downgrade(lease)));
+        open.note(connection, session);
         true
     }
 
+    /// Forgets a session that has ended.
+    pub(super) fn ended(&self, session: FencingToken) {
+        self.0.lock().forget(session);
+    }
+
     fn holds_any(&self, connection: ConnectionId) -> bool {
-        let open = self.0.lock();
-        let holds = |(_, lease): &Held| lease.upgrade().is_some_and(|lease| lease.lock().is_held_by(connection));
-        open.held.get(&connection).is_some_and(|held| held.iter().any(holds))
+        self.0.lock().connections.get(&connection).is_some_and(|open| !open.sessions.is_empty())
     }
 
-    /// How many sessions are remembered of a connection.
+    /// Returns how many sessions are remembered: those of a connection, and those of all.
     #[cfg(test)]
-    pub(super) fn remembered(&self, connection: ConnectionId) -> usize {
-        self.0.lock().held.get(&connection).map_or(0, Vec::len)
+    pub(super) fn remembered(&self, connection: ConnectionId) -> (usize, usize) {
+        let open = self.0.lock();
+        (open.connections.get(&connection).map_or(0, |open| open.sessions.len()), open.holders.len())
     }
 
-    fn close(&self, connection: ConnectionId) -> Vec<Held> {
-        self.0.lock().held.remove(&connection).unwrap_or_default()
+    fn close(&self, connection: ConnectionId) -> HashSet<FencingToken> {
+        let mut open = self.0.lock();
+        let sessions = open.connections.remove(&connection).map(|closed| closed.sessions).unwrap_or_default();
+        for session in &sessions {
+            open.holders.remove(session);
+        }
+        sessions
+    }
+}
+
+impl Open {
+    fn note(&mut self, connection: ConnectionId, session: FencingToken) {
+        if self.holders.get(&session) == Some(&connection) {
+            return;
+        }
+        self.forget(session);
+        if let Some(open) = self.connections.get_mut(&connection) {
+            open.sessions.insert(session);
+            self.holders.insert(session, connection);
+        }
+    }
+
+    fn forget(&mut self, session: FencingToken) {
+        let Some(connection) = self.holders.remove(&session) else { return };
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        if open.sessions.remove(&session) && open.sessions.is_empty() {
+            open.released.notify_one();
+        }
     }
 }
 
@@ -82,8 +115,12 @@ impl Shared {
     /// A connection is lost: the sessions that it holds have their grace from now on.
     fn lost(&self, connection: ConnectionId) {
         let now = self.lease_now();
-        for (session, lease) in self.connections.close(connection) {
-            let until = lease.upgrade().and_then(|lease| lease.lock().lose(connection, now));
+        let sessions = self.connections.close(connection);
+        // After the close: what it held was committed before it was held.
+        let committed = self.committed.load();
+        for session in sessions {
+            let lease = committed.leases.get(&session);
+            let until = lease.and_then(|lease| lease.lock().lose(connection, now));
             if let Some(until) = until {
                 tracing::debug!(token = session.0, "the connection that holds a session is lost");
                 self.look_at(until, session);
@@ -96,6 +133,7 @@ impl Shared {
 pub struct Connected {
     shared: Arc<Shared>,
     id: ConnectionId,
+    released: Arc<Notify>,
 }
 
 impl Connected {
@@ -105,10 +143,16 @@ impl Connected {
         self.id
     }
 
-    /// Whether it holds any session. Looks at each that it was given since it came.
+    /// Whether it holds any session.
     #[must_use]
     pub fn holds_any(&self) -> bool {
         self.shared.connections.holds_any(self.id)
+    }
+
+    /// Waits until the last session that it holds has ended or is held by another connection. May return early: ask
+    /// [`Connected::holds_any`] afterwards.
+    pub async fn released(&self) {
+        self.released.notified().await;
     }
 
     /// It is closed because the daemon stops: what it holds is not lost by that. The next start gives it its grace.
@@ -127,7 +171,8 @@ impl Coordinator {
     /// A connection has come.
     #[must_use]
     pub fn connected(&self) -> Connected {
-        Connected { shared: Arc::clone(&self.shared), id: self.shared.connections.open() }
+        let (id, released) = self.shared.connections.open();
+        Connected { shared: Arc::clone(&self.shared), id, released }
     }
 
     /// Renews a session. One that a connection holds is held by this one from now on: the latest wins.
@@ -187,14 +232,14 @@ impl Coordinator {
 
 impl Writer {
     /// Has the connection that asked for a session hold it from its grant on.
-    pub(super) fn held_by_its_caller(&self, command: &Command) {
+    pub(super) fn held_by_its_caller(&mut self, command: &Command) {
         let Command::Reserve(reserve) = command else { return };
         let Some(connection) = reserve.connection else { return };
         let granted = self.candidate.registry.session(reserve.id).map(|session| session.fencing_token);
         let lease = granted.and_then(|token| self.candidate.leases.get(&token));
         if let (Some(token), Some(lease)) = (granted, lease) {
-            // A lease that was made just now is not closed; where the connection is gone, it keeps its grace.
-            self.shared.connections.hold(connection, token, lease);
+            // Where the connection is gone by then, the session keeps its grace.
+            self.effects.push(Effect::Hold(connection, token, Arc::clone(lease)));
         }
     }
 }

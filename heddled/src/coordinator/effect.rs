@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use proto_schema::FencingToken;
 use tokio::sync::mpsc;
 
 use super::shared::Shared;
 use super::waiting::Word;
-use crate::registry::{HolderProcess, RepoId, SessionRecord};
+use crate::registry::{ConnectionId, HolderProcess, Lease, RepoId, SessionRecord};
 
 /// What is to be done once the batch is durable.
 pub(super) enum Effect {
     Watch(HolderProcess),
     Unwatch(HolderProcess),
     Deadline(u64, FencingToken),
+    /// A session has ended: its record after its end.
     Ended(Arc<SessionRecord>),
+    /// A connection holds a session, by its lease.
+    Hold(ConnectionId, FencingToken, Arc<Mutex<Lease>>),
     /// A repository is settled.
     Recovered(RepoId),
     /// Somebody who waits is told that it is its turn.
@@ -29,6 +33,7 @@ impl Effect {
             Self::Unwatch(process) => shared.liveness.unwatch(&process),
             Self::Deadline(deadline, session) => shared.look_at(deadline, session),
             Self::Ended(session) => shared.ended(session),
+            Self::Hold(connection, session, lease) => drop(shared.connections.hold(connection, session, &lease)),
             Self::Recovered(repo) => shared.recovery.end(repo),
             // Nobody is told who is gone.
             Self::Call(words) => drop(words.send(Word::Turn)),

@@ -46,7 +46,7 @@ const SKIPPED_AT_MOST: u32 = 30;
 #[derive(Default)]
 pub(super) struct Left {
     threads: Mutex<BTreeMap<ThreadKey, SessionId>>,
-    /// Told when one of them must not wait for the next look: whether it has changes decides what its thread is.
+    /// Notified when one of them must not wait for the next look: whether it has changes decides what its thread is.
     abandoned: Notify,
 }
 
@@ -56,6 +56,11 @@ impl Left {
         if session.status == SessionStatus::Abandoned {
             self.abandoned.notify_one();
         }
+    }
+
+    /// Waits until a thread is to be looked at at once.
+    pub(super) async fn must_not_wait(&self) {
+        self.abandoned.notified().await;
     }
 
     /// The repositories that they are in.
@@ -150,7 +155,7 @@ pub(super) async fn run(shared: Arc<Shared>, settings: Arc<Settings>) {
     let mut next = shared.clock.monotonic_ms() + EVERY_MS;
     loop {
         let wait = Duration::from_millis(next.saturating_sub(shared.clock.monotonic_ms()));
-        let is_due = tokio::time::timeout(wait, shared.left.abandoned.notified()).await.is_err();
+        let is_due = tokio::time::timeout(wait, shared.left.must_not_wait()).await.is_err();
         let took = round(&shared, &settings, &mut watched, is_due).await;
         if is_due {
             next = shared.clock.monotonic_ms() + EVERY_MS.max(took * SHARE);

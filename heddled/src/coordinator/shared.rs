@@ -91,6 +91,7 @@ impl Shared {
     /// Does what follows the end of a session: nobody waits for it.
     pub(super) fn ended(&self, session: Arc<SessionRecord>) {
         self.captures.cancel(session.id);
+        self.connections.ended(session.fencing_token);
         self.left.add(&session);
         self.worktrees.ended(session);
     }

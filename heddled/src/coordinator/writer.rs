@@ -234,6 +234,8 @@ impl Writer {
             Change::Ended(_) => {
                 if let Some(session) = &ended {
                     self.effects.extend(session.hold.process.clone().map(Effect::Unwatch));
+                    // As it is now: how it ended decides what follows.
+                    let session = self.candidate.registry.session(session.id).unwrap_or(session);
                     self.effects.push(Effect::Ended(Arc::clone(session)));
                 }
             }

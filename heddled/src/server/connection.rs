@@ -51,9 +51,6 @@ const UNREAD_AT_MOST_MS: u64 = 30_000;
 /// How often a half-closed connection is asked whether its grant was read.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How often a half-closed connection is asked whether it still holds a session.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
 /// How long it is asked.
 const ASK_AT_MOST: u32 = 6000;
 
@@ -210,7 +207,7 @@ impl Connection<'_> {
                     }
                     self.unread_since = None;
                 }
-                () = elapse(Some(LOOK_AGAIN)), if stays => {}
+                () = released(self.connected.as_ref()), if stays => {}
                 () = hung_up(hang_up.as_ref()), if is_unseen => self.lose(input.as_ref()),
                 () = &mut told_to_stop, if !is_stopping => {
                     is_stopping = true;
@@ -479,6 +476,14 @@ impl Connection<'_> {
 async fn hung_up(hang_up: Option<&HangUp>) {
     match hang_up {
         Some(hang_up) => hang_up.come().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a connection no longer holds any session; never returns without one.
+async fn released(connected: Option<&Connected>) {
+    match connected {
+        Some(connected) => connected.released().await,
         None => std::future::pending().await,
     }
 }

@@ -1,5 +1,6 @@
 //! Sessions that connections hold: what a lost connection ends, when, and what it does not end.
 
+use futures_util::FutureExt;
 use proto_schema::{EndReason, SessionId, SessionStatus};
 use tokio::sync::watch;
 
@@ -397,8 +398,67 @@ fn a_connection_that_holds_one_session_after_the_other_remembers_few() {
             daemon.run(async move { coordinator.release(id, token, SessionStatus::Complete).await }).await.unwrap();
         }
         assert!(!connection.holds_any());
-        assert!(daemon.coordinator.shared.connections.remembered(connection.id()) < 10);
+        assert_eq!(daemon.coordinator.shared.connections.remembered(connection.id()), (0, 0));
     });
+}
+
+/// Without asking again and again: that would cost a connection with many sessions, and the daemon with many connections.
+#[test]
+fn a_connection_hears_when_it_no_longer_holds_any_session() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        let [connection, other] = [daemon.coordinator.connected(), daemon.coordinator.connected()];
+        let mut sessions = Vec::new();
+        for number in 1..=3 {
+            sessions.push(ask(&mut daemon, held(number, thread(number), &connection)).await.unwrap());
+        }
+        resume(&mut daemon, &sessions[0], &connection).await.unwrap();
+        let remembered = |daemon: &Daemon| daemon.coordinator.shared.connections.remembered(connection.id());
+        assert_eq!(remembered(&daemon), (3, 3), "each once");
+        resume(&mut daemon, &sessions[0], &other).await.unwrap();
+        assert_eq!(remembered(&daemon), (2, 3));
+        let (coordinator, id, token) =
+            (daemon.coordinator.clone(), sessions[1].view.session.id, hash(&sessions[1].token));
+        daemon.run(async move { coordinator.release(id, token, SessionStatus::Complete).await }).await.unwrap();
+        assert!(connection.released().now_or_never().is_none() && connection.holds_any(), "it holds one yet");
+        resume(&mut daemon, &sessions[2], &other).await.unwrap();
+        assert!(connection.released().now_or_never().is_some() && !connection.holds_any());
+        assert_eq!(remembered(&daemon), (0, 2));
+        drop(connection);
+        pass(&mut daemon, 60_000).await;
+        assert!(now(&daemon, &sessions[0]).is_active(), "the other one holds it");
+        drop(other);
+        pass(&mut daemon, 10_000).await;
+        assert_eq!(now(&daemon, &sessions[0]).end_reason, Some(EndReason::ConnectionLost));
+    });
+}
+
+#[test]
+fn a_connection_does_not_hold_a_session_whose_grant_could_not_be_recorded() {
+    scenario(|world| async move {
+        let mut daemon = Daemon::start(&world);
+        let connection = daemon.coordinator.connected();
+        world.disk.fail_next(Fault::BeforeDurability);
+        let failed = ask(&mut daemon, held(1, thread(1), &connection)).await;
+        assert!(matches!(failed, Err(Failure::Store(_))), "{failed:?}");
+        assert_eq!(daemon.coordinator.shared.connections.remembered(connection.id()), (0, 0));
+    });
+}
+
+/// What became of its branch decides whether its thread has changes.
+#[test]
+fn the_branch_of_an_abandoned_session_is_looked_at_at_once() {
+    for (status, at_once) in [(SessionStatus::Complete, false), (SessionStatus::Abandoned, true)] {
+        scenario(|world| async move {
+            let mut daemon = Daemon::start(&world);
+            let session = ask(&mut daemon, reserve(1, thread(1))).await.unwrap();
+            let (coordinator, id, token) = (daemon.coordinator.clone(), session.view.session.id, hash(&session.token));
+            daemon.run(async move { coordinator.release(id, token, status).await }).await.unwrap();
+            let left = &daemon.coordinator.shared.left;
+            assert_eq!(left.session(&now(&daemon, &session).thread_key()), Some(id));
+            assert_eq!(left.must_not_wait().now_or_never().is_some(), at_once, "{status:?}");
+        });
+    }
 }
 
 /// An agent of the torture: its session, and the connection that holds it or when it was lost.
