@@ -64,3 +64,29 @@ fn a_command_that_only_its_connection_holds_ends_with_the_run_that_is_killed() {
     until("the command is gone", || !alive(command));
     outside.wait().expect("ended");
 }
+
+/// As the first process of a container without an init: it is the parent of every process whose parent has ended.
+#[test]
+fn as_the_first_process_run_reaps_what_the_command_leaves_and_passes_signals_on() {
+    let world = World::with_daemon();
+    let (orphan, reaped) = (world.path("orphan"), world.path("reaped"));
+    let script = format!(
+        "trap 'exit 7' TERM; sh -c 'sleep 0 & echo $!' >{orphan}; while [ -e /proc/$(cat {orphan}) ]; do sleep 0.02; done; \
+         touch {reaped}; while :; do sleep 0.02; done",
+        orphan = orphan.display(),
+        reaped = reaped.display()
+    );
+    let makes = ["--mount-proc", "--pid", "--fork", "--kill-child"];
+    if !Command::new("unshare").args(makes).arg("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("NOT TESTED: this system forbids making pid namespaces");
+        return;
+    }
+    let mut unshare = Command::new("unshare");
+    world.environment(&mut unshare).args(makes).arg(crate::support::heddlectl());
+    unshare.args(["run", "--thread", "x", "--", "sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut unshare = unshare.stderr(Stdio::null()).spawn().expect("started");
+    until("the orphan is reaped", || reaped.exists());
+    kill(Pid::from_raw(child_of(pid(&unshare).as_raw())), Signal::SIGTERM).expect("sent");
+    assert_eq!(unshare.wait().expect("ended").code(), Some(7), "the command got the signal, and its code is the run's");
+    assert_eq!(world.standing("x"), pair("abandoned", "released"));
+}

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::grant::{self, Granted};
 use crate::probe;
+use crate::run::first;
 use crate::run::gate::{self, Gated};
 use crate::run::release::{self, Waiting};
 use crate::run::signals::Signals;
@@ -55,6 +56,9 @@ pub(crate) struct Run {
 impl Run {
     /// Runs the command.
     pub(crate) fn run(&self, app: &App) -> Result<Exit, Error> {
+        if first::is_first() {
+            return first::run(std::env::args_os().skip(1));
+        }
         let program = self.command.first().ok_or_else(|| Error::usage("there is no command to run"))?;
         if !gate::exists(program, app.env().os("PATH")) {
             let name = Path::new(program).display();
