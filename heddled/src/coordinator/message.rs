@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto_schema::{FencingToken, SessionId, WaitOutcome};
+use proto_schema::{FencingToken, SessionId, Timestamp, WaitOutcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
@@ -107,6 +107,8 @@ pub(super) enum Message {
     Recovered(Box<Recovered>),
     /// Fencing tokens must go on after this one.
     RaiseFencing(FencingToken),
+    /// What is too old to be kept at this time may go.
+    Prune(Timestamp),
     /// Answers once everything before it is committed.
     Barrier(oneshot::Sender<()>),
     /// Record the stop, close the store and end.

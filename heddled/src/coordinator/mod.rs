@@ -28,6 +28,7 @@ mod ready;
 mod recover;
 mod removals;
 mod reserve;
+mod retention;
 mod session;
 mod shared;
 mod slots;

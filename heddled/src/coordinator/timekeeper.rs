@@ -1,5 +1,5 @@
-//! Keeps the lease clock going, finds leases that ran out, answers callers of repositories that do not, and has heartbeats
-//! written behind once a second.
+//! Keeps the lease clock going, finds leases that ran out, answers callers of repositories that do not, has heartbeats
+//! written behind once a second, and has old records pruned once an hour.
 //!
 //! It runs beside the connections on purpose: when they are not scheduled, neither is the clock, and no deadline passes.
 
@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tracing::warn;
 
 use super::message::Message;
+use super::retention::Retention;
 use super::shared::Shared;
 use crate::clock::MAX_STEP_MS;
 
@@ -26,6 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut fence = Fence::new();
     let mut saved_at = shared.clock.monotonic_ms();
     let (mut ticked_at, mut reprieve) = (saved_at, 0);
+    let mut retention = Retention::new(shared.clock.wall(), shared.lease_now());
     loop {
         let wait = shared.deadlines.lock().next().map_or(TICK, |next| {
             Duration::from_millis(next.saturating_sub(shared.lease_now())).clamp(Duration::from_millis(1), TICK)
@@ -49,6 +51,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         } else if !due.is_empty() {
             fence.pass().await;
             post(&shared, Message::Overdue(due));
+        }
+        if let Some(as_of) = retention.look(shared.clock.wall(), shared.lease_clock.now(now)) {
+            post(&shared, Message::Prune(as_of));
         }
         if now.saturating_sub(saved_at) >= SAVE_EVERY_MS {
             saved_at = now;
@@ -85,6 +90,8 @@ fn post(shared: &Shared, message: Message) {
         | Message::RepoSeen(_)
         | Message::Recovered(_)
         | Message::RaiseFencing(_)
+        // The next one prunes what this one would have.
+        | Message::Prune(_)
         | Message::Barrier(_)
         | Message::Stop { .. } => {}
     }

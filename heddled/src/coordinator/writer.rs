@@ -154,7 +154,8 @@ impl Writer {
             Message::RepoSeen(repo) => self.repo_seen(repo),
             Message::Recovered(recovered) => self.recovered(*recovered),
             Message::RaiseFencing(to) if !self.failed => self.change(Change::FencingRaised { to }),
-            Message::RaiseFencing(_) => {}
+            Message::Prune(as_of) if !self.failed && self.store.has_room() => self.change(Change::Pruned { as_of }),
+            Message::RaiseFencing(_) | Message::Prune(_) => {}
             Message::Barrier(done) => self.barriers.push(done),
             Message::Stop { .. } => {}
         }
@@ -250,6 +251,7 @@ impl Writer {
             | Change::RepoSeen(_)
             | Change::FencingRaised { .. }
             | Change::MarkKeyDrawn(_)
+            | Change::Pruned { .. }
             | Change::DaemonStarted { .. }
             | Change::DaemonStopped { .. } => {}
         }

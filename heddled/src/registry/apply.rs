@@ -8,7 +8,7 @@ use super::change::{Change, Ending, Entry};
 use super::record::{Intent, RepoKey, RepoRecord, SessionRecord, ThreadKey, ThreadRecord};
 use super::state::Registry;
 
-/// How long ended sessions are kept.
+/// How long ended sessions are kept at least, unless there are more than [`ENDED_KEPT`].
 pub const ENDED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// How many ended sessions are kept at most; the oldest go first.
@@ -89,12 +89,15 @@ impl Registry {
             Change::RepoSeen(repo) => self.see(repo),
             Change::MarkKeyDrawn(key) => self.counters.mark_key = self.counters.mark_key.or(Some(*key)),
             Change::FencingRaised { to } => self.counters.fencing = self.counters.fencing.max(to.0),
+            Change::Pruned { as_of } => {
+                self.counters.pruned = Some(*as_of);
+                self.forget_before(as_of.plus_ms(-ENDED_KEPT_MS));
+            }
             Change::Waiting { .. }
             | Change::WaitEnded { .. }
             | Change::DaemonStarted { .. }
             | Change::DaemonStopped { .. } => {}
         }
-        self.forget_before(entry.at.plus_ms(-ENDED_KEPT_MS));
     }
 
     fn reserve(&mut self, session: &Arc<SessionRecord>, repo: Option<&Arc<RepoRecord>>, entry: &Entry) {

@@ -167,6 +167,12 @@ pub enum Change {
         /// The token.
         to: FencingToken,
     },
+    /// What is too old to be kept at that time goes. No other change forgets anything for its age: the wall clock may be wrong,
+    /// and this time is one that was confirmed.
+    Pruned {
+        /// The time.
+        as_of: Timestamp,
+    },
     /// The daemon started.
     DaemonStarted {
         /// Its version.
@@ -205,6 +211,7 @@ impl Change {
             | Self::Pulses(_)
             | Self::FencingRaised { .. }
             | Self::MarkKeyDrawn(_)
+            | Self::Pruned { .. }
             | Self::RepoSeen(_) => false,
         }
     }
@@ -230,6 +237,7 @@ impl Change {
             | Self::RepoSeen(_)
             | Self::FencingRaised { .. }
             | Self::MarkKeyDrawn(_)
+            | Self::Pruned { .. }
             | Self::DaemonStarted { .. }
             | Self::DaemonStopped { .. } => None,
         }

@@ -138,6 +138,7 @@ impl Registry {
             | Change::Pulses(_)
             | Change::FencingRaised { .. }
             | Change::MarkKeyDrawn(_)
+            | Change::Pruned { .. }
             | Change::RepoSeen(_) => return None,
         };
         let (named, waiter) = named(&entry.change);

@@ -27,7 +27,7 @@ pub struct Registry {
     pub(super) index: Index,
 }
 
-/// The numbers that only ever rise, and what is drawn once.
+/// The numbers that only ever rise, what is drawn once, and the time of the last pruning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// The revision of the last operation.
@@ -41,6 +41,9 @@ pub struct Counters {
     /// What marks are signed with; none in a state of an older version until its next start.
     #[serde(default)]
     pub mark_key: Option<MarkKey>,
+    /// The time as of which old records were last pruned; none before the first time.
+    #[serde(default)]
+    pub pruned: Option<Timestamp>,
 }
 
 impl Counters {

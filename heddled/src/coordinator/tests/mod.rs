@@ -7,6 +7,7 @@ mod clean;
 mod connections;
 mod events;
 mod fakes;
+mod retention;
 mod simulator;
 mod waits;
 
@@ -21,6 +22,7 @@ use self::fakes::{FakeLiveness, FakeRepo};
 use super::inbox::Outbox;
 use super::message::Message;
 use super::pool::{Limits, Pool};
+use super::retention::Retention;
 use super::shared::Shared;
 use super::writer::Writer;
 use super::{Coordinator, ReserveRequest, Settings, Snapshot, recover};
@@ -58,6 +60,7 @@ struct Daemon {
     coordinator: Coordinator,
     writer: Writer,
     inbox: Outbox,
+    retention: Retention,
 }
 
 impl Daemon {
@@ -131,8 +134,9 @@ impl Daemon {
             }
         }
         writer.commit();
+        let retention = Retention::new(crate::clock::Clock::wall(&*world.clock), shared.lease_now());
         let coordinator = Coordinator { shared };
-        Self { world: world.clone(), coordinator, writer, inbox: outbox }
+        Self { world: world.clone(), coordinator, writer, inbox: outbox, retention }
     }
 
     /// Lets everything happen that can without the writer. There is one thread for short work; all are waited for without the runtime, whose
@@ -184,7 +188,7 @@ impl Daemon {
         call.await.unwrap()
     }
 
-    /// What the timekeeper does: ticks, has leases that ran out looked at, and heartbeats written behind.
+    /// What the timekeeper does: ticks, has leases that ran out looked at, heartbeats written behind, and old records pruned.
     fn tick(&mut self) {
         let shared = Arc::clone(&self.coordinator.shared);
         let now = crate::clock::Clock::monotonic_ms(&*shared.clock);
@@ -199,6 +203,10 @@ impl Daemon {
         let unsaved = std::mem::take(&mut *shared.unsaved.lock());
         if !unsaved.is_empty() {
             shared.post(Message::Unsaved(unsaved)).unwrap();
+        }
+        let wall = crate::clock::Clock::wall(&*shared.clock);
+        if let Some(as_of) = self.retention.look(wall, shared.lease_now()) {
+            shared.post(Message::Prune(as_of)).unwrap();
         }
     }
 

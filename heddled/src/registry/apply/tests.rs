@@ -12,21 +12,28 @@ fn thread(registry: &Registry) -> &ThreadRecord {
     registry.thread(&key(registry, 1, "a")).unwrap()
 }
 
+fn prune(registry: &mut Registry, ms: i64) -> Entry {
+    happen(registry, ms, Change::Pruned { as_of: at(ms) })
+}
+
 #[test]
-fn ended_sessions_are_kept_seven_days_by_the_time_of_the_entries() {
+fn ended_sessions_are_kept_seven_days_by_the_time_of_a_pruning() {
     let mut registry = Registry::default();
     grant(&mut registry, Reserve { request: Some(request("r", &[])), ..reserve(1, "a") });
     did(&mut registry, 1000, &release(1, SessionStatus::Complete));
-    grant(&mut registry, Reserve { at: at(ENDED_KEPT_MS + 1000), ..reserve(2, "a") });
+    grant(&mut registry, Reserve { at: at(100 * ENDED_KEPT_MS), ..reserve(2, "a") });
+    happen(&mut registry, 100 * ENDED_KEPT_MS, Change::Pulses(Vec::new()));
+    assert!(registry.session(id(1)).is_some(), "whatever the clock shows, no other change forgets");
+    prune(&mut registry, ENDED_KEPT_MS + 1000);
     assert!(registry.session(id(1)).is_some(), "seven days to the millisecond");
-    happen(&mut registry, -5_000_000, Change::Pulses(Vec::new()));
+    prune(&mut registry, -5_000_000);
     assert!(registry.session(id(1)).is_some(), "a clock that was set back forgets nobody");
-    happen(&mut registry, ENDED_KEPT_MS + 1001, Change::Pulses(Vec::new()));
+    prune(&mut registry, ENDED_KEPT_MS + 1001);
     assert!(registry.session(id(1)).is_none());
     assert!(registry.request(&"r".parse().unwrap()).is_none(), "and its request");
     assert_eq!(registry.sessions_of(key(&registry, 1, "a"), None).count(), 1);
     assert!(registry.session(id(2)).is_some(), "an active session is kept whatever the time");
-    happen(&mut registry, 100 * ENDED_KEPT_MS, Change::Pulses(Vec::new()));
+    prune(&mut registry, 100 * ENDED_KEPT_MS);
     assert_eq!(registry.active_count(), 1);
     assert_eq!(grant(&mut registry, reserve(3, "b")).fencing_token, FencingToken(3), "R2: forgetting lowers nothing");
 }
@@ -128,14 +135,10 @@ fn a_forgotten_session_that_a_replay_brings_back_takes_no_request_away() {
     let mut entries = Vec::new();
     let asked = |number, ms| Reserve { request: Some(request("r", &[])), at: at(ms), ..reserve(number, "a") };
     let later = ENDED_KEPT_MS + 10;
-    for (ms, command) in [
-        (0, Command::Reserve(Box::new(asked(1, 0)))),
-        (1, release(1, SessionStatus::Complete)),
-        (later, Command::Reserve(Box::new(reserve(3, "b")))),
-        (later, Command::Reserve(Box::new(asked(2, later)))),
-    ] {
-        entries.push(did(&mut registry, ms, &command));
-    }
+    entries.push(did(&mut registry, 0, &Command::Reserve(Box::new(asked(1, 0)))));
+    entries.push(did(&mut registry, 1, &release(1, SessionStatus::Complete)));
+    entries.push(prune(&mut registry, later));
+    entries.push(did(&mut registry, later, &Command::Reserve(Box::new(asked(2, later)))));
     let mut again = registry.clone();
     entries.iter().for_each(|entry| again.apply(entry));
     assert_eq!(again, registry, "R5");

@@ -90,6 +90,8 @@ enum Step {
     Clock {
         ms: i64,
     },
+    /// What is too old goes.
+    Prune,
 }
 
 /// What the model expects as an answer.
@@ -159,6 +161,11 @@ impl Model {
                 self.now += ms;
                 return None;
             }
+            Step::Prune => {
+                let limit = now - ENDED_KEPT_MS;
+                self.sessions.retain(|known| active(known) || known.ended_at >= limit);
+                return None;
+            }
             Step::Observe { .. } | Step::Merge { .. } => return None,
             Step::Reserve { .. } => return Some(self.reserve(step)),
             Step::Release { pick, right, .. } | Step::Check { pick, right } => (*pick, *right),
@@ -214,6 +221,7 @@ impl Model {
             Step::Hold { pid, .. } if *pid == known.pid => return Some(Answer::Stands),
             Step::Hold { pid, .. } => known.pid = *pid,
             Step::Clock { .. }
+            | Step::Prune
             | Step::Reserve { .. }
             | Step::Observe { .. }
             | Step::Merge { .. }
@@ -225,7 +233,7 @@ impl Model {
 
 fn command(step: &Step, number: u64, now: i64) -> Option<Command> {
     Some(match step {
-        Step::Clock { .. } | Step::Observe { .. } | Step::Merge { .. } => return None,
+        Step::Clock { .. } | Step::Prune | Step::Observe { .. } | Step::Merge { .. } => return None,
         Step::Reserve { repo, thread, anchor, tip, request, worktree } => {
             // The secret is the request's own, as a caller repeats it; so are its parameters.
             let token = request.map_or(number, |request| 200 + u64::from(request));
@@ -294,16 +302,13 @@ impl ReferenceStateMachine for Model {
             2 => (1..3_u64, select(&THREADS[..]), prop::option::of(1..9_u8), prop::option::of(pick()))
                 .prop_map(|(repo, thread, tip, ended)| Step::Observe { repo, thread, tip, ended }),
             2 => (-ENDED_KEPT_MS / 2..ENDED_KEPT_MS / 2).prop_map(|ms| Step::Clock { ms }),
+            2 => Just(Step::Prune),
         ]
         .boxed()
     }
 
     fn apply(mut model: Self, step: &Step) -> Self {
         model.answer = model.step(step);
-        if model.answer == Some(Answer::Change) {
-            let limit = model.now - ENDED_KEPT_MS;
-            model.sessions.retain(|known| active(known) || known.ended_at >= limit);
-        }
         model
     }
 }
@@ -401,6 +406,11 @@ impl StateMachineTest for Tested {
         }
         if let Step::Merge { repo, thread } = step {
             tested.merge(model.now, repo, thread);
+            return tested;
+        }
+        if matches!(step, Step::Prune) {
+            let change = Change::Pruned { as_of: at(model.now) };
+            tested.entries.push(happen(&mut tested.registry, model.now, change));
             return tested;
         }
         let number = tested.granted + 1;

@@ -27,7 +27,7 @@ const LIMIT: usize = 1 << 20;
 
 /// How many operations are kept at most.
 const KEPT: u64 = 1_000_000;
-/// How long operations are kept, counted back from the newest one.
+/// How long operations are kept at least, unless there are more than [`KEPT`].
 const KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// The key of the block that begins with that revision.
@@ -131,8 +131,12 @@ impl Blocks {
         }
     }
 
-    /// Writes operations behind those that are there.
-    pub(crate) fn extend(&self, operations: impl IntoIterator<Item = Arc<OperationRecord>>) -> Result<(), Error> {
+    /// Writes operations behind those that are there. `pruned` is the time as of which old records were last pruned.
+    pub(crate) fn extend(
+        &self,
+        operations: impl IntoIterator<Item = Arc<OperationRecord>>,
+        pruned: Option<Timestamp>,
+    ) -> Result<(), Error> {
         let mut block = Block::default();
         let mut newest = None;
         for operation in operations {
@@ -145,7 +149,7 @@ impl Blocks {
         }
         self.write(&mut block)?;
         match newest {
-            Some((revision, at)) => self.retain(revision, at),
+            Some((revision, at)) => self.retain(revision, pruned.map(|pruned| pruned.min(at).plus_ms(-KEPT_MS))),
             None => Ok(()),
         }
     }
@@ -160,12 +164,12 @@ impl Blocks {
         Ok(())
     }
 
-    /// Drops the oldest blocks that need not be kept.
-    fn retain(&self, newest: u64, at: Timestamp) -> Result<(), Error> {
+    /// Drops the oldest blocks that need not be kept: those from before `limit`, and those that are too many.
+    fn retain(&self, newest: u64, limit: Option<Timestamp>) -> Result<(), Error> {
         for block in &self.tree {
             let (key, value) = block.map_err(self.failed("read"))?;
-            let kept =
-                parse(&key, &value).is_ok_and(|block| block.last + KEPT > newest && block.at >= at.plus_ms(-KEPT_MS));
+            let is_recent = |at: Timestamp| limit.is_none_or(|limit| at >= limit);
+            let kept = parse(&key, &value).is_ok_and(|block| block.last + KEPT > newest && is_recent(block.at));
             if kept {
                 break;
             }

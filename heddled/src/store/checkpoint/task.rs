@@ -156,8 +156,9 @@ impl Task {
             tables.write(&difference)?;
         }
         let revision = job.registry.revision();
-        tables.blocks().extend(self.log.pending(revision))?;
-        let meta = Meta::new(self.meta.id(), job.sequence, job.registry.counters());
+        let counters = job.registry.counters();
+        tables.blocks().extend(self.log.pending(revision), counters.pruned)?;
+        let meta = Meta::new(self.meta.id(), job.sequence, counters);
         tables.finish(&meta)?;
         tables.flush()?;
         self.check_location()?;

@@ -60,6 +60,11 @@ impl History {
         self.now += 1;
     }
 
+    /// What is too old now goes.
+    pub(super) fn prune(&mut self) {
+        self.happen(Change::Pruned { as_of: Timestamp::from_unix_ms(self.now) });
+    }
+
     fn pulse(&self) -> Pulse {
         let at = Timestamp::from_unix_ms(self.now);
         Pulse { heartbeat_at: at, last_progress_at: at, usage: None }
@@ -79,6 +84,9 @@ impl History {
             (_, 7) => {
                 self.now += i64::from(value) * 3_600_000;
                 self.happen(Change::DaemonStarted { version: "1".into(), pid: u32::from(value) });
+                if !value.is_multiple_of(2) {
+                    self.prune();
+                }
             }
             (Some(session), _) if matches!(session.intent, Some(Intent::Create)) && action % 8 != 1 => {
                 let (session, path) = (session.id, Some("/w".into()));

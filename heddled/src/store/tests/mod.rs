@@ -13,6 +13,7 @@ mod images;
 mod location;
 mod measure;
 mod replacing;
+mod retention;
 
 /// Waits until something is so, and panics after a minute.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
