@@ -249,3 +249,61 @@ fn a_repository_is_not_taken_over_from_a_daemon_in_another_mount_namespace() {
     client.refused("repository_unavailable", "agent.reserve", &reserve(&repo, "t"));
     assert_eq!(daemon.client().ok("agent.validate", &key(&held))["valid"], true);
 }
+
+/// A mark says which repository this is, but anybody can remove or spoil it: that must not end the sessions of others.
+#[test]
+fn a_mark_that_is_removed_or_cannot_be_read_ends_no_session() {
+    let place = Place::new();
+    let repo = place.repo("r");
+    let daemon = place.start();
+    let mut client = daemon.client();
+    let held = client.reserve(repo.at(), "t");
+    let mark = mark_of(&repo);
+    let sound = std::fs::read(&mark).unwrap();
+    let spoil: [(&str, fn(&Path)); 4] = [
+        ("removed", |_| {}),
+        ("garbage", |mark| std::fs::write(mark, "garbage").unwrap()),
+        ("a directory", |mark| std::fs::create_dir(mark).unwrap()),
+        ("another id", |mark| std::fs::write(mark, "another /state\n/nowhere\n").unwrap()),
+    ];
+    for (what, spoil) in spoil {
+        std::fs::remove_file(&mark).unwrap();
+        spoil(&mark);
+        // Whatever these answer: they look at the mark.
+        let _looked = client.call("thread.list", &json!({"repo": repo.at()}));
+        let _refused = client.call("agent.reserve", &reserve(&repo, "t")).unwrap_err();
+        assert_eq!(client.ok("agent.validate", &key(&held))["valid"], true, "{what}");
+        if mark.is_dir() { std::fs::remove_dir(&mark) } else { std::fs::remove_file(&mark) }.unwrap_or_default();
+        std::fs::write(&mark, &sound).unwrap();
+        client.refused("live_owner", "agent.reserve", &reserve(&repo, "t"));
+        assert_eq!(client.ok("agent.validate", &key(&held))["valid"], true, "{what}");
+    }
+    std::fs::remove_file(&mark).unwrap();
+    let released = client.ok("agent.release", &key(&held));
+    assert_eq!(released["reservation"]["status"], "complete");
+}
+
+/// A copy has the original's mark. While the original is away for a moment, nothing of it may pass to the copy.
+#[test]
+fn a_copy_does_not_take_the_place_of_an_original_that_is_away() {
+    let place = Place::new();
+    let repo = place.repo("r");
+    let daemon = place.start();
+    let mut client = daemon.client();
+    let held = client.reserve(repo.at(), "t");
+    let copy = repo.seen_from(place.root.join("copy").to_str().unwrap());
+    assert!(Command::new("cp").arg("-a").args([&repo.path, &copy.path]).status().unwrap().success());
+    let away = place.root.join("away");
+    std::fs::rename(&repo.path, &away).unwrap();
+    let _looked = client.call("thread.list", &json!({"repo": copy.at()}));
+    client.refused("repository_unavailable", "agent.reserve", &reserve(&copy, "t"));
+    client.refused("repository_unavailable", "agent.reserve", &reserve(&copy, "u"));
+    std::fs::rename(&away, &repo.path).unwrap();
+    client.refused("live_owner", "agent.reserve", &reserve(&repo, "t"));
+    assert_eq!(client.ok("agent.validate", &key(&held))["valid"], true);
+    // Now that the original is back, the copy is seen to be one.
+    let other = client.reserve(copy.at(), "t");
+    for session in [&held, &other] {
+        assert_eq!(client.ok("agent.validate", &key(session))["valid"], true);
+    }
+}

@@ -19,6 +19,9 @@ use super::writer::Writer;
 use crate::registry::{Change, Registry, RepoId, RepoKey, RepoRecord, SessionRecord};
 use crate::repo::{self, Identity, Located, MarkSeen};
 
+/// How many commits are looked for at most, to tell a repository without its mark from a new one in its place.
+const WITNESSES: usize = 8;
+
 /// A repository that was found at a path.
 pub(super) struct Identified {
     /// Where it is: where its record says, if this path is another way to the same directory.
@@ -55,8 +58,10 @@ impl Shared {
             return Ok(found(there, Arc::clone(known), false));
         }
         let by_key = committed.registry.repo_at(there.key);
-        if let Some(known) = by_key.filter(|known| is_of(known, there.mark)) {
-            let moved = *known.git_dir != *there.git_dir && !self.is_still_there(known);
+        let is_known = by_key.map(|known| self.is_of(known, &there)).transpose()?;
+        if let Some(known) = by_key.filter(|_| is_known == Some(true)) {
+            let is_elsewhere = *known.git_dir != *there.git_dir && !self.is_still_there(known)?;
+            let moved = is_elsewhere || known.born != there.born;
             return Ok(found(there, Arc::clone(known), moved));
         }
         if let Some(gone) = by_key {
@@ -66,42 +71,96 @@ impl Shared {
         let Some(known) = committed.registry.repo_marked(mark).cloned() else {
             return Ok(unknown(there, Identity::New));
         };
-        // It was moved, or its disk has another number since.
-        if *known.git_dir == *there.git_dir || !self.is_still_there(&known) {
+        if *known.git_dir == *there.git_dir {
+            // Its disk has another number since.
             let known = self.seen_at(&known, &there)?;
             return Ok(found(there, known, false));
+        }
+        if !self.is_still_there(&known)? {
+            // It was moved to another file system, or this is a copy and the original is away for a moment.
+            if committed.registry.active(None).any(|session| session.repo == known.id) {
+                return Err(repo::Error::MayBeCopy { recorded: known.git_dir.to_path_buf() }.into());
+            }
+            return Ok(found(there, known, true));
         }
         if !self.repo.is_one(&known.git_dir, &there.git_dir)? {
             return Ok(unknown(there, Identity::Copy));
         }
         let (git_dir, shown) = (Arc::clone(&known.git_dir), Arc::clone(&known.shown));
-        Ok(found(Located { key: known.key, git_dir, shown, ..there }, known, false))
+        Ok(found(Located { key: known.key, git_dir, shown, born: known.born, ..there }, known, false))
     }
 
-    /// Whether a repository that is known is where its record says.
-    fn is_still_there(&self, known: &RepoRecord) -> bool {
+    /// Whether what has a known repository's key is that repository. Anybody can remove or replace a mark: that ends nothing
+    /// where the directory was made at the same time and has the commits that were reserved at.
+    fn is_of(&self, known: &RepoRecord, there: &Located) -> Result<bool, repo::Error> {
+        match (known.mark, there.mark) {
+            (Some(known), MarkSeen::Id(mark)) if known == mark => Ok(true),
+            // A record of an older version: whatever is reserved in has had a mark since.
+            (None, mark) => Ok(mark != MarkSeen::Absent),
+            (Some(_), _) => {
+                Ok(known.born.is_some() && known.born == there.born && self.has_commits_of(known, &there.git_dir)?)
+            }
+        }
+    }
+
+    /// Whether a Git directory has a commit that a session was reserved at in a known repository.
+    fn has_commits_of(&self, known: &RepoRecord, git_dir: &Path) -> Result<bool, repo::Error> {
+        let registry = &self.committed.load().registry;
+        let anchors =
+            registry.active(None).filter(|session| session.repo == known.id).map(|session| session.anchor_state);
+        for anchor in anchors.take(WITNESSES) {
+            match self.repo.commit_root(git_dir, anchor) {
+                Ok(_) => return Ok(true),
+                Err(repo::Error::AnchorNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a repository that is known is where its record says. What cannot be read is no answer.
+    fn is_still_there(&self, known: &RepoRecord) -> Result<bool, repo::Error> {
         let is_it = |there: &Located| match known.mark {
             Some(mark) => there.mark == MarkSeen::Id(mark),
             None => there.key == known.key,
         };
-        self.repo.locate(&known.git_dir).is_ok_and(|there| is_it(&there))
+        match self.repo.locate(&known.git_dir) {
+            Ok(there) => Ok(is_it(&there)),
+            Err(repo::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is at the place of a known repository now.
     pub(super) fn presence(&self, known: &RepoRecord) -> Presence {
         match self.repo.locate(&known.git_dir) {
             Ok(there) if there.key != known.key => Presence::Away,
-            Ok(there) if is_of(known, there.mark) => Presence::Here,
-            Ok(_) => Presence::Replaced,
+            Ok(there) => match self.is_of(known, &there) {
+                Ok(true) => Presence::Here,
+                Ok(false) => Presence::Replaced,
+                Err(_) => Presence::Away,
+            },
             Err(_) => Presence::Away,
         }
     }
 
     /// Lets only the repository of a session pass, and only if this registry decides about it: before anything is done there in
-    /// the session's name.
+    /// the session's name. A mark that was removed is made again.
     pub(super) fn claim_known(&self, settings: &Settings, known: &RepoRecord) -> Result<(), repo::Error> {
         let era = self.committed.load().registry.era();
-        self.repo.claim(&known.git_dir, &settings.claim, era, Identity::Known(known.mark)).map(drop)
+        let claimed = self.repo.claim(&known.git_dir, &settings.claim, era, Identity::Known(known.mark));
+        let is_unmarked = || {
+            let there = self.repo.locate(&known.git_dir).ok()?;
+            let is_it = there.mark == MarkSeen::Absent && there.key == known.key;
+            (is_it && self.is_of(known, &there).ok()?).then_some(known.mark?)
+        };
+        match (claimed, known.mark) {
+            (Err(error @ repo::Error::Replaced { .. }), Some(_)) => match is_unmarked() {
+                Some(mark) => self.repo.claim(&known.git_dir, &settings.claim, era, Identity::Unmarked(mark)).map(drop),
+                None => Err(error),
+            },
+            (claimed, _) => claimed.map(drop),
+        }
     }
 
     /// The same at the beginning of a call, where nothing is under way yet: the sessions of a repository that is gone end.
@@ -121,7 +180,7 @@ impl Shared {
     /// Has the writer record that a repository is at another place, under another key.
     fn seen_at(&self, known: &RepoRecord, there: &Located) -> Result<Arc<RepoRecord>, Failure> {
         let (key, git_dir, shown) = (there.key, Arc::clone(&there.git_dir), Arc::clone(&there.shown));
-        let seen = Arc::new(RepoRecord { key, git_dir, shown, ..known.clone() });
+        let seen = Arc::new(RepoRecord { key, git_dir, shown, born: there.born, ..known.clone() });
         self.record(Message::RepoSeen(Arc::clone(&seen)))?;
         Ok(seen)
     }
@@ -134,15 +193,6 @@ impl Shared {
     }
 }
 
-/// Whether a mark is that of a known repository.
-fn is_of(known: &RepoRecord, mark: MarkSeen) -> bool {
-    match known.mark {
-        Some(known) => mark == MarkSeen::Id(known),
-        // A record of an older version: whatever is reserved in has had a mark since.
-        None => mark != MarkSeen::Absent,
-    }
-}
-
 /// The record of a repository whose path leads to another key than before a restart: devices get other numbers when a machine
 /// starts again.
 pub(super) fn seen_again(registry: &Registry, known: &RepoRecord, there: &Located) -> Option<RepoRecord> {
@@ -152,11 +202,14 @@ pub(super) fn seen_again(registry: &Registry, known: &RepoRecord, there: &Locate
         (None, MarkSeen::Unsigned) => registry.repo_at(there.key).is_none(),
         (None, MarkSeen::Absent) => false,
     };
-    (is_it && there.key != known.key).then(|| RepoRecord { key: there.key, ..known.clone() })
+    (is_it && there.key != known.key).then(|| RepoRecord { key: there.key, born: there.born, ..known.clone() })
 }
 
 fn found(repo: Located, known: Arc<RepoRecord>, moved: bool) -> Identified {
-    let identity = Identity::Known(known.mark);
+    let identity = match (repo.mark, known.mark) {
+        (MarkSeen::Absent, Some(mark)) => Identity::Unmarked(mark),
+        _ => Identity::Known(known.mark),
+    };
     Identified { repo, known: Some(known), identity, moved }
 }
 

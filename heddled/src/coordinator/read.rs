@@ -69,9 +69,10 @@ impl Coordinator {
                 settings.check_served(&there)?;
                 shared.recovery.refuse_pending(&there)?;
                 let Identified { repo: there, known, moved, .. } = shared.identify(there)?;
-                let moved = known.as_deref().filter(|_| moved).map(|known| {
+                // What has the mark of a known repository and another key may be a copy: only a reserve records its place.
+                let moved = known.as_deref().filter(|known| moved && known.key == there.key).map(|known| {
                     let (git_dir, shown) = (Arc::clone(&there.git_dir), Arc::clone(&there.shown));
-                    Arc::new(RepoRecord { git_dir, shown, ..known.clone() })
+                    Arc::new(RepoRecord { git_dir, shown, born: there.born, ..known.clone() })
                 });
                 Ok((there.key, known.map(|known| known.id), moved))
             })

@@ -25,7 +25,7 @@ use super::writer::Writer;
 use super::{Coordinator, Settings};
 use crate::liveness::Verdict;
 use crate::registry::{Change, Ending, HolderProcess, Intent, RepoId, RepoRecord, SessionRecord};
-use crate::repo::{Cause, Error, Expected, Identity, Located, MarkSeen};
+use crate::repo::{Cause, Error, Expected, Located, MarkSeen};
 
 const OPERATION: &str = "settle what was left open there";
 
@@ -200,13 +200,12 @@ impl Coordinator {
 
 /// Whether another registry decides about a repository now.
 pub(super) fn is_taken_over(shared: &Shared, settings: &Settings, repo: &RepoRecord) -> bool {
-    let era = shared.committed.load().registry.era();
     // Or by a copy of this one, restored from a backup into another state directory.
     let by_a_copy = |cause: &Cause| matches!(cause, Cause::LaterEra { elsewhere: true, .. });
-    match shared.repo.claim(&repo.git_dir, &settings.claim, era, Identity::Known(repo.mark)) {
+    match shared.claim_known(settings, repo) {
         Err(Error::Owned { .. }) => true,
         Err(Error::Unavailable { cause, .. }) => by_a_copy(&cause),
-        Ok(_) | Err(_) => false,
+        Ok(()) | Err(_) => false,
     }
 }
 

@@ -471,6 +471,7 @@ impl Asked {
                 moved,
                 folding: repo.folding,
                 mark: None,
+                born: repo.born,
             },
             thread: request.thread.clone(),
             anchor,

@@ -26,6 +26,8 @@ pub struct RepoSeen {
     pub folding: Folding,
     /// The id in its mark; none where it was not marked, for nothing would be granted.
     pub mark: Option<RepositoryId>,
+    /// When its common Git directory was made, in nanoseconds, where that is known.
+    pub born: Option<i64>,
 }
 
 /// Asks for a thread.

@@ -245,6 +245,7 @@ fn decide_reserve(registry: &Registry, reserve: &Reserve) -> Result<Decision, Re
             git_dir: Arc::clone(&reserve.repo.git_dir),
             shown: Arc::clone(&reserve.repo.shown),
             mark: reserve.repo.mark,
+            born: reserve.repo.born,
         }),
     };
     let is_new = known.is_none_or(|known| *known != repo);

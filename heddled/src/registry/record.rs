@@ -132,6 +132,9 @@ pub struct RepoRecord {
     /// Its name for good; none in a record of an older version, until the repository is seen again.
     #[serde(default)]
     pub mark: Option<RepositoryId>,
+    /// When its common Git directory was made, in nanoseconds, where that is known.
+    #[serde(default)]
+    pub born: Option<i64>,
 }
 
 /// The SHA-256 of a reservation token's secret bytes. `Debug` hides it; it is compared in constant time.

@@ -136,6 +136,12 @@ pub enum Error {
     /// The worktree cannot be captured as it is; nothing was changed.
     #[error("the worktree cannot be captured: {0}")]
     Capture(#[from] CaptureRefused),
+    /// A repository whose agents are at work has this one's mark, and is not at its place: this may be a copy of it.
+    #[error("this may be a copy of the repository at {}, where agents are at work", recorded.display())]
+    MayBeCopy {
+        /// Where the repository was last seen: its common Git directory.
+        recorded: PathBuf,
+    },
     /// The repository could not be read or written.
     #[error("could not {operation}: {cause}")]
     Unavailable {

@@ -72,11 +72,10 @@ impl KnownMark {
         {
             return Ok(known.seen);
         }
-        // What cannot be read is told to who claims the repository.
-        let seen = match read(&path) {
-            Ok(None) => MarkSeen::Absent,
-            Ok(Some(mark)) => mark.signed.map_or(MarkSeen::Unsigned, |signed| MarkSeen::Id(signed.repository)),
-            Err(_) => MarkSeen::Unsigned,
+        // A mark that cannot be read says nothing: it must not count as the mark of another repository.
+        let seen = match read(&path)? {
+            None => return Ok(MarkSeen::Absent),
+            Some(mark) => mark.signed.map_or(MarkSeen::Unsigned, |signed| MarkSeen::Id(signed.repository)),
         };
         *self.0.lock() = Some((stamp, Known { seen, own: None }));
         Ok(seen)
@@ -102,8 +101,9 @@ pub(super) fn claim(
     let mark = match (read(&path)?, identity) {
         (Some(mark), _) => mark,
         (None, Identity::Known(_)) => return Err(replaced()),
-        (None, Identity::New | Identity::Copy) => {
-            create(git_dir, &path, registry, era)?;
+        (None, Identity::New | Identity::Copy | Identity::Unmarked(_)) => {
+            let repository = if let Identity::Unmarked(known) = identity { known } else { draw()? };
+            create(git_dir, &path, registry, era, repository)?;
             // Either this one or one that came first.
             read(&path)?.ok_or_else(|| Error::malformed(OPERATION, &path, "it was removed"))?
         }
@@ -117,9 +117,13 @@ pub(super) fn claim(
         (None, _) if mark.signed.is_some() => return Err(untrusted(FORGED)),
         (None, _) if mark.era > era => return Err(untrusted(LATER)),
         // Of version 0.1.0.
-        (None, Identity::Known(Some(_))) => return Err(replaced()),
+        (None, Identity::Known(Some(_)) | Identity::Unmarked(_)) => return Err(replaced()),
         (None, _) | (Some(_), Identity::Copy) => draw()?,
-        (Some(repository), Identity::Known(Some(expected))) if repository != expected => return Err(replaced()),
+        (Some(repository), Identity::Known(Some(expected)) | Identity::Unmarked(expected))
+            if repository != expected =>
+        {
+            return Err(replaced());
+        }
         (Some(repository), _) => repository,
     };
     if mark.era > era {
@@ -236,8 +240,8 @@ fn write_aside(git_dir: &Path, registry: &Claim, era: u64, repository: Repositor
 }
 
 /// Makes the marker unless there is one. A hard link cannot replace anything, so the first of several wins.
-fn create(git_dir: &Path, path: &Path, registry: &Claim, era: u64) -> Result<(), Error> {
-    let aside = write_aside(git_dir, registry, era, draw()?)?;
+fn create(git_dir: &Path, path: &Path, registry: &Claim, era: u64, repository: RepositoryId) -> Result<(), Error> {
+    let aside = write_aside(git_dir, registry, era, repository)?;
     let linked = std::fs::hard_link(&aside, path);
     let removed = std::fs::remove_file(&aside);
     match linked {

@@ -87,6 +87,9 @@ pub struct Located {
     pub folding: Folding,
     /// What its mark says of it.
     pub mark: MarkSeen,
+    /// When its common Git directory was made, in nanoseconds, where the file system records it: an inode that was given to a
+    /// new directory has another time.
+    pub born: Option<i64>,
 }
 
 /// What the mark of a repository says of it, whoever wrote it.
@@ -94,7 +97,7 @@ pub struct Located {
 pub enum MarkSeen {
     /// There is none: nothing was ever reserved in it.
     Absent,
-    /// It has no id: version 0.1.0 made it, or it cannot be read.
+    /// It has no id: version 0.1.0 made it.
     Unsigned,
     /// The repository has this id, unless it is a copy of the one that has.
     Id(RepositoryId),
@@ -109,6 +112,8 @@ pub enum Identity {
     Copy,
     /// One that it knows, by its id where the record has one.
     Known(Option<RepositoryId>),
+    /// One that it knows and whose mark was removed: the mark is made again, with the same id.
+    Unmarked(RepositoryId),
 }
 
 /// Where a session wants to begin.

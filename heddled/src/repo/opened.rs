@@ -20,6 +20,8 @@ use super::{Located, MarkSeen, RepoKey};
 /// A repository that is kept open.
 pub(super) struct Opened {
     pub(super) key: RepoKey,
+    /// When the common directory was made.
+    born: Option<i64>,
     /// The versions of the common directory and of the `config` that it was opened with.
     pub(super) version: (Stamp, Option<Stamp>),
     pub(super) git_dir: Arc<Path>,
@@ -50,6 +52,7 @@ impl Opened {
         let shown = shown(main.as_deref().unwrap_or(&git_dir));
         Ok(Self {
             key: key_of(found),
+            born: born(&found.common),
             version: (found.common_stamp, config),
             shown,
             main,
@@ -80,8 +83,16 @@ impl Opened {
             worktree: worktree.map(Into::into),
             folding: self.refs.folding,
             mark: MarkSeen::Absent,
+            born: self.born,
         }
     }
+}
+
+/// When a directory was made, in nanoseconds since 1970; `None` where the file system does not record it.
+fn born(directory: &Path) -> Option<i64> {
+    let made = std::fs::metadata(directory).and_then(|data| data.created()).ok()?;
+    let since = made.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok().filter(|nanos| *nanos > 0)
 }
 
 pub(super) fn key_of(found: &Found) -> RepoKey {

@@ -112,6 +112,7 @@ impl Repo for FakeRepo {
             worktree,
             folding: Folding::None,
             mark: MarkSeen::Id(MARK),
+            born: None,
         })
     }
 

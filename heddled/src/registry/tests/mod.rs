@@ -46,6 +46,7 @@ pub(crate) fn repo(number: u64) -> RepoSeen {
         moved: false,
         folding: Folding::None,
         mark: None,
+        born: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn git(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::CheckedOut { .. } => worktree(error, about, thread),
         repo::Error::OwnerHidden { .. }
         | repo::Error::Replaced { .. }
+        | repo::Error::MayBeCopy { .. }
         | repo::Error::Unavailable { cause: Cause::UntrustedMark { .. }, .. } => mark(error, about),
         repo::Error::Conflict { .. } | repo::Error::Owned { .. } | repo::Error::Unavailable { .. } => {
             state(error, about)
@@ -222,6 +223,7 @@ fn state(error: &repo::Error, about: &About) -> WireError {
         | repo::Error::SymbolicThread
         | repo::Error::OwnerHidden { .. }
         | repo::Error::Replaced { .. }
+        | repo::Error::MayBeCopy { .. }
         | repo::Error::LinkedThread { .. }
         | repo::Error::NewName { .. }
         | repo::Error::Capture(_)

@@ -37,6 +37,19 @@ pub(super) fn mark(error: &repo::Error, about: &About) -> WireError {
             )
             .with_commands(vec![remove(marker)]);
     }
+    if let repo::Error::MayBeCopy { recorded } = error {
+        let hint = "bring the original back, or, if this is where it was moved to, end its sessions first";
+        return refusal(hint, None)
+            .because(
+                &format!(
+                    "its mark is that of {}, which is not there, and agents are at work in it",
+                    repo::shown(recorded)
+                ),
+                "two agents could hold one thread: one here, one in the original once it is back",
+                UNTOUCHED,
+            )
+            .with_commands(vec!["heddlectl list --all-repos --status active".to_owned()]);
+    }
     let hint = "what was reserved in the repository that was there is not reserved in this one: reserve it again";
     refusal(hint, None)
         .because(

@@ -76,6 +76,7 @@ pub(super) fn worktree(error: &repo::Error, about: &About, thread: &str) -> Wire
         | repo::Error::Owned { .. }
         | repo::Error::OwnerHidden { .. }
         | repo::Error::Replaced { .. }
+        | repo::Error::MayBeCopy { .. }
         | repo::Error::Capture(_)
         | repo::Error::Unavailable { .. } => super::internal(error),
     }

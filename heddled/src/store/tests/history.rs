@@ -172,6 +172,7 @@ impl History {
                 git_dir: std::path::Path::new("/r/.git").into(),
                 shown: "/r".into(),
                 mark: None,
+                born: None,
             })
         });
         self.happen(Change::Reserved { session: Arc::new(session), repo });
