@@ -236,3 +236,48 @@ fn a_file_system_that_hangs_closes_what_is_on_it_alone() {
         daemon.client().call("thread.list", &json!({"repo": sick.at()})).ok()
     });
 }
+
+/// An agent's broken `.git` is no repository, so its callers wait for the one above it, and with no others.
+#[test]
+fn a_broken_git_in_a_folder_of_a_hung_repository_costs_no_other_repository() {
+    for (folders, is_file) in [(260, false), (12, true)] {
+        let place = Place::new();
+        let Some(mounted) = Bindfs::mount(&place.root) else {
+            return not_run("bindfs is not there, or may not mount");
+        };
+        let mut daemon = place.start();
+        let (healthy, sick) = (place.repo("healthy"), place.repo("sick"));
+        let (objects, away) = (sick.path.join(".git/objects"), mounted.path.join("objects"));
+        // Everything but the objects is on the file system of the others, which answers.
+        sick.git(&["repack", "-adq"]);
+        std::fs::create_dir(&away).unwrap();
+        std::fs::remove_dir_all(&objects).unwrap();
+        std::os::unix::fs::symlink(&away, &objects).unwrap();
+        for folder in 0..folders {
+            let dot_git = sick.path.join(format!("folder-{folder}/.git"));
+            std::fs::create_dir_all(dot_git.parent().unwrap()).unwrap();
+            if is_file { std::fs::write(dot_git, "broken\n") } else { std::fs::create_dir(dot_git) }.unwrap();
+        }
+        // It is known before, as a repository that is worked in is.
+        assert_others_are_served(&daemon, &healthy, "before");
+        mounted.server.signal(Signal::SIGSTOP);
+        let paths: Vec<_> = (0..folders).map(|folder| format!("{}/folder-{folder}", sick.at())).collect();
+        let calls: Vec<_> = (0..10).flat_map(|_| &paths).collect();
+        let mut asking = Vec::new();
+        for calls in calls.chunks(60) {
+            let mut client = daemon.client();
+            for path in calls {
+                client.start("thread.list", &json!({"repo": path}));
+            }
+            asking.push(client);
+        }
+        // All of them have come in once one of the last connection's was refused: the sick repository's lane is full.
+        for client in asking.iter_mut().rev().take(1) {
+            assert_eq!(client.receive()["error"]["data"]["kind"], "limit_exceeded");
+        }
+        assert_others_are_served(&daemon, &healthy, "beside-broken-folders");
+        assert_others_are_served(&daemon, &place.repo("new"), "not-known-before");
+        drop(asking);
+        daemon.kill();
+    }
+}

@@ -12,15 +12,17 @@
 //!
 //! A change that runs has no time limit: its outcome must be recorded. Threads are made as they are needed and end when they
 //! are idle. The more of them are busy, the fewer one lane may have ([`share`]): many sick repositories together leave threads
-//! to the healthy ones.
+//! to the healthy ones. The last threads are for lanes that have answered before, so that no number of lanes takes all.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -42,6 +44,13 @@ const IDLE: Duration = Duration::from_secs(10);
 /// The most threads of a pool.
 const MOST_THREADS: usize = 384;
 
+/// How many of the pool's threads are only for lanes that have [answered](State::answered): as many lanes as there are may
+/// hang, all for one cause, and those that work go on.
+const FOR_ANSWERED: usize = 64;
+
+/// How many lanes are known to have answered.
+const ANSWERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
 /// How many jobs of one lane may run while so many of the pool's threads are busy.
 fn share(busy: usize) -> usize {
     match busy {
@@ -61,18 +70,21 @@ pub(super) enum Lane {
     Upkeep(Arc<Path>),
     /// Finding the repositories of paths that lie on a mounted file system, by its mount point.
     Mount(Arc<Path>),
+    /// The calls with a path on a mounted file system that leads to no repository, as far as is known. Not those of
+    /// [`Lane::Mount`]: should one of these wait after all, the others' repositories must still be found.
+    NoRepository(Arc<Path>),
 }
 
 impl Lane {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Arc<Path> {
         match self {
-            Self::Calls(path) | Self::Upkeep(path) | Self::Mount(path) => path,
+            Self::Calls(path) | Self::Upkeep(path) | Self::Mount(path) | Self::NoRepository(path) => path,
         }
     }
 
     fn limit(&self, busy: usize) -> usize {
         match self {
-            Self::Calls(_) | Self::Mount(_) => share(busy),
+            Self::Calls(_) | Self::Mount(_) | Self::NoRepository(_) => share(busy),
             Self::Upkeep(_) => share(busy).min(1),
         }
     }
@@ -166,9 +178,10 @@ struct LaneState {
     is_ready: bool,
 }
 
-#[derive(Default)]
 struct State {
     lanes: HashMap<Lane, LaneState>,
+    /// The lanes in which a job has ended since they were stuck.
+    answered: LruCache<Lane, ()>,
     /// The lanes that have jobs to begin, in turn.
     ready: VecDeque<Lane>,
     threads: usize,
@@ -195,7 +208,7 @@ impl Pool {
     /// # Errors
     /// A thread cannot be made.
     pub(super) fn start(limits: Limits, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let state = Mutex::new(State { threads: limits.kept, ..State::default() });
+        let state = Mutex::new(State::new(limits.kept));
         let pool = Self(Arc::new(Inner { state, work: Condvar::new(), limits, clock }));
         for _ in 0..limits.kept {
             pool.0.spawn()?;
@@ -357,6 +370,9 @@ impl Inner {
         let lanes: Vec<Lane> = state.lanes.keys().cloned().collect();
         for lane in lanes {
             let stuck = state.stuck(&lane, now, &self.limits);
+            if stuck.is_some() {
+                state.answered.pop(&lane);
+            }
             let Some(one) = state.lanes.get_mut(&lane) else { continue };
             for job in std::mem::take(&mut one.queue) {
                 if job.caller.is_gone() {
@@ -384,10 +400,32 @@ impl Inner {
 }
 
 impl State {
+    fn new(threads: usize) -> Self {
+        Self {
+            lanes: HashMap::new(),
+            answered: LruCache::new(ANSWERED),
+            ready: VecDeque::new(),
+            threads,
+            idle: 0,
+            busy: 0,
+            next_id: 0,
+            is_closed: false,
+        }
+    }
+
+    /// How many jobs of a lane may run now.
+    fn limit(&self, lane: &Lane) -> usize {
+        if self.busy + FOR_ANSWERED >= MOST_THREADS && !self.answered.contains(lane) {
+            0
+        } else {
+            lane.limit(self.busy)
+        }
+    }
+
     /// Why a further job of a lane would not begin, where the lane is stuck.
     fn stuck(&self, lane: &Lane, now: u64, limits: &Limits) -> Option<Failure> {
         let one = self.lanes.get(lane)?;
-        let (running, limit) = (one.running.len(), lane.limit(self.busy));
+        let (running, limit) = (one.running.len(), self.limit(lane));
         let is_stuck = running > 0 && running >= limit && now.saturating_sub(one.progress) >= limits.stuck_after_ms;
         is_stuck.then(|| Failure::RepositoryBusy {
             repo: shown(lane.path()).to_string(),
@@ -397,7 +435,7 @@ impl State {
     }
 
     fn may_begin(&self, lane: &Lane) -> bool {
-        let limit = lane.limit(self.busy);
+        let limit = self.limit(lane);
         self.lanes.get(lane).is_some_and(|one| !one.queue.is_empty() && one.running.len() < limit)
     }
 
@@ -433,6 +471,7 @@ impl State {
             one.running.retain(|job| job.id != id);
             one.progress = now;
         }
+        self.answered.put(lane.clone(), ());
         self.forget(lane);
     }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::identity::Identified;
-use super::pool::{Job, Lane};
+use super::pool::Job;
 use super::shared::Shared;
 use super::slots::Slots;
 use super::{Coordinator, Settings};
@@ -95,7 +95,7 @@ impl Coordinator {
     /// `Repo`: there is no repository. `NotServed`. What is wrong with one that is there is no error.
     pub async fn verify(&self, path: PathBuf) -> Result<Verified, Failure> {
         let lane = self.shared.lane_of(&path).await?;
-        let (Lane::Calls(place) | Lane::Upkeep(place) | Lane::Mount(place)) = &lane;
+        let place = lane.path();
         let Ok(turn) = timeout(TURN, self.shared.looks.0.wait_for(place)).await else {
             // Looks that do not end have all turns in this repository.
             let repo = shown(place).to_string();

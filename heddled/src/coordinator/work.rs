@@ -96,15 +96,15 @@ impl Shared {
         let mut path = path.to_owned();
         for _ in 0..MOST_FILE_SYSTEMS {
             let mount = self.repo.mount_of(&path);
-            let (lane, shared) = (Lane::Mount(Arc::clone(&mount)), Arc::clone(self));
-            let job = Job { lane: lane.clone(), what: "find the repository", to_its_end: false };
-            match self.work.run(job, move || Ok(shared.repo.find(&path, &mount))).await? {
+            let (asked, shared) = (Arc::clone(&mount), Arc::clone(self));
+            let job = Job { lane: Lane::Mount(Arc::clone(&mount)), what: "find the repository", to_its_end: false };
+            match self.work.run(job, move || Ok(shared.repo.find(&path, &asked))).await? {
                 Whereabouts::GitDir(git_dir) => return Ok(Lane::Calls(git_dir)),
                 Whereabouts::Elsewhere(there) => path = there,
                 // That there is none, or what is wrong with it, is found out there.
-                Whereabouts::Unknown => return Ok(lane),
+                Whereabouts::Unknown => return Ok(Lane::NoRepository(mount)),
             }
         }
-        Ok(Lane::Mount(Path::new("/").into()))
+        Ok(Lane::NoRepository(Path::new("/").into()))
     }
 }

@@ -201,6 +201,28 @@ fn a_hundred_repositories_that_hang_leave_threads_to_the_others() {
     assert!(threads < MOST_THREADS, "{threads} threads");
 }
 
+/// As where each folder of one sick repository is taken for a repository of its own.
+#[test]
+fn any_number_of_lanes_that_hang_leaves_threads_to_those_that_have_answered() {
+    let scene = Scene::new();
+    let healthy: Vec<Lane> = (0..20).map(|number| calls(&format!("/healthy-{number}"))).collect();
+    for lane in &healthy {
+        scene.ask_healthy(lane.clone());
+    }
+    let _answers: Vec<_> =
+        (0..1000).flat_map(|number| [(); 3].map(|()| scene.ask(calls(&format!("/sick-{number}")), false))).collect();
+    scene.hanging.wait_for(MOST_THREADS - FOR_ANSWERED);
+    for lane in &healthy {
+        scene.ask_healthy(lane.clone());
+    }
+    scene.pass(60_000);
+    for lane in &healthy {
+        scene.ask_healthy(lane.clone());
+    }
+    assert_eq!(scene.hanging.asked.load(Ordering::SeqCst), MOST_THREADS - FOR_ANSWERED);
+    scene.hanging.answer();
+}
+
 #[test]
 fn a_job_that_panics_takes_no_thread_along() {
     let scene = Scene::new();
