@@ -25,6 +25,10 @@ use crate::paths::{PathError, check_socket_path, secure_dir};
 /// How many connections may wait to be accepted. The system may allow fewer.
 const BACKLOG: i32 = 1_024;
 
+/// How many times in a row [`SocketGuard::restore`] must find another program's socket before it may replace it. Between its
+/// `bind` and its `listen` a new socket refuses connections as a dead one does.
+const LOOKS: u32 = 3;
+
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -77,6 +81,8 @@ pub struct SocketGuard {
     path: PathBuf,
     identity: Identity,
     lock: Lock,
+    /// The socket of another program at the path, and how many times in a row it was found there.
+    other: Option<(Identity, u32)>,
 }
 
 impl SocketGuard {
@@ -87,7 +93,7 @@ impl SocketGuard {
     }
 
     /// Binds the socket again if the path does not name it any more, and returns the new listener. Returns `None` while
-    /// the path names it. Callers that connect to the old listener's queue before this stay in that queue.
+    /// the path names it, and while another program's socket is new there. Callers that connect to the old listener's queue before this stay in that queue.
     ///
     /// # Errors
     ///
@@ -95,14 +101,28 @@ impl SocketGuard {
     /// serve this state directory.
     pub fn restore(&mut self) -> Result<Option<UnixListener>, SocketError> {
         if self.is_in_place() {
+            self.other = None;
             return Ok(None);
         }
         if !self.lock.is_current() {
             return Err(SocketError::LockLost { path: self.path.clone() });
         }
+        if self.is_other_new() {
+            return Ok(None);
+        }
         let (listener, identity) = listen_at(&self.path)?;
         self.identity = identity;
         Ok(Some(listener))
+    }
+
+    /// Whether there is a socket of another program that was not found there [`LOOKS`] times yet.
+    fn is_other_new(&mut self) -> bool {
+        let looks = |other| match self.other {
+            Some((known, looks)) if known == other => looks.saturating_add(1),
+            Some(_) | None => 1,
+        };
+        self.other = identity(&self.path).ok().flatten().map(|other| (other, looks(other)));
+        self.other.is_some_and(|(_, looks)| looks < LOOKS)
     }
 }
 
@@ -124,7 +144,7 @@ impl Drop for SocketGuard {
 /// somebody listens there, [`SocketError::NotASocket`], or [`SocketError::Io`].
 pub fn bind(lock: &Lock, path: &Path) -> Result<(UnixListener, SocketGuard), SocketError> {
     let (listener, identity) = listen_at(path)?;
-    Ok((listener, SocketGuard { path: path.to_owned(), identity, lock: lock.clone() }))
+    Ok((listener, SocketGuard { path: path.to_owned(), identity, lock: lock.clone(), other: None }))
 }
 
 fn listen_at(path: &Path) -> Result<(UnixListener, Identity), SocketError> {

@@ -136,6 +136,9 @@ fn a_socket_that_is_gone_is_bound_again_and_never_anothers() {
 
     std::fs::remove_file(place.path()).unwrap();
     let other = UnixListener::bind(place.path()).unwrap();
+    for _ in 1..LOOKS {
+        assert!(guard.restore().unwrap().is_none(), "it is new");
+    }
     assert!(matches!(guard.restore(), Err(SocketError::InUse { .. })), "F2");
     drop(other);
     let listener = (listener, guard.restore().unwrap().unwrap());
@@ -146,4 +149,24 @@ fn a_socket_that_is_gone_is_bound_again_and_never_anothers() {
     assert!(matches!(guard.restore(), Err(SocketError::LockLost { .. })));
     drop((listener, guard));
     assert!(!place.path().exists());
+}
+
+#[test]
+fn a_socket_that_is_about_to_listen_is_not_replaced() {
+    let place = Place::new();
+    let (_listener, mut guard) = place.bind().unwrap();
+    let address = UnixAddr::new(&place.path()).unwrap();
+    // Each new one has its time.
+    for _ in 0..2 {
+        std::fs::remove_file(place.path()).unwrap();
+        let other = endpoint().unwrap();
+        bind_address(other.as_raw_fd(), &address).unwrap();
+        for _ in 1..LOOKS {
+            assert!(guard.restore().unwrap().is_none(), "F2: it is bound, and does not listen yet");
+        }
+        listen(&other, Backlog::MAXCONN).unwrap();
+        UnixStream::connect(place.path()).unwrap();
+        assert!(matches!(guard.restore(), Err(SocketError::InUse { .. })), "F2");
+    }
+    assert!(guard.restore().unwrap().is_some(), "a dead one is replaced");
 }
