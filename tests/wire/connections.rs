@@ -201,3 +201,21 @@ fn a_daemon_that_is_full_can_still_be_looked_at_and_stopped() {
     last.ok("daemon.shutdown", &json!({}));
     assert!(daemon.ended().success());
 }
+
+#[test]
+fn those_that_ask_about_a_full_daemon_and_stay_keep_no_operator_out() {
+    let place = Place::new();
+    place.configure("[limits]\nconnections = 3\n");
+    let mut daemon = place.start();
+    let _open = fill(&daemon, 3);
+    // More than there are places for the operator.
+    let mut staying = Vec::new();
+    for number in 0..70 {
+        let mut client = daemon.client();
+        let info = client.try_call("daemon.info", &json!({})).map(|answer| answer.is_ok());
+        assert!(matches!(info, Ok(true)), "number {number} is answered: {info:?}");
+        staying.push(client);
+    }
+    staying.pop().unwrap().ok("daemon.shutdown", &json!({}));
+    assert!(daemon.ended().success());
+}

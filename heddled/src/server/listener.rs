@@ -1,8 +1,9 @@
 //! Accepts connections: of this user only, and not more than may be.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jsonrpsee::types::Id;
@@ -11,7 +12,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 
 use super::connection;
@@ -34,7 +35,7 @@ const FIRST_WORD: Duration = Duration::from_millis(100);
 /// How many of those are listened to at once. Beside the limit of connections, so many are kept for the operator.
 const MOST_LISTENED_TO: usize = 64;
 
-/// How long a connection that is kept for the operator may stay.
+/// How long a connection that is kept for the operator may stay. Where there are too many, the oldest one makes room.
 const OPERATOR_TIME: Duration = Duration::from_secs(30);
 
 /// How much of the first message is looked at. A `daemon.hello` and the call behind it have some 200 bytes.
@@ -50,7 +51,7 @@ pub async fn serve(
     mut rebound: mpsc::Receiver<UnixListener>,
     mut stopping: Stopping,
 ) -> JoinSet<()> {
-    let (mut connections, mut turned_away) = (JoinSet::new(), JoinSet::new());
+    let (mut connections, mut turned_away) = (JoinSet::new(), TurnedAway::default());
     let our_uid = nix::unistd::geteuid().as_raw();
     let mut failures = Failures::default();
     loop {
@@ -63,7 +64,7 @@ pub async fn serve(
                 }
                 continue;
             }
-            Some(_) = turned_away.join_next(), if !turned_away.is_empty() => continue,
+            Some(_) = turned_away.tasks.join_next(), if !turned_away.tasks.is_empty() => continue,
             accepted = listener.accept() => accepted,
             // After `accept`: what waits in the queue of the old listener is accepted first.
             Some(next) = rebound.recv() => {
@@ -83,7 +84,7 @@ pub async fn serve(
     drop(listener);
     // The answer to a `daemon.shutdown` may be among these; each ends by itself.
     let _elapsed =
-        tokio::time::timeout(FIRST_WORD * 2, async { while turned_away.join_next().await.is_some() {} }).await;
+        tokio::time::timeout(FIRST_WORD * 2, async { while turned_away.tasks.join_next().await.is_some() {} }).await;
     let mut lingering = service.lingering.subscribe();
     while connections.len() > *lingering.borrow_and_update() {
         tokio::select! {
@@ -113,13 +114,54 @@ impl Failures {
     }
 }
 
+/// The connections over the limit that are listened to, the oldest first.
+#[derive(Default)]
+struct TurnedAway {
+    tasks: JoinSet<()>,
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    task: AbortHandle,
+    /// Whether it is served, as one that asks about the daemon.
+    is_served: Arc<AtomicBool>,
+}
+
+impl TurnedAway {
+    /// Makes room for one more, and returns whether there is any. The oldest one that is served is closed for it: one that
+    /// stays must not keep the next operator out. The others end by themselves within [`FIRST_WORD`].
+    fn make_room(&mut self) -> bool {
+        self.open.retain(|open| !open.task.is_finished());
+        if self.open.len() < MOST_LISTENED_TO {
+            return true;
+        }
+        let oldest = self.open.iter().position(|open| open.is_served.load(Ordering::Relaxed));
+        let oldest = oldest.and_then(|oldest| self.open.remove(oldest));
+        oldest.map(|oldest| oldest.task.abort()).is_some()
+    }
+
+    fn listen_to(
+        &mut self,
+        service: &Arc<Service>,
+        stream: UnixStream,
+        peer: Peer,
+        stopping: &Stopping,
+        refusal: WireError,
+    ) {
+        let is_served = Arc::new(AtomicBool::new(false));
+        let served = Arc::clone(&is_served);
+        let task = turn_away(Arc::clone(service), stream, peer, stopping.clone(), refusal, served);
+        self.open.push_back(Open { task: self.tasks.spawn(task), is_served });
+    }
+}
+
 fn admit(
     service: &Arc<Service>,
     stream: UnixStream,
     our_uid: u32,
     stopping: &Stopping,
     connections: &mut JoinSet<()>,
-    turned_away: &mut JoinSet<()>,
+    turned_away: &mut TurnedAway,
 ) {
     let peer = match Peer::of(&stream) {
         Ok(peer) => peer,
@@ -139,11 +181,11 @@ fn admit(
         None
     };
     if let Some(refusal) = refusal {
-        if peer.uid != our_uid || turned_away.len() >= MOST_LISTENED_TO {
+        if peer.uid != our_uid || !turned_away.make_room() {
             let first = first_byte(&stream).ok().flatten();
             say_why(service, &stream, refusal, first);
         } else {
-            turned_away.spawn(turn_away(Arc::clone(service), stream, peer, stopping.clone(), refusal));
+            turned_away.listen_to(service, stream, peer, stopping, refusal);
         }
         return;
     }
@@ -158,10 +200,18 @@ fn admit(
 
 /// Tells a connection over the limit why it is refused: in HTTP, if it begins to speak that soon. One that asks about the
 /// daemon itself is served: an operator must be able to look at a daemon that is full, and to stop it.
-async fn turn_away(service: Arc<Service>, stream: UnixStream, peer: Peer, stopping: Stopping, refusal: WireError) {
+async fn turn_away(
+    service: Arc<Service>,
+    stream: UnixStream,
+    peer: Peer,
+    stopping: Stopping,
+    refusal: WireError,
+    is_served: Arc<AtomicBool>,
+) {
     // It is answered whether it speaks or not.
     let first = tokio::time::timeout(FIRST_WORD, first_word(&stream)).await.ok().flatten();
     if asks_about_daemon(&stream) {
+        is_served.store(true, Ordering::Relaxed);
         let max = service.terms.now().limits.connections;
         let served = connection::serve(service, stream, peer, Admission::DaemonOnly { max }, stopping);
         // Dropped when its time is up: nothing that its calls begin outlasts them.
