@@ -260,7 +260,8 @@ fn a_mark_that_is_removed_or_cannot_be_read_ends_no_session() {
     let held = client.reserve(repo.at(), "t");
     let mark = mark_of(&repo);
     let sound = std::fs::read(&mark).unwrap();
-    let spoil: [(&str, fn(&Path)); 4] = [
+    type Spoil = (&'static str, fn(&Path));
+    let spoil: [Spoil; 4] = [
         ("removed", |_| {}),
         ("garbage", |mark| std::fs::write(mark, "garbage").unwrap()),
         ("a directory", |mark| std::fs::create_dir(mark).unwrap()),

@@ -41,7 +41,7 @@ pub(super) fn mark(error: &repo::Error, about: &About) -> WireError {
         let hint = "bring the original back, or, if this is where it was moved to, end its sessions first";
         return refusal(hint, None)
             .because(
-                &format!(
+                format!(
                     "its mark is that of {}, which is not there, and agents are at work in it",
                     repo::shown(recorded)
                 ),
