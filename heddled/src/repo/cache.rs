@@ -18,6 +18,7 @@ use super::opened::{Opened, key_of};
 use super::refs::Target;
 use super::settings::UserSettings;
 use super::stamp::Stamp;
+use super::synced::Synced;
 use super::{Located, MarkSeen, RepoKey};
 
 /// The most repositories that are kept open: each has descriptors and mappings of its packs.
@@ -52,13 +53,16 @@ pub(super) struct Head {
 
 pub(super) struct Cache {
     now: WallClock,
+    synced: Arc<Synced>,
     places: Mutex<LruCache<PathBuf, Arc<Place>>>,
     repositories: Mutex<LruCache<RepoKey, Arc<Opened>>>,
 }
 
 impl Cache {
     pub(super) fn new(now: WallClock) -> Self {
-        Self { now, places: Mutex::new(LruCache::new(PLACES)), repositories: Mutex::new(LruCache::new(REPOSITORIES)) }
+        let places = Mutex::new(LruCache::new(PLACES));
+        let repositories = Mutex::new(LruCache::new(REPOSITORIES));
+        Self { now, synced: Arc::new(Synced::new()), places, repositories }
     }
 
     /// The place that was remembered for a path, unchecked.
@@ -109,7 +113,8 @@ impl Cache {
         {
             return Ok(known);
         }
-        let opened = Arc::new(Opened::open(path, found, config, Arc::clone(&self.now))?);
+        let synced = Arc::clone(&self.synced);
+        let opened = Arc::new(Opened::open(path, found, config, Arc::clone(&self.now), synced)?);
         self.repositories.lock().put(opened.key, Arc::clone(&opened));
         Ok(opened)
     }
@@ -154,9 +159,14 @@ impl Place {
         Ok(head)
     }
 
-    /// The same, where nothing has to be read for it.
+    /// The same, where nothing has to be read or synced for it.
     pub(super) fn remembered_head(&self) -> Option<Arc<Head>> {
-        self.known_head(self.head_version().ok()?)
+        let repository = &self.repository;
+        let is_durable = |version: Option<Stamp>| version.is_some_and(|version| repository.synced.holds(version));
+        let version = self.head_version().ok()?;
+        let is_main = *self.private == *repository.git_dir;
+        let head = self.known_head(version).filter(|_| is_durable(version))?;
+        (is_main || is_durable(repository.directory.stamp("HEAD", false).ok()?)).then_some(head)
     }
 
     fn head_version(&self) -> std::io::Result<Option<Stamp>> {

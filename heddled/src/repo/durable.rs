@@ -1,11 +1,11 @@
-//! What a ref points to, made durable before anybody is told of it: the loose objects that other programs wrote a moment
-//! ago, which Git does not sync by default, the ref's own file, and the files of a repository that was just made.
+//! What a ref points to, made durable before a caller hears of it: the loose objects that other programs wrote, which Git
+//! does not sync by default, the ref's own file, and the files without which Git does not read the repository.
 //!
-//! Only what is young is synced: what is older than two minutes the kernel has written back by itself, and what an old or
-//! packed object leads to was there before it. Never by `syncfs`, which takes seconds on a busy machine, unless there is so
-//! much that a sync each would take longer. What was made durable is remembered, so that the next one costs nothing.
+//! Everything is synced once by this daemon, however old it looks: see [`Synced`]. What a packed
+//! object leads to was there before it. Never by `syncfs`, which takes seconds on a busy machine, unless there is so much that
+//! a sync each would take longer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -14,15 +14,23 @@ use gix::objs::Kind;
 use proto_schema::{ObjectId, Timestamp};
 
 use super::error::Error;
-use super::files::{absent_as_none, begin_sync, open_plain, sync, sync_directory, sync_file_system};
+use super::files::{absent_as_none, begin_sync, open_plain, sync_directory, sync_file_system};
 use super::opened::Opened;
 use super::refs::{Target, convert};
-use super::stamp::{Stamp, was_just_now};
+use super::stamp::Stamp;
+use super::synced::{Synced, sync_present};
 
 const OPERATION: &str = "make the branch durable";
 
-/// The most young objects that are synced one by one.
+/// The most files that are synced one by one.
 const MOST: usize = 512;
+
+/// The most loose objects that are looked for at one time: so many, and no more, are known to be durable after that.
+const MOST_FOUND: usize = 16_384;
+
+/// The files of a Git directory that Git reads before any object. Without them, or with empty ones, a branch that is on the
+/// disk cannot be read.
+const FIRST_READ: [&str; 4] = ["HEAD", "config", "shallow", "objects/info/alternates"];
 
 /// Makes a branch durable that is at a commit, and the commit.
 pub(super) fn branch(repository: &Opened, name: &str, state: ObjectId) -> Result<(), Error> {
@@ -32,26 +40,32 @@ pub(super) fn branch(repository: &Opened, name: &str, state: ObjectId) -> Result
     }
     let path = repository.refs.loose_path(name);
     let failed = |source| Error::io(OPERATION, &path, source);
-    let now = (repository.now)();
     let found = absent_as_none(std::fs::symlink_metadata(&path)).map_err(failed)?;
-    let Some(data) = found.filter(std::fs::Metadata::is_file) else { return packed_refs(repository, now) };
+    let Some(data) = found.filter(std::fs::Metadata::is_file) else { return packed_refs(repository) };
     let stamp = Stamp::of_file(&data);
-    if stamp.is_young(now) {
-        sync_present(&path)
-            .and_then(|()| repository.synced.sync_parents(&path, &repository.git_dir))
-            .map_err(failed)?;
-    }
+    let synced = sync_present(&path).and_then(|()| repository.synced.sync_parents(&path, &repository.git_dir));
+    synced.map_err(failed)?;
     repository.refs.known.set_durable(name, stamp, &Target::Object(state));
     Ok(())
 }
 
-fn packed_refs(repository: &Opened, now: Timestamp) -> Result<(), Error> {
-    let Some(version) = repository.refs.packed_version() else { return Ok(()) };
-    if version.is_young(now) {
-        let path = repository.git_dir.join("packed-refs");
-        let synced = sync_present(&path).and_then(|()| sync_directory(&repository.git_dir));
-        synced.map_err(|source| Error::io(OPERATION, &path, source))?;
+/// Makes the HEAD of a worktree durable, through which a thread is reserved, and the repository's own: Git takes a directory
+/// whose HEAD is empty for no repository.
+pub(super) fn heads(repository: &Opened, private: &Path) -> Result<(), Error> {
+    let now = (repository.now)();
+    let is_main = *private == *repository.git_dir;
+    for directory in [&*repository.git_dir].into_iter().chain((!is_main).then_some(private)) {
+        let head = directory.join("HEAD");
+        repository.synced.sync_file(&head, now).map_err(|source| Error::io("make HEAD durable", &head, source))?;
     }
+    Ok(())
+}
+
+fn packed_refs(repository: &Opened) -> Result<(), Error> {
+    let Some(version) = repository.refs.packed_version() else { return Ok(()) };
+    let path = repository.git_dir.join("packed-refs");
+    let synced = sync_present(&path).and_then(|()| sync_directory(&repository.git_dir));
+    synced.map_err(|source| Error::io(OPERATION, &path, source))?;
     repository.refs.set_packed_durable(version);
     Ok(())
 }
@@ -86,61 +100,67 @@ pub(super) fn addition(
     Ok(())
 }
 
-/// A folder of objects, and in which of its 256 subfolders something was made a moment ago, as far as that was asked.
-struct Place {
+/// A folder of objects, and which of its 256 subfolders there are, as far as that was asked.
+struct ObjectFolder {
     path: PathBuf,
-    changed: [Option<bool>; 256],
+    exists: [Option<bool>; 256],
 }
 
-impl Place {
+impl ObjectFolder {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), changed: [None; 256] }
+        Self { path: path.to_owned(), exists: [None; 256] }
     }
 
-    /// The file of an object, if it is young. Most are told by the subfolder alone, without a look at the file.
-    fn young(&mut self, first: u8, hex: &str, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    /// The file of an object and its version, if it is loose and was not synced. Most packed ones need no look at a file.
+    fn unsynced(&mut self, first: u8, hex: &str, synced: &Synced) -> io::Result<Option<(PathBuf, Stamp)>> {
         let (folder, file) = hex.split_at(2);
         let folder = self.path.join(folder);
-        let changed = match self.changed[usize::from(first)] {
-            Some(changed) => changed,
-            None => *self.changed[usize::from(first)].insert(is_young(&folder, now)?),
+        let exists = match self.exists[usize::from(first)] {
+            Some(exists) => exists,
+            None => *self.exists[usize::from(first)].insert(Stamp::at(&folder)?.is_some()),
         };
         let file = folder.join(file);
-        let found = if changed { absent_as_none(std::fs::metadata(&file))? } else { None };
-        let Some(data) = found.filter(|data| Stamp::of_file(data).is_young(now)) else { return Ok(None) };
-        // What an earlier power cut left of an object that nobody had synced: a branch must not be made to lead to it.
+        let found = if exists { absent_as_none(std::fs::metadata(&file))? } else { None };
+        let Some(data) = found else { return Ok(None) };
+        let version = Stamp::of_file(&data);
+        if synced.holds(version) {
+            return Ok(None);
+        }
+        // What an earlier power cut left of an object that nothing had synced: a branch must not be made to lead to it.
         if data.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the object {hex} is an empty file")));
         }
-        Ok(Some(file))
+        Ok(Some((file, version)))
     }
 }
 
-struct Walk {
+struct Walk<'a> {
     now: Timestamp,
-    places: Vec<Place>,
+    synced: &'a Synced,
+    folders: Vec<ObjectFolder>,
     /// The files to sync.
-    young: BTreeSet<PathBuf>,
+    unsynced: BTreeMap<PathBuf, Stamp>,
 }
 
-impl Walk {
-    fn new(repository: &Opened, library: &gix::Repository) -> Result<Self, Error> {
+impl<'a> Walk<'a> {
+    fn new(repository: &'a Opened, library: &gix::Repository) -> Result<Self, Error> {
         let now = (repository.now)();
         the_repository(repository, now).map_err(|source| Error::io(OPERATION, &repository.git_dir, source))?;
         let alternates = library.objects.store_ref().alternate_db_paths();
-        let mut places = vec![repository.git_dir.join("objects")];
-        places.extend(alternates.map_err(|error| Error::library(OPERATION, error))?);
-        Ok(Self { now, places: places.iter().map(|path| Place::new(path)).collect(), young: BTreeSet::new() })
+        let mut paths = vec![repository.git_dir.join("objects")];
+        paths.extend(alternates.map_err(|error| Error::library(OPERATION, error))?);
+        let folders = paths.iter().map(|path| ObjectFolder::new(path)).collect();
+        Ok(Self { now, synced: &repository.synced, folders, unsynced: BTreeMap::new() })
     }
 
-    /// Finds the young files of a commit and of all that it leads to, until there are too many.
+    /// Finds the files to sync of a commit and of all that it leads to, until there are too many.
     fn collect(&mut self, library: &gix::Repository, state: ObjectId) -> Result<(), Error> {
         let mut open = vec![state];
         while let Some(id) = open.pop() {
             if !self.take(id)? {
                 continue;
             }
-            if self.young.len() > MOST {
+            if self.unsynced.len() > MOST_FOUND {
                 return Ok(());
             }
             let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::library(OPERATION, error);
@@ -174,15 +194,15 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes an object in, if it is young and was not met before.
+    /// Takes an object in, if it is to be synced and was not met before.
     fn take(&mut self, id: ObjectId) -> Result<bool, Error> {
         let hex = id.to_string();
         let first = id.as_bytes().first().copied().unwrap_or_default();
         let mut is_new = false;
-        for place in &mut self.places {
-            let found = place.young(first, &hex, self.now);
-            if let Some(file) = found.map_err(|source| Error::io(OPERATION, &place.path, source))? {
-                is_new |= self.young.insert(file);
+        for folder in &mut self.folders {
+            let found = folder.unsynced(first, &hex, self.synced);
+            if let Some((file, version)) = found.map_err(|source| Error::io(OPERATION, &folder.path, source))? {
+                is_new |= self.unsynced.insert(file, version).is_none();
             }
         }
         Ok(is_new)
@@ -190,23 +210,26 @@ impl Walk {
 
     /// Syncs what was found: each file, or everything when there are too many.
     fn sync(&self, repository: &Opened) -> Result<(), Error> {
-        let synced = if self.young.len() > MOST {
-            self.places.iter().try_for_each(|place| sync_file_system(&place.path))
+        let synced = if self.unsynced.len() > MOST {
+            self.folders.iter().try_for_each(|folder| sync_file_system(&folder.path))
         } else {
             self.sync_each(repository)
         };
-        synced.map_err(|source| Error::io(OPERATION, &repository.git_dir, source))
+        synced.map_err(|source| Error::io(OPERATION, &repository.git_dir, source))?;
+        // All at once: one that is known to be durable is not looked beyond.
+        self.unsynced.values().for_each(|version| self.synced.remember(*version));
+        Ok(())
     }
 
     fn sync_each(&self, repository: &Opened) -> io::Result<()> {
         // All are begun before the first is waited for: a journal then takes most of them in one go.
-        for file in &self.young {
-            if let Some(file) = absent_as_none(open_plain(file))? {
+        for file in self.unsynced.keys() {
+            if let Ok(file) = open_plain(file) {
                 begin_sync(&file);
             }
         }
         let mut folders = BTreeSet::new();
-        for file in &self.young {
+        for file in self.unsynced.keys() {
             sync_present(file)?;
             folders.extend(file.parent());
         }
@@ -215,23 +238,32 @@ impl Walk {
             absent_as_none(sync_entries(repository, folder))?;
         }
         // Git syncs packs, but not their folder, and other programs neither. What was loose a moment ago may be in one.
-        self.places.iter().try_for_each(|place| packs(repository, &place.path.join("pack"), self.now))
+        self.folders.iter().try_for_each(|folder| packs(repository, &folder.path.join("pack"), self.now))
     }
 }
 
 fn packs(repository: &Opened, folder: &Path, now: Timestamp) -> io::Result<()> {
-    if !is_young(folder, now)? {
-        return Ok(());
-    }
+    let synced = &repository.synced;
+    let Some(version) = Stamp::with_times(folder)?.filter(|version| !synced.holds(*version)) else { return Ok(()) };
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         // Git's own name for a pack that is not complete yet: it may be large, and nothing is read from it.
         let is_complete = path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"tmp_"));
-        if is_complete && is_young(&path, now)? {
-            sync_present(&path)?;
-        }
+        let version = if is_complete { Stamp::with_times(&path)? } else { None };
+        files.extend(version.filter(|version| !synced.holds(*version)).map(|version| (path, version)));
     }
-    sync_entries(repository, folder)
+    if files.len() > MOST {
+        sync_file_system(folder)?;
+    } else {
+        files.iter().try_for_each(|(path, _)| sync_present(path))?;
+    }
+    sync_entries(repository, folder)?;
+    files.iter().for_each(|(_, version)| synced.remember(*version));
+    if version.is_settled(now) {
+        synced.remember(version);
+    }
+    Ok(())
 }
 
 /// Makes a directory's entries durable, and its own and those above it within the repository.
@@ -241,39 +273,15 @@ fn sync_entries(repository: &Opened, directory: &Path) -> io::Result<()> {
     repository.synced.sync_parents(&directory.join("entry"), top)
 }
 
-/// The files and directories that make a repository, when it was made a moment ago: Git syncs none of them.
+/// The files and directories that make a repository: Git syncs none of them.
 fn the_repository(repository: &Opened, now: Timestamp) -> io::Result<()> {
     if repository.durable.load(Ordering::Acquire) {
         return Ok(());
     }
-    for (depth, directory) in repository.git_dir.ancestors().enumerate() {
-        // Where the birth cannot be told, the Git directory itself is taken for new.
-        let born = std::fs::metadata(directory)?.created();
-        if !born.map_or(depth == 0, |born| was_just_now(born, now)) {
-            break;
-        }
-        if depth == 0 {
-            ["HEAD", "config"].iter().try_for_each(|file| sync_present(&directory.join(file)))?;
-            sync_directory(directory)?;
-        }
-        match directory.parent().map(sync_directory) {
-            // Who may enter a directory may not always read it; then only this way is left.
-            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => sync_file_system(directory)?,
-            Some(result) => result?,
-            None => {}
-        }
+    for file in FIRST_READ {
+        repository.synced.sync_file(&repository.git_dir.join(file), now)?;
     }
+    repository.synced.sync_way_to(&repository.git_dir)?;
     repository.durable.store(true, Ordering::Release);
     Ok(())
-}
-
-/// Makes a file durable, unless it has vanished.
-fn sync_present(path: &Path) -> io::Result<()> {
-    absent_as_none(open_plain(path))?.map_or(Ok(()), |file| sync(&file))
-}
-
-/// Whether a file, or the list of a directory's entries, was changed so recently that it may not be durable.
-fn is_young(path: &Path, now: Timestamp) -> io::Result<bool> {
-    let found = absent_as_none(std::fs::metadata(path))?;
-    Ok(found.is_some_and(|data| Stamp::of_file(&data).is_young(now)))
 }

@@ -6,25 +6,17 @@
 use std::ffi::OsStr;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use lru::LruCache;
 use nix::fcntl::OFlag;
-use parking_lot::Mutex;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
-use super::stamp::Stamp;
-
 /// The most bytes that are read of a file which Git keeps small (a ref, a `gitdir` file).
 const SMALL_FILE: u64 = 64 * 1024;
-
-/// The most directories of one repository that are remembered as synced.
-const SYNCED_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Turns "there is no such file" into `None`; a file in the place of a parent directory means the same.
 pub(super) fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -167,6 +159,18 @@ pub(super) fn sync_file_system(directory: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, format!("{}: too much to sync", directory.display())))
 }
 
+/// Removes a directory in which there are only empty directories, as Git does when a branch needs its name.
+pub(super) fn remove_empty_tree(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        remove_empty_tree(&entry.path())?;
+    }
+    std::fs::remove_dir(path)
+}
+
 /// What this thread has synced, for tests.
 #[cfg(test)]
 pub(super) mod seam {
@@ -190,50 +194,4 @@ pub(super) mod seam {
     pub(in crate::repo) fn take() -> Vec<u64> {
         SYNCED.take()
     }
-}
-
-/// The directories below one Git directory whose own entries are known to be durable.
-///
-/// A directory that was removed and made anew has another identity, and is synced again.
-#[derive(Debug)]
-pub(super) struct Synced(Mutex<LruCache<PathBuf, Stamp>>);
-
-impl Synced {
-    /// Nothing is known yet.
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(SYNCED_DIRECTORIES)))
-    }
-
-    /// Makes a file's entry in its directory durable, and the entries of the directories above it up to `top`: those may
-    /// have been made a moment ago, here or by another process that does not sync them.
-    pub(super) fn sync_parents(&self, file: &Path, top: &Path) -> io::Result<()> {
-        let mut parents = file.ancestors().skip(1).take_while(|directory| directory.starts_with(top)).peekable();
-        if let Some(parent) = parents.peek() {
-            sync_directory(parent)?;
-        }
-        while let (Some(directory), Some(above)) = (parents.next(), parents.peek()) {
-            // The stamp is taken before the sync, so that it cannot be that of a later directory of this name.
-            let stamp = Stamp::at(directory)?;
-            if stamp.is_some() && self.0.lock().get(directory).copied() == stamp {
-                continue;
-            }
-            sync_directory(above)?;
-            if let Some(stamp) = stamp {
-                self.0.lock().put(directory.to_owned(), stamp);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Removes a directory in which there are only empty directories, as Git does when a branch needs its name.
-pub(super) fn remove_empty_tree(path: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_dir() {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
-        remove_empty_tree(&entry.path())?;
-    }
-    std::fs::remove_dir(path)
 }

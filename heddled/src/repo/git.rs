@@ -132,11 +132,14 @@ impl Repo for GitRepo {
         };
         match tip {
             None => repository.refs.refuse_conflict(thread)?,
-            // This may be all that is done for the reserve: nobody else makes it durable.
+            // This may be all that is done for the reserve: nothing else makes it durable.
             Some(tip) if tip.state == anchor && !(tip.durable && commit.durable) => {
                 durable::branch(repository, &thread.ref_name(), anchor)?;
             }
             Some(_) => {}
+        }
+        if tip.is_none_or(|tip| tip.state == anchor) {
+            durable::heads(repository, &place.private)?;
         }
         let (tip, checked_out) = (tip.map(|tip| tip.state), head.thread.clone());
         Ok(Sighting { repo: place.located()?, anchor, root: commit.root, tip, checked_out })

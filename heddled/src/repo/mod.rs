@@ -44,6 +44,7 @@ mod settings;
 mod stamp;
 mod status;
 mod swap;
+mod synced;
 mod target;
 #[cfg(test)]
 mod tests;

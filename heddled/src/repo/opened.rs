@@ -8,13 +8,13 @@ use proto_schema::RepositoryProblem;
 
 use super::discover::Found;
 use super::error::Error;
-use super::files::Synced;
 use super::format::{self, Format};
 use super::git::WallClock;
 use super::marker::KnownMark;
 use super::objects::Objects;
 use super::refs::Refs;
 use super::stamp::{Directory, Stamp};
+use super::synced::Synced;
 use super::{Located, MarkSeen, RepoKey};
 
 /// A repository that is kept open.
@@ -37,12 +37,19 @@ pub(super) struct Opened {
     pub(super) refs: Refs,
     pub(super) objects: Objects,
     pub(super) marker: KnownMark,
-    pub(super) synced: Synced,
+    /// What was synced of all repositories.
+    pub(super) synced: Arc<Synced>,
 }
 
 impl Opened {
     /// Opens what was found at `path`.
-    pub(super) fn open(path: &Path, found: &Found, config: Option<Stamp>, now: WallClock) -> Result<Self, Error> {
+    pub(super) fn open(
+        path: &Path,
+        found: &Found,
+        config: Option<Stamp>,
+        now: WallClock,
+        synced: Arc<Synced>,
+    ) -> Result<Self, Error> {
         let unsupported = || Error::not_found(path, RepositoryProblem::UnsupportedFormat);
         let format = format::read(&found.common)?.ok_or_else(unsupported)?;
         let git_dir: Arc<Path> = found.common.as_path().into();
@@ -59,7 +66,7 @@ impl Opened {
             refs: Refs::new((Arc::clone(&git_dir), Arc::clone(&directory)), &format, Arc::clone(&now)),
             objects: Objects::new(Arc::clone(&git_dir))?,
             marker: KnownMark::default(),
-            synced: Synced::new(),
+            synced,
             format,
             directory,
             now,

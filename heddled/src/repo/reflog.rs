@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use proto_schema::{ObjectId, Timestamp};
+use proto_schema::ObjectId;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -14,7 +14,6 @@ use super::error::Error;
 use super::files::{begin_sync, folder_beneath, remove_empty_tree, sync};
 use super::opened::Opened;
 use super::settings::LogUpdates;
-use super::stamp::was_just_now;
 
 const OPERATION: &str = "write the reflog";
 
@@ -23,16 +22,14 @@ const OPERATION: &str = "write the reflog";
 pub(super) struct Entry {
     file: File,
     path: PathBuf,
-    /// Whether somebody, not necessarily this daemon, made the file a moment ago.
-    is_new: bool,
 }
 
 impl Entry {
-    /// Makes the entry durable.
+    /// Makes the entry durable, and the log's own in its directory: another program may have made it and synced nothing.
     pub(super) fn sync(&self, repository: &Opened) -> Result<(), Error> {
-        let synced = sync(&self.file).and_then(|()| {
-            if self.is_new { repository.synced.sync_parents(&self.path, &repository.git_dir) } else { Ok(()) }
-        });
+        let synced = sync(&self.file)
+            .and_then(|()| self.file.metadata())
+            .and_then(|data| repository.synced.sync_parents_once(&self.path, &data, &repository.git_dir));
         synced.map_err(|source| Error::io(OPERATION, &self.path, source))
     }
 }
@@ -65,7 +62,6 @@ pub(super) fn append_to(
     let unset = if repository.format.bare { LogUpdates::Never } else { LogUpdates::Always };
     let create = repository.format.log_updates.or(signature.log_updates).unwrap_or(unset) == LogUpdates::Always;
     let Some(mut file) = open(git_dir, &way, create).map_err(failed)? else { return Ok(None) };
-    let is_new = is_new(&file, (repository.now)()).map_err(failed)?;
     let zeros = "0".repeat(new.as_bytes().len() * 2);
     let old = old.map_or(zeros, |old| old.to_string());
     let name = clean(repository.format.name.as_deref().or(signature.name.as_deref()), "heddled");
@@ -76,7 +72,7 @@ pub(super) fn append_to(
     // One write: with O_APPEND, entries of several processes stay whole.
     file.write_all(line.as_bytes()).map_err(failed)?;
     begin_sync(&file);
-    Ok(Some(Entry { file, path, is_new }))
+    Ok(Some(Entry { file, path }))
 }
 
 /// Opens the log for appending; `None` when there is none and none is to be made.
@@ -92,11 +88,6 @@ fn open(git_dir: &Path, way: &Path, create: bool) -> io::Result<Option<File>> {
         other => return Ok(Some(other?.into())),
     }
     Ok(Some(openat(&folder, name, append | OFlags::CREATE, Mode::from_raw_mode(0o666))?.into()))
-}
-
-/// Whether a log's entry in its directory may not be durable; where that cannot be told, it may not.
-fn is_new(file: &File, now: Timestamp) -> io::Result<bool> {
-    Ok(file.metadata()?.created().map_or(true, |born| was_just_now(born, now)))
 }
 
 /// A name or address without what would end its field; the other when nothing is left.

@@ -8,16 +8,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use proto_schema::Timestamp;
 use rustix::fs::FileType;
 
 use super::files::absent_as_none;
-
-/// How long after a change of a file its kernel may still keep the change to itself. Linux writes out after half a
-/// minute and commits metadata sooner; what is older than this has long been written.
-const WRITTEN_BACK_MS: i64 = 120_000;
 
 /// How coarse file times may be: two changes closer together can leave the same time.
 const TIME_GRAIN_MS: i64 = 20;
@@ -26,7 +21,7 @@ const TIME_GRAIN_MS: i64 = 20;
 ///
 /// A file that is replaced gets another inode, one that is rewritten another size or time; the change time cannot be
 /// set by a program, so that a restored modification time is noticed too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
@@ -49,16 +44,16 @@ impl Stamp {
         }
     }
 
-    /// A directory's times change with every entry: only its identity counts. Its birth tells a new directory from a
-    /// removed one whose inode it got.
-    fn of_directory(data: &Metadata) -> Self {
+    /// What stays the same when a file is appended to or a directory gets entries. The birth tells a new one from a removed
+    /// one whose inode it got.
+    pub(super) fn of_identity(data: &Metadata) -> Self {
         let born = data.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let born = born.map_or((0, 0), |at| (at.as_secs().cast_signed(), i64::from(at.subsec_nanos())));
         Self { device: data.dev(), inode: data.ino(), owner: data.uid(), size: 0, modified: born, changed: born }
     }
 
     fn of(data: &Metadata) -> Self {
-        if data.is_dir() { Self::of_directory(data) } else { Self::of_file(data) }
+        if data.is_dir() { Self::of_identity(data) } else { Self::of_file(data) }
     }
 
     /// The stamp of what the path leads to, symbolic links followed; `None` when there is nothing.
@@ -80,13 +75,6 @@ impl Stamp {
     pub(super) fn is_settled(&self, now: Timestamp) -> bool {
         let (seconds, nanoseconds) = self.changed;
         seconds * 1000 + nanoseconds / 1_000_000 + TIME_GRAIN_MS < now.unix_ms()
-    }
-
-    /// Whether it may not have been written out yet, `now` being wall time: a change in the future counts, for the clock
-    /// was set back. The change time counts, for the modification time is whatever a program set it to.
-    pub(super) fn is_young(&self, now: Timestamp) -> bool {
-        let (seconds, nanoseconds) = self.changed;
-        is_young(seconds * 1000 + nanoseconds / 1_000_000, now)
     }
 
     /// How long ago it was last written, in milliseconds, `now` being wall time.
@@ -131,16 +119,6 @@ impl Stamp {
     pub(super) fn owner(self) -> u32 {
         self.owner
     }
-}
-
-/// Whether something of that time may not have been written out yet.
-pub(super) fn was_just_now(at: SystemTime, now: Timestamp) -> bool {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok());
-    since.is_none_or(|since| is_young(since, now))
-}
-
-fn is_young(at_ms: i64, now: Timestamp) -> bool {
-    now.unix_ms() - at_ms < WRITTEN_BACK_MS
 }
 
 /// A directory that is kept open: what lies in it is found by a short walk.

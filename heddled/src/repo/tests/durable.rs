@@ -34,7 +34,7 @@ fn assert_synced(synced: &[u64], files: &BTreeSet<PathBuf>) {
     }
 }
 
-/// A daemon whose wall clock is that far ahead.
+/// A daemon that has synced nothing yet, and whose wall clock is that far ahead.
 fn later(f: &Fixture, ms: i64) -> GitRepo {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let environment = Environment { path, home: Some(f.root.join("home")), xdg_config_home: None };
@@ -43,7 +43,7 @@ fn later(f: &Fixture, ms: i64) -> GitRepo {
 }
 
 #[test]
-fn a_young_commit_is_synced_with_all_it_leads_to_before_the_ref() {
+fn a_commit_is_synced_with_all_it_leads_to_before_the_ref() {
     let f = Fixture::new();
     let main = f.init("main", &[]);
     let git_dir = main.join(".git");
@@ -53,8 +53,9 @@ fn a_young_commit_is_synced_with_all_it_leads_to_before_the_ref() {
     let state = f.commit(&main, "two");
     let files = reachable(&f, &main, state);
     assert!(files.len() >= 8, "two commits, four trees, three blobs: {files:?}");
+    let repo = later(&f, 1_000);
     seam::take();
-    f.repo.compare_and_swap(&git_dir, &thread("new"), Expected::Absent, state, "made").unwrap();
+    repo.compare_and_swap(&git_dir, &thread("new"), Expected::Absent, state, "made").unwrap();
     let synced = seam::take();
     assert_synced(&synced, &files);
     let ref_file = git_dir.join("refs/heads/new");
@@ -67,10 +68,10 @@ fn a_young_commit_is_synced_with_all_it_leads_to_before_the_ref() {
         assert!(synced.contains(&inode(&made)), "the repository is new, too: {}", made.display());
     }
 
-    f.repo.sight(&main, &thread("new"), &Anchor::Tip).unwrap();
-    f.repo.compare_and_swap(&git_dir, &thread("new"), Expected::At(state), state, "again").unwrap();
+    repo.sight(&main, &thread("new"), &Anchor::Tip).unwrap();
+    repo.compare_and_swap(&git_dir, &thread("new"), Expected::At(state), state, "again").unwrap();
     assert_eq!(seam::take(), [0; 0], "its own work is remembered");
-    f.repo.compare_and_swap(&git_dir, &thread("other"), Expected::Absent, state, "made").unwrap();
+    repo.compare_and_swap(&git_dir, &thread("other"), Expected::Absent, state, "made").unwrap();
     assert_eq!(seam::take().len(), 4, "lock, folder, reflog and its folder");
 }
 
@@ -83,9 +84,10 @@ fn a_branch_that_another_made_is_synced_once_when_it_is_seen() {
     let files = reachable(&f, &main, state);
     f.git(&main, &["branch", "deep/er"]);
     let refs = BTreeSet::from([git_dir.join("refs/heads/deep/er")]);
+    let repo = later(&f, 1_000);
     for round in 0..3 {
         seam::take();
-        let seen = f.repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap();
+        let seen = repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap();
         assert_eq!(seen.tip, Some(state));
         let synced = seam::take();
         if round == 0 {
@@ -98,14 +100,14 @@ fn a_branch_that_another_made_is_synced_once_when_it_is_seen() {
     }
     let three = f.commit(&main, "three");
     f.git(&main, &["branch", "-f", "deep/er", "HEAD"]);
-    f.repo.compare_and_swap(&git_dir, &thread("deep/er"), Expected::At(three), three, "there").unwrap();
+    repo.compare_and_swap(&git_dir, &thread("deep/er"), Expected::At(three), three, "there").unwrap();
     let synced = seam::take();
     assert_synced(&synced, &refs);
     assert_synced(&synced, &reachable(&f, &main, three).difference(&files).cloned().collect());
 
     f.git(&main, &["pack-refs", "--all", "--prune"]);
     for round in 0..2 {
-        assert_eq!(f.repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap().tip, Some(three));
+        assert_eq!(repo.sight(&main, &thread("deep/er"), &Anchor::Tip).unwrap().tip, Some(three));
         assert_eq!(seam::take().contains(&inode(&git_dir.join("packed-refs"))), round == 0);
     }
 }
@@ -121,22 +123,83 @@ fn a_branch_elsewhere_than_the_anchor_is_left_alone() {
     assert_eq!(seam::take(), [0; 0]);
 }
 
+/// A wall clock that was set forward makes a commit of this moment look old, and one that was set back makes it look new.
 #[test]
-fn what_is_old_is_taken_as_written() {
+fn what_looks_old_is_synced_like_the_rest_and_once() {
     let f = Fixture::new();
     let main = f.init("main", &[]);
     let state = f.commit(&main, "two");
-    let repo = later(&f, 121_000);
-    seam::take();
-    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
-    assert_eq!(seam::take(), [0; 0]);
-    let repo = later(&f, -10_000_000);
-    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
-    assert_synced(&seam::take(), &reachable(&f, &main, state));
+    let files = reachable(&f, &main, state);
+    for ahead in [3_600_000, 130_000, -3_600_000] {
+        let repo = later(&f, ahead);
+        seam::take();
+        repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+        let synced = seam::take();
+        assert_synced(&synced, &files);
+        assert_synced(&synced, &BTreeSet::from([main.join(".git/refs/heads/main"), main.join(".git/HEAD")]));
+        repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+        // The times of what was changed in the future do not tell two versions apart.
+        let is_back = ahead < 0;
+        assert_eq!(seam::take().contains(&inode(&main.join(".git/HEAD"))), is_back, "{ahead}");
+    }
 }
 
 #[test]
-fn packs_that_are_young_are_synced_with_their_folder() {
+fn a_log_that_looks_old_is_synced_with_its_folder_once() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let git_dir = main.join(".git");
+    let one = f.id(&main, "HEAD");
+    f.git(&main, &["branch", "a/b"]);
+    let two = f.commit(&main, "two");
+    let repo = later(&f, 3_600_000);
+    let folder = inode(&git_dir.join("logs/refs/heads/a"));
+    for (round, (old, new)) in [(one, two), (two, one)].into_iter().enumerate() {
+        seam::take();
+        repo.compare_and_swap(&git_dir, &thread("a/b"), Expected::At(old), new, "moved").unwrap();
+        assert_eq!(seam::take().contains(&folder), round == 0);
+    }
+}
+
+/// Git takes a directory whose HEAD a power cut emptied for no repository, and reads nothing of it.
+#[test]
+fn each_version_of_a_head_is_synced_once() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let linked = f.root.join("linked");
+    f.git(&main, &["worktree", "add", "--quiet", "-b", "other", linked.to_str().unwrap()]);
+    let repo = later(&f, 60_000);
+    let heads = |own: &str| [main.join(".git/HEAD"), main.join(".git").join(own)].map(|head| inode(&head));
+    let see = || {
+        seam::take();
+        repo.sight(&linked, &thread("other"), &Anchor::Tip).unwrap();
+        seam::take()
+    };
+    let synced = see();
+    assert!(heads("worktrees/linked/HEAD").iter().all(|head| synced.contains(head)), "{synced:?}");
+    assert_eq!(see(), [0; 0]);
+    f.git(&main, &["symbolic-ref", "HEAD", "refs/heads/elsewhere"]);
+    assert_eq!(see(), [inode(&main.join(".git/HEAD")), inode(&main.join(".git"))]);
+    assert_eq!(see(), [0; 0]);
+}
+
+#[test]
+fn what_was_synced_is_known_when_the_repository_is_opened_anew() {
+    let f = Fixture::new();
+    let main = f.init("main", &[]);
+    let state = f.commit(&main, "two");
+    let repo = later(&f, 60_000);
+    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    f.git(&main, &["config", "user.name", "Grace"]);
+    seam::take();
+    repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    let synced = seam::take();
+    assert!(synced.contains(&inode(&main.join(".git/config"))), "{synced:?}");
+    assert!(reachable(&f, &main, state).iter().all(|file| !synced.contains(&inode(file))));
+}
+
+#[test]
+fn packs_are_synced_with_their_folder() {
     let f = Fixture::new();
     let main = f.init("main", &[]);
     f.commit(&main, "two");
@@ -175,6 +238,17 @@ fn a_great_deal_is_synced_as_a_whole() {
     f.repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
     let synced = seam::take();
     assert!(synced.len() < 20 && synced.contains(&inode(&main.join(".git/objects"))), "{}", synced.len());
+
+    // All of it is known then: the next commit costs what it adds.
+    let files = reachable(&f, &main, f.id(&main, "HEAD"));
+    let state = f.commit(&main, "one more");
+    seam::take();
+    f.repo.sight(&main, &thread("main"), &Anchor::Tip).unwrap();
+    let synced = seam::take();
+    let added = reachable(&f, &main, state).difference(&files).cloned().collect::<BTreeSet<_>>();
+    assert_eq!(added.len(), 3);
+    assert_synced(&synced, &added);
+    assert!(files.iter().all(|file| !synced.contains(&inode(file))));
 }
 
 #[test]
