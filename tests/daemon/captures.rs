@@ -234,6 +234,67 @@ fn captures_of_one_worktree_queue_and_those_of_others_do_not_wait() {
     work.assert_sound(&place);
 }
 
+/// A place whose state lies on another file system than its repositories; none where there is no second one.
+fn split_place() -> Option<(Place, tempfile::TempDir)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = Place::new();
+    let device = |path: &std::path::Path| std::fs::metadata(path).map(|data| data.dev());
+    let other = std::path::Path::new("/dev/shm");
+    if device(other).ok()? == device(&place.root).ok()? {
+        return None;
+    }
+    Some((place, tempfile::tempdir_in(other).ok()?))
+}
+
+fn start_with<'a>(place: &'a Place, state: &tempfile::TempDir) -> crate::support::Daemon<'a> {
+    let mut command = place.command();
+    command.env("HEDDLE_STATE_DIR", state.path().join("state"));
+    let daemon = place.launch(&mut command);
+    eventually("the daemon serves", || Client::try_connect(&place.socket()).ok());
+    daemon
+}
+
+/// Objects are copied there, under a temporary name in the repository.
+#[test]
+fn what_a_killed_capture_left_of_an_object_is_no_obstacle_to_that_content() {
+    let Some((place, state)) = split_place() else { return };
+    let daemon = start_with(&place, &state);
+    let mut client = daemon.client();
+    let work = Work::new(&place, &mut client);
+    work.write("new", "the same content");
+    let id = work.tree.git(&["hash-object", "new"]);
+    let folder = work.repo.path.join(".git/objects").join(&id[..2]);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("tmp_obj_{}", &id[2..])), "half of").unwrap();
+    assert_eq!(work.capture(&mut client)["created"], true);
+    assert_eq!(work.repo.git(&["cat-file", "blob", &id]), "the same content");
+    work.assert_sound(&place);
+}
+
+#[test]
+fn two_worktrees_can_capture_the_same_new_content_at_once() {
+    let Some((place, state)) = split_place() else { return };
+    let daemon = start_with(&place, &state);
+    let mut client = daemon.client();
+    let work = Work::new(&place, &mut client);
+    let at = work.repo.at();
+    let other = client.ok("agent.reserve", &json!({"repo": at, "thread": "u", "worktree": {}}))["reservation"].take();
+    let elsewhere = std::path::Path::new(other["path"].as_str().unwrap());
+    for number in 0..200 {
+        let content = format!("{number}\n").repeat(5_000);
+        work.write(&format!("file-{number}"), &content);
+        std::fs::write(elsewhere.join(format!("file-{number}")), content).unwrap();
+    }
+    let mut captors = [daemon.client(), daemon.client()];
+    captors[0].start("agent.capture", &key(&work.held));
+    captors[1].start("agent.capture", &key(&other));
+    for mut captor in captors {
+        let answer = captor.receive();
+        assert_eq!(answer["result"]["capture"]["created"], true, "{answer}");
+    }
+    work.assert_sound(&place);
+}
+
 /// The moments of a capture at which the daemon is killed, by what can be seen of it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Moment {

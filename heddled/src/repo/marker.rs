@@ -234,7 +234,11 @@ fn write_aside(git_dir: &Path, registry: &Claim, era: u64, repository: Repositor
             Ok(()) => return Ok(aside),
             // Left by a process of the same number that was killed.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::io(WRITE, &aside, source)),
+            Err(source) => {
+                // A full disk leaves an incomplete one, each time under another name.
+                std::fs::remove_file(&aside).unwrap_or_default();
+                return Err(Error::io(WRITE, &aside, source));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use proto_schema::ThreadName;
@@ -113,11 +114,16 @@ fn lock(worktree: &Worktree, reason: &str) -> Result<(), Error> {
         Some(_) => drop(absent_as_none(std::fs::remove_file(&file)).map_err(failed)?),
         None => {}
     }
-    match std::fs::OpenOptions::new().write(true).create_new(true).open(&file) {
-        Ok(mut lock) => writeln!(lock, "{reason}").map_err(failed),
+    // As a whole or not at all: a lock without its reason is another's, and no end of a session would remove it.
+    let mode = std::fs::Permissions::from_mode(0o666);
+    let made = tempfile::Builder::new().prefix("locked.").permissions(mode).tempfile_in(&worktree.private);
+    let mut made = made.map_err(failed)?;
+    writeln!(made, "{reason}").map_err(failed)?;
+    match made.persist_noclobber(&file) {
+        Ok(_) => Ok(()),
         // Someone else was first, which is as good.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(refused) => Err(failed(refused.error)),
     }
 }
 

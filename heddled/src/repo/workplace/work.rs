@@ -75,10 +75,16 @@ impl Workplaces {
         };
         let failed = |source| Error::io(OPERATION, directory, source);
         self.make_directory(directory).map_err(failed)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!("{}-{number}", std::process::id()));
-        private().create(&path).map_err(failed)?;
-        Ok(Workplace { path })
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!("{}-{number}", std::process::id()));
+            match private().create(&path) {
+                Ok(()) => return Ok(Workplace { path }),
+                // Left by a killed daemon with the same process id, as in a container, and it could not be removed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 
     /// Makes the directory of them all, once: who comes second waits, or its place would go with what was left.
@@ -429,6 +435,18 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+
+    /// In a container the daemon may have the process id of the one before it.
+    #[test]
+    fn what_cannot_be_removed_under_the_next_name_is_passed_over() {
+        let scene = tempfile::tempdir().unwrap();
+        let places = Workplaces::new(Some(scene.path().to_owned()));
+        drop(places.make().unwrap());
+        let left = scene.path().join(format!("{}-1", std::process::id()));
+        std::fs::create_dir(&left).unwrap();
+        let made = places.make().unwrap();
+        assert!(made.path != left && made.path.is_dir());
+    }
 
     /// What a killed daemon left goes when the first place is made, and no place goes that is made beside it.
     #[test]
