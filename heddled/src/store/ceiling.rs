@@ -71,10 +71,12 @@ pub(super) fn read(layout: &Layout, state: u128) -> Result<Option<u64>, Error> {
 }
 
 impl Ceiling {
-    /// Makes the ceiling of a state that has none, above the last token granted.
-    pub(super) fn create(layout: &Layout, state: u128, granted: u64) -> Result<(), Error> {
+    /// Makes the ceiling of a state that has none that counts, and returns it. Where tokens were granted without one, the end
+    /// of the journal may be lost: it is a whole block above the last token that is known.
+    pub(super) fn create(layout: &Layout, state: u128, granted: u64) -> Result<u64, Error> {
         let path = &layout.ceiling;
-        let (value, temporary) = (granted + 1, path.with_extension("tmp"));
+        let value = if granted == 0 { 1 } else { granted.saturating_add(BLOCK) };
+        let temporary = path.with_extension("tmp");
         let write = || {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -87,7 +89,8 @@ impl Ceiling {
             std::fs::rename(&temporary, path)?;
             sync_parent(path)
         };
-        write().map_err(Error::io("make", path))
+        write().map_err(Error::io("make", path))?;
+        Ok(value)
     }
 
     /// Opens the ceiling for writing. Its `value` was read before.

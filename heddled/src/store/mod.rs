@@ -191,19 +191,15 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Has the fencing tokens go on above every one that may have been granted. Must be called before any is granted: after a
-    /// stop that was not clean, the end of the journal may be lost.
-    ///
-    /// # Errors
-    /// The state cannot be written.
-    pub fn raise_fencing(&mut self, now: Timestamp) -> Result<(), Error> {
+    /// Makes the fencing tokens go on above every one that may have been granted. Must be called before any is granted: after a
+    /// stop that was not clean, the end of the journal may be lost. Writes nothing, so that a full disk stops no start: the
+    /// ceiling is on the disk, and the next grant's own entry has its token.
+    pub fn raise_fencing(&mut self, now: Timestamp) {
         if self.fencing_floor > self.registry.counters().fencing {
             let to = FencingToken(self.fencing_floor);
             let entry = self.registry.entry(now, Change::FencingRaised { to });
-            let registry = self.registry.clone();
-            self.registry = append(self, &registry, &[entry])?;
+            self.registry.apply(&entry);
         }
-        Ok(())
     }
 }
 

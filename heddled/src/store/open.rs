@@ -159,11 +159,12 @@ fn start(
         log.push(registry.operation(entry).into_iter().collect());
     }
     let granted = registry.counters().fencing;
-    if ceiling.is_none() {
-        // Of version 0.1.0, or of a restore from before there were ceilings.
-        Ceiling::create(&layout, id, granted)?;
-    }
-    let ceiling = Ceiling::open(&layout, id, ceiling.unwrap_or(granted + 1))?;
+    let ceiling = match ceiling.filter(|ceiling| *ceiling > granted) {
+        Some(ceiling) => ceiling,
+        // Of version 0.1.0, or version 0.1.0 has worked here since: it granted tokens that nothing but the journal has.
+        None => Ceiling::create(&layout, id, granted)?,
+    };
+    let ceiling = Ceiling::open(&layout, id, ceiling)?;
     let numbers = 0..recovered.count;
     let segments: Vec<_> = numbers
         .clone()

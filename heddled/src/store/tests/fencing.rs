@@ -18,7 +18,7 @@ use super::history::History;
 /// Opens a state as a daemon does.
 fn start(state: &Path) -> Result<Opened, Error> {
     let mut opened = open(state, &small())?;
-    opened.raise_fencing(Timestamp::from_unix_ms(7))?;
+    opened.raise_fencing(Timestamp::from_unix_ms(7));
     Ok(opened)
 }
 
@@ -168,7 +168,10 @@ fn a_state_from_before_there_were_ceilings_opens_and_gets_one() {
     fs::File::options().write(true).open(short.path().join("journal/01")).unwrap().set_len((16 << 20) - 1).unwrap();
     refused_untouched(short.path());
     let opened = start(place.path()).unwrap();
-    assert_eq!(opened.registry.counters().fencing, last);
+    assert!(
+        opened.registry.counters().fencing > last,
+        "what the journal lost before there was a ceiling is passed over"
+    );
     let mut history = History::at(opened.registry.clone());
     let mut opened = opened;
     history.steps(20, 3);
