@@ -146,7 +146,7 @@ fn subscriptions_are_limited_and_end_with_their_connection() {
 #[test]
 fn v3_what_is_no_longer_kept_is_said_to_be_so() {
     let place = Place::new();
-    // Forty days ago a daemon was started five times.
+    // A daemon was started five times, and forty days later looks at the clock agreed that this is old.
     std::fs::DirBuilder::new().mode(0o700).create(place.state()).unwrap();
     let mut opened = store::open(&place.state(), &store::Options::default()).unwrap();
     let mut registry = Registry::default();
@@ -157,6 +157,10 @@ fn v3_what_is_no_longer_kept_is_said_to_be_so() {
         let operations = registry.operation(&entry).into_iter().collect();
         opened.store.append(&[entry], operations, &registry).unwrap();
     }
+    let as_of = Timestamp::from_unix_ms(1_600_000_000_000 + 40 * 86_400_000);
+    let pruned = registry.entry(as_of, Change::Pruned { as_of });
+    registry.apply(&pruned);
+    opened.store.append(&[pruned], Vec::new(), &registry).unwrap();
     opened.store.close(&registry).unwrap();
     let mut daemon = place.start();
     let mut client = daemon.client();

@@ -23,6 +23,30 @@ pub(super) const LAST_ERA: u64 = (1 << 13) - 1;
 /// The file in a state directory with the key of its registry's marks, for another registry that takes a repository over.
 const KEY: &str = "mark.key";
 
+/// What the mark of a repository says of it, whoever wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkSeen {
+    /// There is none: nothing was ever reserved in it.
+    Absent,
+    /// It has no id: version 0.1.0 made it.
+    Unsigned,
+    /// The repository has this id, unless it is a copy of the one that has.
+    Id(RepositoryId),
+}
+
+/// Which repository a registry takes a directory for when it claims it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// One that it does not know yet.
+    New,
+    /// A copy of one that it knows, with that one's mark: it gets an id of its own.
+    Copy,
+    /// One that it knows, by its id where the record has one.
+    Known(Option<RepositoryId>),
+    /// One that it knows and whose mark was removed: the mark is made again, with the same id.
+    Unmarked(RepositoryId),
+}
+
 /// A mark as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {

@@ -65,7 +65,7 @@ pub use find::Whereabouts;
 pub use git::{GitRepo, WallClock};
 pub use inspect::{BranchFound, Head, Inspection, ThreadFound, ThreadToInspect, Upstream};
 pub use inventory::Finding;
-pub use mark::write_key;
+pub use mark::{Identity, MarkSeen, write_key};
 pub use opened::shown;
 pub use program::Environment;
 pub use removal::{Kept, LinkedWorktree, Removal, RemoveRequest};
@@ -91,30 +91,6 @@ pub struct Located {
     /// When its common Git directory was made, in nanoseconds, where the file system records it: an inode that was given to a
     /// new directory has another time.
     pub born: Option<i64>,
-}
-
-/// What the mark of a repository says of it, whoever wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MarkSeen {
-    /// There is none: nothing was ever reserved in it.
-    Absent,
-    /// It has no id: version 0.1.0 made it.
-    Unsigned,
-    /// The repository has this id, unless it is a copy of the one that has.
-    Id(RepositoryId),
-}
-
-/// Which repository a registry takes a directory for when it claims it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// One that it does not know yet.
-    New,
-    /// A copy of one that it knows, with that one's mark: it gets an id of its own.
-    Copy,
-    /// One that it knows, by its id where the record has one.
-    Known(Option<RepositoryId>),
-    /// One that it knows and whose mark was removed: the mark is made again, with the same id.
-    Unmarked(RepositoryId),
 }
 
 /// Where a session wants to begin.
