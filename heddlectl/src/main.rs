@@ -31,6 +31,7 @@ mod wait;
 mod worktree;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,7 +60,9 @@ fn run(arguments: Vec<OsString>) -> Exit {
         return exit;
     }
     if arguments.len() <= 1 {
-        return plain.print(&overview::text()).map_or_else(|error| plain.fail(&error), |()| Exit::OK);
+        // Help that cannot be printed is no failure of its own.
+        std::io::stderr().write_all(overview::text().as_bytes()).ok();
+        return Exit::USAGE;
     }
     plain.json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let parsed = cli::quick(&arguments).map_or_else(|| Cli::try_parse_from(arguments), Ok);

@@ -24,7 +24,8 @@ More       demo              See it work, on a throw-away clone of this repo
 /// The whole overview.
 pub(crate) fn text() -> String {
     format!(
-        "heddlectl decides which coding agent holds which branch of a Git repository.\n\n\
+        "heddlectl decides which coding agent holds which branch of a Git repository.\n\
+         Usage: heddlectl [OPTIONS] <COMMAND>\n\n\
          {COMMANDS}\n\n\
          `heddlectl help COMMAND` explains a command, `heddlectl --help` the options.\n"
     )

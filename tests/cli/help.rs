@@ -95,7 +95,8 @@ fn help_of_a_command_is_what_its_option_says() {
     let asked = heddlectl(&["help", "thread", "clean"]);
     assert_eq!(String::from_utf8_lossy(&asked.stdout), help(&["thread", "clean"], "80"));
     let alone = heddlectl(&[]);
-    assert!(alone.status.success() && alone.stdout.iter().filter(|byte| **byte == b'\n').count() <= 24);
+    assert_eq!(alone.status.code(), Some(2), "no command is no success");
+    assert!(alone.stderr.iter().filter(|byte| **byte == b'\n').count() <= 24);
 }
 
 #[test]

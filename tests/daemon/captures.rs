@@ -369,11 +369,13 @@ fn a_capture_that_kill_9_cuts_off_is_finished_or_undone() {
         });
         let answer = captor.try_line().ok().flatten();
         daemon.restart();
+        let mut client = daemon.client();
+        // It serves before every repository is settled, and answers about one once it is.
+        client.ok("thread.list", &json!({"repo": work.repo.at()}));
         let after = work.repo.id("t");
         for name in ["index.lock", "heddle-index"] {
             assert!(!work.git_dir().join(name).exists(), "{name} is left by a kill at {moment:?}");
         }
-        let mut client = daemon.client();
         assert_eq!(client.show(&work.held)["status"], "active");
         let last = log(&mut client, &work.repo).into_iter().rfind(|one| one["kind"] == "captured").unwrap();
         assert_eq!(last["detail"]["after"], after, "what the branch has is recorded, and nothing else: {moment:?}");

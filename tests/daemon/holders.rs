@@ -121,6 +121,11 @@ fn in_pid_namespace(test: &str) -> bool {
     false
 }
 
+fn uptime() -> String {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap();
+    text.split(' ').next().unwrap().to_owned()
+}
+
 /// A process that gets the pid of one that has ended; none where the system forbids choosing it.
 fn reuse(pid: i32) -> Option<Process> {
     if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).is_err() {
@@ -166,12 +171,14 @@ fn a_process_that_ends_while_its_caller_waits_hands_its_pid_to_no_other_holder()
     let (mut client, mut waiter) = (daemon.client(), daemon.client());
     let held = client.reserve(repo.at(), "t");
     let mut named = Holder::start();
-    let pid = named.pid();
+    let (pid, began) = (named.pid(), uptime());
     let mut params = held_by(repo.at(), "t", pid);
     params["wait_ms"] = 60_000.into();
     waiter.start("agent.reserve", &params);
     eventually("it waits", || (client.ok("daemon.info", &json!({}))["counts"]["waiters"] == 1).then_some(()));
     named.kill_and_wait();
+    // The kernel counts start times in hundredths of a second, and uptime with them.
+    eventually("a process that starts now starts later", || (uptime() != began).then_some(()));
     let Some(_stranger) = reuse(pid) else { return };
     client.release(&held);
     let answer = waiter.receive();

@@ -64,10 +64,15 @@ impl Coordinator {
         };
         let committed = self.snapshot();
         let is_asked_for = |record: &ThreadRecord| state.is_none_or(|state| record.state == state);
+        // A thread with commits of its own that nobody holds may turn out to be merged, or to have been moved by plain Git.
+        let may_change = |record: &ThreadRecord| {
+            record.current_state != Some(record.base_state) && committed.registry.holder(&record.key()).is_none()
+        };
         let (mut views, mut after) = (Vec::new(), after);
         while views.len() <= limit {
             // Only branches of threads that may be shown are read. What is in another state once it was looked at is left out.
-            let of_repo = committed.registry.threads_of(repo, after.as_ref()).filter(|record| is_asked_for(record));
+            let is_candidate = |record: &&Arc<ThreadRecord>| is_asked_for(record) || may_change(record);
+            let of_repo = committed.registry.threads_of(repo, after.as_ref()).filter(is_candidate);
             let threads: Vec<ThreadKey> = of_repo.take(limit + 1 - views.len()).map(|thread| thread.key()).collect();
             let Some((_, last)) = threads.last().cloned() else { break };
             views.extend(self.look_at(threads).await?.into_iter().filter(|view| is_asked_for(&view.record)));
