@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use syn::visit::Visit;
-use syn::{Attribute, Item, UseTree, Visibility};
+use syn::{Attribute, UseTree, Visibility};
 
 use crate::tree::sources;
 
@@ -51,25 +51,34 @@ fn leaves(tree: &UseTree, before: &[String], found: &mut Vec<(String, Vec<String
 }
 
 impl<'ast> Visit<'ast> for Collector<'_> {
-    fn visit_item(&mut self, item: &'ast Item) {
-        let attributes = match item {
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            Item::Mod(item) => &item.attrs,
-            Item::Use(item) => &item.attrs,
-            _ => return syn::visit::visit_item(self, item),
-        };
-        if !is_test(attributes) {
-            syn::visit::visit_item(self, item);
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        if !is_test(&item.attrs) {
+            syn::visit::visit_item_fn(self, item);
+        }
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if !is_test(&item.attrs) {
+            syn::visit::visit_item_impl(self, item);
+        }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            syn::visit::visit_item_mod(self, item);
         }
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        if is_test(&item.attrs) {
+            return;
+        }
         let mut found = Vec::new();
         leaves(&item.tree, &[], &mut found);
-        match item.vis {
-            Visibility::Inherited => self.named.paths.extend(found.into_iter().map(|(_, path)| path)),
-            _ => self.named.exports.extend(found),
+        if matches!(item.vis, Visibility::Inherited) {
+            self.named.paths.extend(found.into_iter().map(|(_, path)| path));
+        } else {
+            self.named.exports.extend(found);
         }
     }
 
